@@ -1,0 +1,70 @@
+"""LoRA (Hu et al., arXiv 2106.09685) on torch alone.
+
+    import lora
+
+    lora.adapt(model, targets="qv", rank=8)      # freeze the model, add (A, B) to W_q and W_v of every layer
+    ...                                          # train
+    lora.save(model, "adapter.safetensors")
+
+Names are resolved on first use, so that `import lora` and `import lora.targets` do not import torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lora.adapter import Adapter
+    from lora.adapting import adapt, adapters, parameter_counts, projection, remove
+    from lora.layers import Conv1d, Conv2d, Conv3d, Embedding, Linear, MergedLinear
+    from lora.merging import merge, merged, unmerge
+    from lora.peft import export_peft, import_peft
+    from lora.saving import AdapterFile, AdapterFileError, Factors, load, read, save
+    from lora.trainable import lora_state_dict, mark_only_lora_as_trainable
+
+__all__ = [
+    "Adapter",
+    "AdapterFile",
+    "AdapterFileError",
+    "Conv1d",
+    "Conv2d",
+    "Conv3d",
+    "Embedding",
+    "Factors",
+    "Linear",
+    "MergedLinear",
+    "adapt",
+    "adapters",
+    "export_peft",
+    "import_peft",
+    "load",
+    "lora_state_dict",
+    "mark_only_lora_as_trainable",
+    "merge",
+    "merged",
+    "parameter_counts",
+    "projection",
+    "read",
+    "remove",
+    "save",
+    "unmerge",
+]
+
+_HOME = {
+    "Adapter": "lora.adapter",
+    **dict.fromkeys(("adapt", "adapters", "parameter_counts", "projection", "remove"), "lora.adapting"),
+    **dict.fromkeys(("Conv1d", "Conv2d", "Conv3d", "Embedding", "Linear", "MergedLinear"), "lora.layers"),
+    **dict.fromkeys(("merge", "merged", "unmerge"), "lora.merging"),
+    **dict.fromkeys(("export_peft", "import_peft"), "lora.peft"),
+    **dict.fromkeys(("AdapterFile", "AdapterFileError", "Factors", "load", "read", "save"), "lora.saving"),
+    **dict.fromkeys(("lora_state_dict", "mark_only_lora_as_trainable"), "lora.trainable"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'lora' has no attribute {name!r}")
+    return getattr(import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
