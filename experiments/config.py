@@ -1,0 +1,303 @@
+"""One run's configuration: checked values, and the address that the run has in the store.
+
+The scientific part is what changes the numbers; its hash is the run's identity.  Where a run executes, how it
+is logged and which study it belongs to are not part of it.  Nothing here imports torch.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import functools
+import hashlib
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from experiments.errors import UserError
+from lora.targets import SCALINGS, parse_ranks, parse_targets, scaling_value
+
+METHODS = ("lora", "full", "bias")
+TASKS = ("sql", "nli", "wikisql", "mnli")
+GENERATED_TASKS = ("sql", "nli")
+INITS = ("gaussian", "kaiming")
+BIASES = ("none", "lora_only", "all")
+PRECISIONS = ("auto", "float32", "bfloat16")
+WANDB_MODES = ("auto", "online", "offline", "disabled")
+
+# Counts up whenever the code changes what a configuration means, so that old results are not taken for new.
+SCIENCE_VERSION = 1
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """`name` is "embedded", a hub id or a folder."""
+
+    name: str
+    revision: str | None = None
+    max_length: int | None = None
+
+
+@dataclass(frozen=True)
+class TaskConfig:
+    """`train`, `dev` and `test` are how many examples to use (None: all); `seed` generates or draws them.
+
+    `path` is a downloaded release (None: the hub, for the real tasks); `holdout` is how many training
+    examples MultiNLI gives up for its dev split.
+    """
+
+    name: str
+    path: str | None = None
+    seed: int = 0
+    train: int | None = None
+    dev: int | None = None
+    test: int | None = None
+    holdout: int = 5000
+
+
+@dataclass(frozen=True)
+class WandbConfig:
+    mode: str = "auto"
+    project: str = "lora-section-7"
+    entity: str | None = None
+    tags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Everything one run needs.  Built by `read_config`, which has checked each value."""
+
+    study: str
+    seed: int
+    method: str
+    targets: tuple[str, ...]
+    rank: dict[str, int]
+    alpha: float
+    scaling: str
+    init: str
+    dropout: float
+    bias: str
+    lr: float
+    steps: int | None
+    epochs: float | None
+    batch_size: int
+    accumulate: int
+    warmup: float
+    weight_decay: float
+    clip: float
+    label_smoothing: float
+    eval_every: int | None
+    log_every: int
+    precision: str
+    device: str
+    force: bool
+    model: ModelConfig
+    task: TaskConfig
+    wandb: WandbConfig
+    root: Path = Path("outputs")
+
+    def scientific(self, precision: str, model_identity: str, task_identity: str) -> dict[str, Any]:
+        """What changes the numbers, as plain JSON values.
+
+        `precision` is the resolved one; the identities name the weights and the data by content, so that a
+        folder that moved is still the same experiment.
+        """
+        adapter: dict[str, Any] = {"targets": "".join(self.targets) if self._letters_only else list(self.targets)}
+        if self.method == "lora":
+            adapter |= {
+                "rank": self.rank,
+                "alpha": self.alpha,
+                "scaling": self.scaling,
+                "init": self.init,
+                "dropout": self.dropout,
+                "bias": self.bias,
+            }
+        task = dataclasses.asdict(self.task)
+        del task["path"], task["holdout"]
+        if self.task.name == "mnli":
+            task["holdout"] = self.task.holdout
+        return {
+            "science_version": SCIENCE_VERSION,
+            "model": {"identity": model_identity, "max_length": self.model.max_length},
+            "task": task | {"identity": task_identity},
+            "method": self.method,
+            **adapter,
+            "seed": self.seed,
+            "lr": self.lr,
+            "steps": self.steps,
+            "epochs": self.epochs,
+            "batch_size": self.batch_size,
+            "accumulate": self.accumulate,
+            "warmup": self.warmup,
+            "weight_decay": self.weight_decay,
+            "clip": self.clip,
+            "label_smoothing": self.label_smoothing,
+            "eval_every": self.eval_every,
+            "precision": precision,
+        }
+
+    @property
+    def _letters_only(self) -> bool:
+        return all(len(letter) == 1 for letter in self.targets)
+
+    @property
+    def targets_name(self) -> str:
+        """"qv", or "q-up" where a target is more than a letter."""
+        return ("" if self._letters_only else "-").join(self.targets)
+
+    @property
+    def rank_name(self) -> str:
+        """"8", or "q4-v8" where ranks differ by letter."""
+        values = set(self.rank.values())
+        if len(values) == 1:
+            return str(values.pop())
+        return "-".join(f"{letter}{rank}" for letter, rank in self.rank.items())
+
+    def readable_name(self) -> str:
+        """The part of the run's folder that people read."""
+        model = self.model.name.rstrip("/").rsplit("/", 1)[-1]
+        method = f"{self.targets_name}-r{self.rank_name}" if self.method == "lora" else self.method
+        return f"{self.task.name}-{model}-{method}-lr{self.lr:g}-seed{self.seed}"
+
+
+def digest(scientific: Mapping[str, Any]) -> str:
+    """The run's identity: the first 10 hexadecimal digits of a hash of its scientific configuration."""
+    text = json.dumps(scientific, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:10]
+
+
+@functools.cache
+def content_identity(path: Path) -> str:
+    """A hash of a file, or of all files of a folder with their relative names; the same wherever it lies."""
+    files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
+    total = hashlib.sha256()
+    for file in files:
+        with file.open("rb") as content:
+            name = "" if path.is_file() else file.relative_to(path).as_posix()
+            total.update(f"{name}\0{hashlib.file_digest(content, 'sha256').hexdigest()}\n".encode())
+    return total.hexdigest()[:16]
+
+
+# ------------------------------------------------------------------------------------------- checking
+
+
+def read_config(values: Mapping[str, Any]) -> RunConfig:
+    """Check plain values (the resolved Hydra configuration) and normalise them.
+
+    Raises UserError, one line, for the first value that is not valid.
+    """
+    model, task, wandb = values["model"], values["task"], values["wandb"]
+    try:
+        targets = parse_targets(values["targets"])
+        method = _choice("method", values["method"], METHODS)
+        rank = parse_ranks(values["rank"], targets)
+        scaling_value(_choice("scaling", values["scaling"], SCALINGS), values["alpha"], 1)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    steps, epochs = _budget(values["steps"], values["epochs"], model.get("budget") or {})
+    return RunConfig(
+        study=_study(values["study"]),
+        seed=_integer("seed", values["seed"], 0),
+        method=method,
+        targets=targets,
+        rank=rank,
+        alpha=float(values["alpha"]),
+        scaling=values["scaling"],
+        init=_choice("init", values["init"], INITS),
+        dropout=_number("dropout", values["dropout"], 0, below=1),
+        bias=_choice("bias", values["bias"], BIASES),
+        lr=_number("lr", values["lr"], 0, exclusive=True),
+        steps=steps,
+        epochs=epochs,
+        batch_size=_integer("batch_size", values["batch_size"], 1),
+        accumulate=_integer("accumulate", values["accumulate"], 1),
+        warmup=_number("warmup", values["warmup"], 0),
+        weight_decay=_number("weight_decay", values["weight_decay"], 0),
+        clip=_number("clip", values["clip"], 0),
+        label_smoothing=_number("label_smoothing", values["label_smoothing"], 0, below=1),
+        eval_every=_optional_integer("eval_every", values["eval_every"], 1),
+        log_every=_integer("log_every", values["log_every"], 1),
+        precision=_choice("precision", values["precision"], PRECISIONS),
+        device=str(values["device"]),
+        force=_boolean("force", values["force"]),
+        model=ModelConfig(
+            name=str(model["name"]),
+            revision=model.get("revision"),
+            max_length=_optional_integer("model.max_length", model.get("max_length"), 8),
+        ),
+        task=TaskConfig(
+            name=_choice("task", task["name"], TASKS),
+            path=task.get("path"),
+            seed=_integer("task.seed", task.get("seed", 0), 0),
+            train=_optional_integer("task.train", task.get("train"), 1),
+            dev=_optional_integer("task.dev", task.get("dev"), 1),
+            test=_optional_integer("task.test", task.get("test"), 1),
+            holdout=_integer("task.holdout", task.get("holdout", 5000), 1),
+        ),
+        wandb=WandbConfig(
+            mode=_choice("wandb.mode", wandb["mode"], WANDB_MODES),
+            project=str(wandb["project"]),
+            entity=wandb.get("entity"),
+            tags=tuple(map(str, wandb.get("tags") or ())),
+        ),
+        root=Path(values.get("root") or "outputs"),
+    )
+
+
+def nearest(word: str, choices: Iterable[str]) -> str:
+    """" Did you mean ...?" where a choice is close to the word, else nothing."""
+    close = difflib.get_close_matches(str(word), list(choices), n=1)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+def _choice(key: str, value: Any, choices: tuple[str, ...]) -> str:
+    if value not in choices:
+        raise UserError(f"{key}={value} is unknown; valid are {', '.join(choices)}{nearest(value, choices)}")
+    return str(value)
+
+
+def _integer(key: str, value: Any, least: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise UserError(f"{key}={value} is not valid; give an integer of at least {least}")
+    return value
+
+
+def _optional_integer(key: str, value: Any, least: int) -> int | None:
+    return None if value is None else _integer(key, value, least)
+
+
+def _number(key: str, value: Any, least: float, below: float = math.inf, exclusive: bool = False) -> float:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not is_number or not least <= value < below or (exclusive and value == least):
+        limits = f"{'above' if exclusive else 'of at least'} {least:g}"
+        limits += f" and below {below:g}" if below < math.inf else ""
+        raise UserError(f"{key}={value} is not valid; give a number {limits}")
+    return float(value)
+
+
+def _boolean(key: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise UserError(f"{key}={value} is not valid; give true or false")
+    return value
+
+
+def _study(value: Any) -> str:
+    name = str(value)
+    if not name or name.startswith(".") or any(c in '/\\:*?"<>|' for c in name) or name != name.strip():
+        raise UserError(f"study={name!r} is not valid; it names a folder: letters, digits, - and _")
+    return name
+
+
+def _budget(steps: Any, epochs: Any, default: Mapping[str, Any]) -> tuple[int | None, float | None]:
+    if steps is not None and epochs is not None:
+        raise UserError(f"steps={steps} and epochs={epochs} are both given; give one of them")
+    if steps is None and epochs is None:
+        steps, epochs = default.get("steps"), default.get("epochs")
+    if steps is None and epochs is None:
+        raise UserError("neither steps nor epochs is given, and the model has no default; give one of them")
+    if steps is not None:
+        return _integer("steps", steps, 1), None
+    return None, _number("epochs", epochs, 0, exclusive=True)

@@ -1,0 +1,65 @@
+"""The committed weights of the embedded model: written once, checked by sha256 at every load."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from transformers import GPT2LMHeadModel, PreTrainedTokenizerFast
+
+FOLDER = Path(__file__).parent / "weights"
+WEIGHTS = "model.safetensors"
+MANIFEST = "manifest.json"
+
+
+def write_checkpoint(
+    model: GPT2LMHeadModel, tokenizer: PreTrainedTokenizerFast, folder: Path, recipe: dict[str, Any]
+) -> str:
+    """Write weights (float16), config, tokenizer and a manifest; returns the sha256 of the weights file."""
+    import torch
+    from safetensors.torch import save_file
+
+    folder.mkdir(parents=True, exist_ok=True)
+    shared = {"lm_head.weight"}  # tied to the token embedding
+    tensors = {
+        name: tensor.detach().to(torch.float16).contiguous()
+        for name, tensor in model.state_dict().items()
+        if name not in shared
+    }
+    save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
+    model.config.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    digest = file_sha256(folder / WEIGHTS)
+    manifest = {"sha256": digest, "recipe": recipe}
+    (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+    return digest
+
+
+def read_checkpoint(folder: Path = FOLDER) -> tuple[GPT2LMHeadModel, PreTrainedTokenizerFast]:
+    """The model in float32 and its tokenizer.  Raises ValueError when the weights are not the manifest's."""
+    import torch
+    from transformers import GPT2LMHeadModel, PreTrainedTokenizerFast
+
+    verify(folder)
+    model = GPT2LMHeadModel.from_pretrained(folder, dtype=torch.float32)
+    return model, PreTrainedTokenizerFast.from_pretrained(folder)
+
+
+def verify(folder: Path = FOLDER) -> str:
+    """The sha256 of the weights, after comparing it with the manifest."""
+    expected = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["sha256"]
+    found = file_sha256(folder / WEIGHTS)
+    if found != expected:
+        raise ValueError(
+            f"{folder / WEIGHTS} has sha256 {found[:12]}..., the manifest says {expected[:12]}...: "
+            "the file is damaged; restore it with git or rebuild it with scripts/pretrain_embedded.py"
+        )
+    return found
+
+
+def file_sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,96 @@
+"""MultiNLI: does the premise entail, contradict or leave open the hypothesis (paper sections 5.5 and 7)."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from experiments.errors import UserError
+from experiments.tasks.example import Example, Judgement, Task
+from experiments.tasks.files import read_jsonl
+
+HUB_ID = "nyu-mll/multi_nli"
+HUB_LABELS = ("entailment", "neutral", "contradiction")
+ACCURACY = "accuracy"
+FILES = {
+    "train": "multinli_1.0_train.jsonl",
+    "matched": "multinli_1.0_dev_matched.jsonl",
+}
+
+
+class MNLI(Task):
+    """Three-way classification; a text model answers with the likeliest of the three label words."""
+
+    name = "mnli"
+    labels = HUB_LABELS
+    metric = ACCURACY
+
+    def judge(self, example: Example, prediction: str) -> Judgement:
+        return Judgement({ACCURACY: float(prediction == example.gold)})
+
+    @classmethod
+    def from_records(cls, records: Mapping[str, Iterable[dict[str, Any]]]) -> MNLI:
+        """From the records of the release's .jsonl files; those without a gold label ("-") are left out."""
+        return cls({split: list(_examples(rows)) for split, rows in records.items()})
+
+    @classmethod
+    def from_path(cls, path: Path, holdout: int, seed: int = 0) -> MNLI:
+        """From the official release: multinli_1.0.zip or the folder it unpacks to.
+
+        The release's matched development set, on which the paper reports, becomes the test split; `holdout`
+        random training examples become the dev split, on which choices are made.
+        """
+        files = read_jsonl(path, list(FILES.values()))
+        return cls._split(files[FILES["train"]], files[FILES["matched"]], holdout, seed)
+
+    @classmethod
+    def from_hub_rows(cls, rows: Mapping[str, Iterable[dict[str, Any]]], holdout: int, seed: int = 0) -> MNLI:
+        """From the hub's layout (premise, hypothesis, label 0..2); splits as in `from_path`."""
+        train, matched = (
+            [_from_hub(row) for row in rows[split]] for split in ("train", "validation_matched")
+        )
+        return cls._split(train, matched, holdout, seed)
+
+    @classmethod
+    def _split(
+        cls, train: list[dict[str, Any]], matched: list[dict[str, Any]], holdout: int, seed: int
+    ) -> MNLI:
+        if holdout >= len(train):
+            raise UserError(f"task.holdout={holdout} leaves no training example: there are {len(train)}")
+        order = list(range(len(train)))
+        random.Random(seed).shuffle(order)
+        held = set(order[:holdout])
+        return cls.from_records(
+            {
+                "train": [row for index, row in enumerate(train) if index not in held],
+                "dev": [row for index, row in enumerate(train) if index in held],
+                "test": matched,
+            }
+        )
+
+
+def prompt(premise: str, hypothesis: str) -> str:
+    return f"premise: {premise.strip()}\nhypothesis: {hypothesis.strip()}\nlabel:"
+
+
+def _examples(rows: Iterable[dict[str, Any]]) -> Iterable[Example]:
+    for number, row in enumerate(rows):
+        label = row["gold_label"]
+        if label == "-":
+            continue
+        if label not in HUB_LABELS:
+            raise UserError(f"pair {number} has gold_label {label!r}; MultiNLI's are {', '.join(HUB_LABELS)} and -")
+        sentences = (row["sentence1"], row["sentence2"])
+        yield Example(str(row.get("pairID", number)), prompt(*sentences), f" {label}", sentences, label)
+
+
+def _from_hub(row: Mapping[str, Any]) -> dict[str, Any]:
+    label = HUB_LABELS[row["label"]] if row["label"] >= 0 else "-"
+    return {
+        "sentence1": row["premise"],
+        "sentence2": row["hypothesis"],
+        "gold_label": label,
+        "pairID": row["pairID"],
+    }

@@ -1,0 +1,25 @@
+"""Where the real data files may be, and tiny real models."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real releases: $LORA_TEST_DATA, or ../shared/data beside the repository."""
+    folder = Path(os.environ.get("LORA_TEST_DATA", REPOSITORY.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"no real data at {folder}; set LORA_TEST_DATA to test with the official releases")
+    return folder
+
+
+def require(path: Path) -> Path:
+    if not path.exists():
+        pytest.skip(f"{path} is absent: this test reads the official release")
+    return path
