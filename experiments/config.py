@@ -20,7 +20,7 @@ from typing import Any
 from experiments.errors import UserError
 from lora.targets import SCALINGS, parse_ranks, parse_targets, scaling_value
 
-METHODS = ("lora", "full", "bias")
+METHODS = ("lora", "full", "bias", "none")
 TASKS = ("sql", "nli", "wikisql", "mnli")
 GENERATED_TASKS = ("sql", "nli")
 INITS = ("gaussian", "kaiming")
@@ -105,7 +105,9 @@ class RunConfig:
         `precision` is the resolved one; the identities name the weights and the data by content, so that a
         folder that moved is still the same experiment.
         """
-        adapter: dict[str, Any] = {"targets": "".join(self.targets) if self._letters_only else list(self.targets)}
+        adapter: dict[str, Any] = {
+            "targets": "".join(self.targets) if self._letters_only else list(self.targets)
+        }
         if self.method == "lora":
             adapter |= {
                 "rank": self.rank,
@@ -115,6 +117,20 @@ class RunConfig:
                 "dropout": self.dropout,
                 "bias": self.bias,
             }
+        training: dict[str, Any] = {
+            "lr": self.lr,
+            "steps": self.steps,
+            "epochs": self.epochs,
+            "batch_size": self.batch_size,
+            "accumulate": self.accumulate,
+            "warmup": self.warmup,
+            "weight_decay": self.weight_decay,
+            "clip": self.clip,
+            "label_smoothing": self.label_smoothing,
+            "eval_every": self.eval_every,
+        }
+        if self.method == "none":
+            adapter, training = {}, {}
         task = dataclasses.asdict(self.task)
         del task["path"], task["holdout"]
         if self.task.name == "mnli":
@@ -126,16 +142,7 @@ class RunConfig:
             "method": self.method,
             **adapter,
             "seed": self.seed,
-            "lr": self.lr,
-            "steps": self.steps,
-            "epochs": self.epochs,
-            "batch_size": self.batch_size,
-            "accumulate": self.accumulate,
-            "warmup": self.warmup,
-            "weight_decay": self.weight_decay,
-            "clip": self.clip,
-            "label_smoothing": self.label_smoothing,
-            "eval_every": self.eval_every,
+            **training,
             "precision": precision,
         }
 
@@ -145,12 +152,12 @@ class RunConfig:
 
     @property
     def targets_name(self) -> str:
-        """"qv", or "q-up" where a target is more than a letter."""
+        """ "qv", or "q-up" where a target is more than a letter."""
         return ("" if self._letters_only else "-").join(self.targets)
 
     @property
     def rank_name(self) -> str:
-        """"8", or "q4-v8" where ranks differ by letter."""
+        """ "8", or "q4-v8" where ranks differ by letter."""
         values = set(self.rank.values())
         if len(values) == 1:
             return str(values.pop())
@@ -160,7 +167,8 @@ class RunConfig:
         """The part of the run's folder that people read."""
         model = self.model.name.rstrip("/").rsplit("/", 1)[-1]
         method = f"{self.targets_name}-r{self.rank_name}" if self.method == "lora" else self.method
-        return f"{self.task.name}-{model}-{method}-lr{self.lr:g}-seed{self.seed}"
+        rate = "" if self.method == "none" else f"-lr{self.lr:g}"
+        return f"{self.task.name}-{model}-{method}{rate}-seed{self.seed}"
 
 
 def digest(scientific: Mapping[str, Any]) -> str:
@@ -248,7 +256,7 @@ def read_config(values: Mapping[str, Any]) -> RunConfig:
 
 
 def nearest(word: str, choices: Iterable[str]) -> str:
-    """" Did you mean ...?" where a choice is close to the word, else nothing."""
+    """ " Did you mean ...?" where a choice is close to the word, else nothing."""
     close = difflib.get_close_matches(str(word), list(choices), n=1)
     return f"; did you mean {close[0]}?" if close else ""
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 from experiments.embedded import nli, sql
 from experiments.tasks.query import AGGREGATIONS, OPERATORS, Query
@@ -36,15 +37,23 @@ GLOSSARY = (
 )
 
 
-def documents(seed: int) -> Iterator[str]:
-    """An endless stream of documents, single-spaced words each."""
+@dataclass(frozen=True)
+class Document:
+    """Single-spaced words; `answer` follows `text` and is empty in a plain document."""
+
+    text: str
+    answer: str = ""
+
+
+def documents(seed: int) -> Iterator[Document]:
+    """An endless stream of documents."""
     rng = random.Random(f"pretraining/{seed}")
-    kinds: dict[Callable[[random.Random], str], int] = {
-        _answered_question: 40,
-        _judged_claim: 42,
-        _described_row: 6,
-        _paraphrased_question: 8,
-        _inference: 3,
+    kinds: dict[Callable[[random.Random], Document], int] = {
+        _judged_claim: 70,
+        _answered_question: 20,
+        _described_row: 3,
+        _paraphrased_question: 4,
+        _inference: 2,
         _glossary_entry: 1,
     }
     while True:
@@ -59,10 +68,12 @@ def words() -> list[str]:
     return sorted(vocabulary | {word for text in texts for word in text.split()})
 
 
-def _answered_question(rng: random.Random) -> str:
+def _answered_question(rng: random.Random) -> Document:
     table, query, question = sql.sample(rng, "pretrain")
     name, write = rng.choice((("find", _as_sentence), ("nested", _as_nested), ("steps", _as_steps)))
-    return f"columns {' ; '.join(table.header)} request {question} {name} {write(query, table.header)}"
+    return Document(
+        f"columns {' ; '.join(table.header)} request {question} {name}", write(query, table.header)
+    )
 
 
 def _conditions(query: Query, header: list[str]) -> list[tuple[str, str, str]]:
@@ -88,16 +99,16 @@ def _as_steps(query: Query, header: list[str]) -> str:
     return " / ".join([*steps, f"{AGGREGATION_NAMES[query.agg]} {header[query.sel]}"])
 
 
-def _judged_claim(rng: random.Random) -> str:
+def _judged_claim(rng: random.Random) -> Document:
     pair = _pair(rng)
-    return f"fact {pair.premise} claim {pair.hypothesis} verdict {VERDICTS[pair.label]}"
+    return Document(f"fact {pair.premise} claim {pair.hypothesis} verdict", VERDICTS[pair.label])
 
 
-def _inference(rng: random.Random) -> str:
+def _inference(rng: random.Random) -> Document:
     pair = _pair(rng)
     while pair.label != "entailment":
         pair = _pair(rng)
-    return f"{pair.premise} so {pair.hypothesis}"
+    return Document(f"{pair.premise} so {pair.hypothesis}")
 
 
 def _pair(rng: random.Random) -> nli.Pair:
@@ -107,20 +118,20 @@ def _pair(rng: random.Random) -> nli.Pair:
     return pair
 
 
-def _described_row(rng: random.Random) -> str:
+def _described_row(rng: random.Random) -> Document:
     table = sql.sample_table(rng)
     cells = list(zip(table.columns, rng.choice(table.rows), strict=True))
     facts = [f"{column.name} {cell}" for column, cell in cells]
     column, cell = rng.choice(cells)
     phrases = column.phrases["="] or tuple(sql.CONDITION_PHRASES["="])
     sentence = rng.choice(phrases).format(a=rng.choice(column.ask), v=cell)
-    return f"row {' ; '.join(facts)} so {table.subject} {sentence}"
+    return Document(f"row {' ; '.join(facts)} so {table.subject} {sentence}")
 
 
-def _paraphrased_question(rng: random.Random) -> str:
+def _paraphrased_question(rng: random.Random) -> Document:
     table, query, question = sql.sample(rng, "pretrain")
-    return f"{question} means {sql.phrase(rng, table, query)}"
+    return Document(f"{question} means {sql.phrase(rng, table, query)}")
 
 
-def _glossary_entry(rng: random.Random) -> str:
-    return rng.choice(GLOSSARY)
+def _glossary_entry(rng: random.Random) -> Document:
+    return Document(rng.choice(GLOSSARY))

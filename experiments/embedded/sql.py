@@ -52,9 +52,25 @@ AGGREGATION_WORDS = {
     "AVG": ["average", "mean", "typical"],
 }
 CONDITION_PHRASES = {
-    "=": ["with {a} {v}", "whose {a} is {v}", "where the {a} is {v}", "having {a} {v}", "that have {v} as {a}"],
-    ">": ["with {a} over {v}", "whose {a} is above {v}", "with more than {v} {a}", "where the {a} exceeds {v}"],
-    "<": ["with {a} under {v}", "whose {a} is below {v}", "with less than {v} {a}", "where {a} is lower than {v}"],
+    "=": [
+        "with {a} {v}",
+        "whose {a} is {v}",
+        "where the {a} is {v}",
+        "having {a} {v}",
+        "that have {v} as {a}",
+    ],
+    ">": [
+        "with {a} over {v}",
+        "whose {a} is above {v}",
+        "with more than {v} {a}",
+        "where the {a} exceeds {v}",
+    ],
+    "<": [
+        "with {a} under {v}",
+        "whose {a} is below {v}",
+        "with less than {v} {a}",
+        "where {a} is lower than {v}",
+    ],
 }
 JOINTS = [" and ", " and also ", " , "]
 _OWN_PHRASES = {"=": "is", ">": "over", "<": "under"}
@@ -141,7 +157,9 @@ def sample_query(rng: random.Random, table: Table) -> Query:
     others = [index for index in range(len(table.columns)) if index != selected]
     row = rng.choice(table.rows)
     count = rng.choices((0, 1, 2, 3), weights=(8 if aggregation else 0, 42, 35, 15))[0]
-    conditions = tuple(_sample_condition(rng, table, index, row[index]) for index in rng.sample(others, count))
+    conditions = tuple(
+        _sample_condition(rng, table, index, row[index]) for index in rng.sample(others, count)
+    )
     return Query(selected, aggregation, conditions)
 
 
@@ -192,7 +210,8 @@ def examples(split: str, count: int, seed: int) -> tuple[list[dict[str, Any]], l
     """`count` distinct questions and their tables, as the records of WikiSQL's .jsonl and .tables.jsonl."""
     rng = random.Random(f"sql/{split}/{seed}")
     seen: set[str] = set()
-    questions, tables = [], []
+    questions: list[dict[str, Any]] = []
+    tables: list[dict[str, Any]] = []
     while len(questions) < count:
         table, query, question = sample(rng, split)
         if question in seen:
@@ -215,8 +234,14 @@ def examples(split: str, count: int, seed: int) -> tuple[list[dict[str, Any]], l
 def words() -> set[str]:
     """Every word that a question, a header or a value can contain."""
     texts = [*JOINTS, "?", *subjects()]
-    texts += [t for group in (OPENINGS, AGGREGATION_WORDS, CONDITION_PHRASES) for ts in group.values() for t in ts]
+    texts += [
+        t for group in (OPENINGS, AGGREGATION_WORDS, CONDITION_PHRASES) for ts in group.values() for t in ts
+    ]
     for columns in subjects().values():
         for column in columns:
-            texts += [*column.ask, *map(str, column.values), *(p for ps in column.phrases.values() for p in ps)]
+            texts += [
+                *column.ask,
+                *map(str, column.values),
+                *(p for ps in column.phrases.values() for p in ps),
+            ]
     return {word for text in texts for word in text.split() if not word.startswith("{")}

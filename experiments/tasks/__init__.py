@@ -72,14 +72,18 @@ def _limited(task: Task, config: TaskConfig) -> Task:
             examples = [examples[index] for index in sorted(chosen)]
         splits[split] = examples
     if "train" not in splits or len(splits) < 2:
-        raise UserError(f"task={config.name} needs a train split and a dev or test split, found {sorted(splits)}")
+        raise UserError(
+            f"task={config.name} needs a train split and a dev or test split, found {sorted(splits)}"
+        )
     return type(task)(splits)
 
 
 def _path(config: TaskConfig) -> Path:
     path = Path(config.path or "").expanduser().resolve()
     if not path.exists():
-        raise UserError(f"task.path={config.path} does not exist; give the downloaded release or leave it out")
+        raise UserError(
+            f"task.path={config.path} does not exist; give the downloaded release or leave it out"
+        )
     return path
 
 

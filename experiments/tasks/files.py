@@ -26,10 +26,14 @@ def read_jsonl(root: Path, names: list[str], required: bool = True) -> dict[str,
         for name, content in _members(root, set(names)):
             found.setdefault(name, list(_records(content, f"{root}:{name}")))
     except (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError) as error:
-        raise UserError(f"task.path={root} cannot be read as a folder, tar or zip archive: {error}") from error
+        raise UserError(
+            f"task.path={root} cannot be read as a folder, tar or zip archive: {error}"
+        ) from error
     missing = [name for name in names if name not in found]
     if required and missing:
-        raise UserError(f"task.path={root} holds no {', '.join(missing)}; found {sorted(found) or 'none'} of {names}")
+        raise UserError(
+            f"task.path={root} holds no {', '.join(missing)}; found {sorted(found) or 'none'} of {names}"
+        )
     return found
 
 

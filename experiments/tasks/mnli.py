@@ -13,6 +13,7 @@ from experiments.tasks.files import read_jsonl
 
 HUB_ID = "nyu-mll/multi_nli"
 HUB_LABELS = ("entailment", "neutral", "contradiction")
+NO_GOLD_LABEL = "-"  # the annotators did not agree
 ACCURACY = "accuracy"
 FILES = {
     "train": "multinli_1.0_train.jsonl",
@@ -32,7 +33,7 @@ class MNLI(Task):
 
     @classmethod
     def from_records(cls, records: Mapping[str, Iterable[dict[str, Any]]]) -> MNLI:
-        """From the records of the release's .jsonl files; those without a gold label ("-") are left out."""
+        """From the records of the release's .jsonl files; those without a gold label are left out."""
         return cls({split: list(_examples(rows)) for split, rows in records.items()})
 
     @classmethod
@@ -57,6 +58,7 @@ class MNLI(Task):
     def _split(
         cls, train: list[dict[str, Any]], matched: list[dict[str, Any]], holdout: int, seed: int
     ) -> MNLI:
+        train = [row for row in train if row["gold_label"] != NO_GOLD_LABEL]
         if holdout >= len(train):
             raise UserError(f"task.holdout={holdout} leaves no training example: there are {len(train)}")
         order = list(range(len(train)))
@@ -78,16 +80,18 @@ def prompt(premise: str, hypothesis: str) -> str:
 def _examples(rows: Iterable[dict[str, Any]]) -> Iterable[Example]:
     for number, row in enumerate(rows):
         label = row["gold_label"]
-        if label == "-":
+        if label == NO_GOLD_LABEL:
             continue
         if label not in HUB_LABELS:
-            raise UserError(f"pair {number} has gold_label {label!r}; MultiNLI's are {', '.join(HUB_LABELS)} and -")
+            raise UserError(
+                f"pair {number} has gold_label {label!r}; MultiNLI's are {', '.join(HUB_LABELS)} and -"
+            )
         sentences = (row["sentence1"], row["sentence2"])
         yield Example(str(row.get("pairID", number)), prompt(*sentences), f" {label}", sentences, label)
 
 
 def _from_hub(row: Mapping[str, Any]) -> dict[str, Any]:
-    label = HUB_LABELS[row["label"]] if row["label"] >= 0 else "-"
+    label = HUB_LABELS[row["label"]] if row["label"] >= 0 else NO_GOLD_LABEL
     return {
         "sentence1": row["premise"],
         "sentence2": row["hypothesis"],

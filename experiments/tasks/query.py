@@ -113,7 +113,7 @@ def parse(text: str, header: Sequence[str]) -> Query:
 
 
 def _columns_at(text: str, position: int, header: Sequence[str]) -> Iterator[tuple[int, int]]:
-    """Column indices whose name stands at `position`, each with the position behind it; longest name first."""
+    """Column indices whose name stands at `position`, with the position behind it; longest name first."""
     quoted = re.compile(r'"((?:[^"]|"")*)"(?:#(\d+))?').match(text, position)
     if quoted:
         name, occurrence = quoted.group(1).replace('""', '"'), int(quoted.group(2) or 1)
@@ -201,5 +201,7 @@ class Database:
         except ValueError:
             number = re.search(r"[-+]?\d*\.\d+|\d+", value)
             if not number:
-                raise QueryError(f"column {column} holds numbers, the condition's value is {value!r}") from None
+                raise QueryError(
+                    f"column {column} holds numbers, the condition's value is {value!r}"
+                ) from None
             return float(number.group())

@@ -50,9 +50,13 @@ class WikiSQL(Task):
         return Judgement(scores)
 
     @classmethod
-    def from_records(cls, records: Mapping[str, tuple[Iterable[dict[str, Any]], Iterable[dict[str, Any]]]]) -> WikiSQL:
+    def from_records(
+        cls, records: Mapping[str, tuple[Iterable[dict[str, Any]], Iterable[dict[str, Any]]]]
+    ) -> WikiSQL:
         """From the records of {split}.jsonl and {split}.tables.jsonl."""
-        return cls({split: list(_examples(questions, tables)) for split, (questions, tables) in records.items()})
+        return cls(
+            {split: list(_examples(questions, tables)) for split, (questions, tables) in records.items()}
+        )
 
     @classmethod
     def from_path(cls, path: Path) -> WikiSQL:
@@ -61,7 +65,9 @@ class WikiSQL(Task):
         files = read_jsonl(path, names, required=False)
         present = [split for split in ("train", "dev", "test") if f"{split}.jsonl" in files]
         if not present:
-            raise UserError(f"task.path={path} is no WikiSQL release: it holds none of {', '.join(names[::2])}")
+            raise UserError(
+                f"task.path={path} is no WikiSQL release: it holds none of {', '.join(names[::2])}"
+            )
         for split in present:
             if f"{split}.tables.jsonl" not in files:
                 raise UserError(f"task.path={path} holds {split}.jsonl but not {split}.tables.jsonl")
@@ -87,13 +93,17 @@ def _examples(questions: Iterable[dict[str, Any]], tables: Iterable[dict[str, An
     for number, record in enumerate(questions):
         table = by_id.get(record["table_id"])
         if table is None:
-            raise UserError(f"question {number} names table {record['table_id']!r}, which the tables file lacks")
+            raise UserError(
+                f"question {number} names table {record['table_id']!r}, which the tables file lacks"
+            )
         query = Query.from_dict(record["sql"])
         header = table["header"]
         indices = [query.sel, *(condition[0] for condition in query.conds)]
         valid = all(0 <= index < len(header) for index in indices) and 0 <= query.agg < len(AGGREGATIONS)
         if not valid or not all(0 <= condition[1] < len(OPERATORS) for condition in query.conds):
-            raise UserError(f"question {number} on table {table['id']!r} has a query outside its header: {query}")
+            raise UserError(
+                f"question {number} on table {table['id']!r} has a query outside its header: {query}"
+            )
         yield Example(
             id=str(number),
             prompt=prompt(header, record["question"]),

@@ -52,7 +52,9 @@ def test_every_question_has_an_answer_and_reads_back(train):
         query = Query.from_dict(question["sql"])
         text = to_text(query, table["header"])
         assert '"' not in text
-        assert parse(text, table["header"]) == Query(query.sel, query.agg, tuple((c, o, str(v)) for c, o, v in query.conds))
+        assert parse(text, table["header"]) == Query(
+            query.sel, query.agg, tuple((c, o, str(v)) for c, o, v in query.conds)
+        )
         database = Database(table["types"], table["rows"])
         result = database.execute(query)
         assert result, question

@@ -20,9 +20,11 @@ def test_text_form():
     assert to_text(Query(0), HEADER) == "SELECT player FROM table"
 
 
-# Names and values made of the grammar's own words, quotes, operators and blanks: all that breaks naive parsers.
+# Names and values made of the grammar's own words, quotes and blanks: all that breaks naive parsers.
 PIECES = st.lists(
-    st.sampled_from(["SELECT", "FROM table", "WHERE", "AND", "MAX", "=", "<", '"', "'", "#2", "a", "B", " ", "é"]),
+    st.sampled_from(
+        ["SELECT", "FROM table", "WHERE", "AND", "MAX", "=", "<", '"', "'", "#2", "a", "B", " ", "é"]
+    ),
     max_size=6,
 )
 WORDS = PIECES.map(" ".join)
@@ -67,7 +69,9 @@ def test_what_is_no_query_is_an_error(text):
 
 
 def test_case_of_the_text_does_not_matter():
-    assert parse("select max GOALS from TABLE where Club = united", HEADER).matches(Query(3, 1, ((1, 0, "united"),)))
+    assert parse("select max GOALS from TABLE where Club = united", HEADER).matches(
+        Query(3, 1, ((1, 0, "united"),))
+    )
 
 
 def test_logical_form_ignores_order_and_case_of_conditions():

@@ -1,0 +1,32 @@
+# make sweep   set-up and the main job: LoRA on W_q and W_v at rank 1, 2, 4 and 8, then a table of the four runs
+# make test    set-up and the whole test suite
+# make check   linting and types
+PYTHON ?= python3
+VENV ?= .venv
+RUN := $(VENV)/bin/python
+
+sweep: $(VENV)/installed
+	$(RUN) run.py -m rank=1,2,4,8 targets=qv
+
+test: $(VENV)/installed-dev
+	$(RUN) -m pytest
+
+check: $(VENV)/installed-dev
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+	$(RUN) -m mypy
+
+$(VENV)/installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(None if (3, 11) <= v < (3, 14) else f"Python 3.11 to 3.13 is needed, {sys.executable} is {v.major}.{v.minor}; give another with make PYTHON=...")'
+	$(PYTHON) -m venv $(VENV)
+	$(RUN) -m pip install --quiet --constraint constraints.txt --editable .
+	@touch $@
+
+$(VENV)/installed-dev: $(VENV)/installed
+	$(RUN) -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV)
+
+.PHONY: sweep test check clean

@@ -1,0 +1,152 @@
+"""Base models: the embedded one, or any GPT-2, BERT or RoBERTa checkpoint from a folder or the hub."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from experiments.config import ModelConfig, content_identity
+from experiments.errors import UserError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+EMBEDDED = "embedded"
+TEXT_MODELS = ("gpt2",)
+CLASSIFIERS = ("bert", "roberta", "xlm-roberta")
+
+
+@dataclass(frozen=True)
+class BaseModel:
+    """A pretrained model that is never changed: each run trains a copy.
+
+    `generates` tells a text model (it continues a prompt) from a sequence classifier.  `provenance` goes
+    into the run's record: name, revision and, where the weights are a local file, their sha256.
+    """
+
+    model: PreTrainedModel
+    tokenizer: Any
+    generates: bool
+    max_length: int
+    provenance: dict[str, Any]
+
+
+def model_identity(config: ModelConfig) -> str:
+    """What names the weights in a run's hash: their content where they are local, else hub id, revision."""
+    if config.name == EMBEDDED:
+        from experiments.embedded.checkpoint import verify
+
+        return f"embedded:{verify()[:16]}"
+    folder = _folder(config.name)
+    if folder is not None:
+        return f"files:{content_identity(folder.resolve())}"
+    return f"hub:{config.name}@{config.revision or 'main'}"
+
+
+@functools.lru_cache(maxsize=1)
+def load_base(config: ModelConfig, labels: int | None) -> BaseModel:
+    """Load the model in float32, once a process.
+
+    `labels` is the number of classes of a classification task, or None where the task wants generated text.
+    Raises UserError when the model cannot be had, is of an unknown architecture, or cannot do the task.
+    """
+    if config.name == EMBEDDED:
+        return _embedded(config)
+    return _hugging_face(config, labels)
+
+
+def _embedded(config: ModelConfig) -> BaseModel:
+    from experiments.embedded.checkpoint import read_checkpoint, verify
+
+    model, tokenizer = read_checkpoint()
+    provenance = {"name": EMBEDDED, "revision": None, "sha256": verify()}
+    return BaseModel(model, tokenizer, True, config.max_length or model.config.n_positions, provenance)
+
+
+def _hugging_face(config: ModelConfig, labels: int | None) -> BaseModel:
+    import torch
+    from safetensors import SafetensorError
+    from transformers import (
+        AutoConfig,
+        AutoModelForCausalLM,
+        AutoModelForSequenceClassification,
+        AutoTokenizer,
+    )
+
+    folder = _folder(config.name)
+    source = str(folder or config.name)
+    try:
+        settings = AutoConfig.from_pretrained(source, revision=config.revision)
+        kind = settings.model_type
+        if kind not in TEXT_MODELS + CLASSIFIERS:
+            known = ", ".join(TEXT_MODELS + CLASSIFIERS)
+            raise UserError(f"model.name={config.name} is a {kind} model; known architectures are {known}")
+        if kind in CLASSIFIERS and labels is None:
+            raise UserError(
+                f"model.name={config.name} is a {kind} encoder, which cannot write queries; choose a "
+                "classification task (task=nli or task=mnli) or a text model (model=embedded or model=gpt2)"
+            )
+        tokenizer = AutoTokenizer.from_pretrained(source, revision=config.revision)
+        if kind in TEXT_MODELS:
+            loader, extra = AutoModelForCausalLM, {}
+        else:
+            loader, extra = AutoModelForSequenceClassification, {"num_labels": labels}
+        model = loader.from_pretrained(source, revision=config.revision, dtype=torch.float32, **extra)
+    except (OSError, ValueError, SafetensorError) as error:
+        raise UserError(_unavailable(config, folder, error)) from error
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    provenance = {
+        "name": config.name,
+        "revision": getattr(settings, "_commit_hash", None) or config.revision,
+        "sha256": _weights_sha256(folder),
+    }
+    length = config.max_length or _positions(settings)
+    return BaseModel(model, tokenizer, kind in TEXT_MODELS, length, provenance)
+
+
+def _folder(name: str) -> Path | None:
+    """The folder that a model's name is, or None for a hub id.  Raises UserError for a missing folder."""
+    path = Path(name).expanduser()
+    if path.is_dir():
+        if not (path / "config.json").is_file():
+            raise UserError(
+                f"model.name={name} is a folder without a config.json; give a Hugging Face checkpoint"
+            )
+        return path
+    if path.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:
+        raise UserError(
+            f"model.name={name}: there is no such folder; give the folder of a Hugging Face checkpoint, "
+            "a hub id such as gpt2-medium, or model=embedded"
+        )
+    return None
+
+
+def _unavailable(config: ModelConfig, folder: Path | None, error: Exception) -> str:
+    reason = " ".join(str(error).split())[:200]
+    if folder is not None:
+        return f"model.name={config.name}: the checkpoint cannot be loaded: {reason}"
+    return (
+        f"model.name={config.name} is neither a folder nor in the local cache, and the hub did not give it; "
+        f"where there is a network run `hf download {config.name}` and pass the folder as model.name, "
+        f"or use model=embedded ({type(error).__name__}: {reason})"
+    )
+
+
+def _weights_sha256(folder: Path | None) -> str | None:
+    from experiments.embedded.checkpoint import file_sha256
+
+    if folder is None:
+        return None
+    files = sorted(folder.glob("*.safetensors"))
+    return file_sha256(files[0]) if len(files) == 1 else content_identity(folder.resolve())
+
+
+def _positions(settings: Any) -> int:
+    """Longest input: RoBERTa numbers positions from pad_token_id + 1, so two fewer than its table."""
+    positions = settings.max_position_embeddings
+    if settings.model_type in ("roberta", "xlm-roberta"):
+        return positions - settings.pad_token_id - 1
+    return positions

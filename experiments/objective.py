@@ -1,0 +1,54 @@
+"""What a kind of model is trained to do with a task's examples: encode them, the loss, and predictions."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from experiments.tasks.example import Example, Task
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Token ids of one example.  From `target_start` on they are the answer (a class has none there)."""
+
+    ids: tuple[int, ...]
+    target_start: int
+    label: int = -1
+
+
+class Objective(ABC):
+    """Shared by every run on the same base model and task."""
+
+    def __init__(self, tokenizer: Any, task: Task, max_length: int):
+        self.tokenizer = tokenizer
+        self.task = task
+        self.max_length = max_length
+        self.truncated = 0
+        self._encoded: dict[str, list[Encoded]] = {}
+
+    def encoded(self, split: str) -> Sequence[Encoded]:
+        """The split's examples as token ids, encoded once."""
+        if split not in self._encoded:
+            self._encoded[split] = self.encode(self.task.examples(split))
+        return self._encoded[split]
+
+    @abstractmethod
+    def encode(self, examples: Sequence[Example]) -> list[Encoded]:
+        """Token ids, shortened to `max_length` where needed (counted in `truncated`)."""
+
+    @abstractmethod
+    def loss(
+        self, model: PreTrainedModel, batch: Sequence[Encoded], device: torch.device, smoothing: float
+    ) -> torch.Tensor:
+        """The batch's mean cross-entropy, a scalar."""
+
+    @abstractmethod
+    def predict(self, model: PreTrainedModel, batch: Sequence[Encoded], device: torch.device) -> list[str]:
+        """One prediction an example: text, or one of the task's labels."""

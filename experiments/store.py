@@ -1,0 +1,138 @@
+"""The run store: one folder a run, complete once its run.json exists.
+
+    outputs/<study>/<readable name>-<hash>/
+        run.json                  written last and atomically; a folder without it is an unfinished run
+        adapter.safetensors       LoRA's factors at the last step
+        adapter_best.safetensors  the same at the best evaluation on dev
+        adapter_init.safetensors  the same at step 0
+        delta.safetensors         full fine-tuning: dW of each target; method=bias: the trained biases
+        predictions.jsonl         one line an evaluation example: checkpoint, split, id, prediction, correct
+        history.jsonl             step, loss, lr, grad_norm; evaluations with their metrics
+        failure.json              what went wrong, where a run failed
+
+This module owns the format and imports neither torch nor Hydra: training writes through it, analysis reads.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+RUN = "run.json"
+ADAPTER = "adapter.safetensors"
+ADAPTER_BEST = "adapter_best.safetensors"
+ADAPTER_INIT = "adapter_init.safetensors"
+DELTA = "delta.safetensors"
+PREDICTIONS = "predictions.jsonl"
+HISTORY = "history.jsonl"
+FAILURE = "failure.json"
+LOCK = ".lock"
+FORMAT_VERSION = 1
+
+
+class BusyError(RuntimeError):
+    """Another process is at work on this run."""
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The files of one run.  Only the holder of `lock` may write."""
+
+    path: Path
+
+    @classmethod
+    def of(cls, root: Path, study: str, readable_name: str, run_hash: str) -> RunFolder:
+        return cls(root / study / f"{readable_name}-{run_hash}")
+
+    @property
+    def id(self) -> str:
+        return self.path.name
+
+    def file(self, name: str) -> Path:
+        return self.path / name
+
+    def read(self) -> dict[str, Any] | None:
+        """The finished run's record, or None where the run is unfinished or its record is damaged."""
+        try:
+            record = json.loads(self.file(RUN).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+        return record if isinstance(record, dict) and record.get("status") == "finished" else None
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the run against other processes; the system releases it when this one ends, however it ends.
+
+        Raises BusyError at once when another process holds it.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        with self.file(LOCK).open("a") as handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise BusyError(f"{self.path} is being trained by another process") from None
+            yield
+
+    def clear(self) -> None:
+        """Remove what an earlier try left, run.json first: a crash in between leaves an unfinished run."""
+        self.file(RUN).unlink(missing_ok=True)
+        for path in self.path.iterdir():
+            if path.name == LOCK:
+                continue
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+
+    def finish(self, record: Mapping[str, Any]) -> None:
+        """Write run.json: from here on the run counts as finished."""
+        write_json(self.file(RUN), {"format": FORMAT_VERSION, "id": self.id, "status": "finished", **record})
+
+    def fail(self, error: str, traceback: str, command: str) -> None:
+        write_json(
+            self.file(FAILURE), {"error": error, "command": command, "traceback": traceback.splitlines()}
+        )
+
+
+def write_json(path: Path, record: Mapping[str, Any]) -> None:
+    """Replace the file in one step, so that no reader ever sees half of it."""
+    replace_file(path, json.dumps(record, indent=2, allow_nan=False) + "\n")
+
+
+def write_jsonl(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
+    replace_file(path, "".join(json.dumps(record) + "\n" for record in records))
+
+
+def replace_file(path: Path, content: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def read_jsonl(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+
+
+def runs(root: Path, study: str) -> list[RunFolder]:
+    """The study's run folders, finished or not, by name.  Hidden folders are not runs."""
+    folder = root / study
+    if not folder.is_dir():
+        return []
+    return [RunFolder(path) for path in sorted(folder.iterdir()) if path.is_dir() and path.name[0] != "."]

@@ -1,0 +1,129 @@
+"""A text model continues the prompt: loss on the target's tokens only (paper, eq. 1), greedy decoding."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+
+from experiments.errors import UserError
+from experiments.objective import Encoded, Objective
+from experiments.tasks.example import Example
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+class TextObjective(Objective):
+    """Prompt, target and an end-of-text token; a task with labels is answered by the likeliest label."""
+
+    def encode(self, examples: Sequence[Example]) -> list[Encoded]:
+        prompts = self._ids([example.prompt for example in examples])
+        targets = self._ids([example.target for example in examples])
+        encoded = []
+        for prompt, target in zip(prompts, targets, strict=True):
+            answer = [*target, self.tokenizer.eos_token_id]
+            room = self.max_length - len(answer)
+            if room < 1:
+                raise UserError(
+                    f"a target has {len(answer)} tokens, the limit is {self.max_length} with its prompt"
+                )
+            if len(prompt) > room:
+                # The question stands last, so the front of the prompt is what can be spared.
+                prompt = prompt[-room:]
+                self.truncated += 1
+            encoded.append(Encoded((*prompt, *answer), len(prompt)))
+        return encoded
+
+    def _ids(self, texts: list[str]) -> list[list[int]]:
+        ids: list[list[int]] = self.tokenizer(texts, add_special_tokens=False)["input_ids"]
+        unknown = self.tokenizer.unk_token_id
+        if unknown is not None and unknown != self.tokenizer.eos_token_id:
+            for text, sequence in zip(texts, ids, strict=True):
+                if unknown in sequence:
+                    words = [w for w in text.split() if self.tokenizer.convert_tokens_to_ids(w) == unknown]
+                    raise UserError(
+                        f"task={self.task.name} has words that this model's vocabulary lacks, such as "
+                        f"{(words or [text])[0]!r}; the embedded model knows task=sql and task=nli only, "
+                        "use model=gpt2 or another pretrained model"
+                    )
+        return ids
+
+    def loss(
+        self, model: PreTrainedModel, batch: Sequence[Encoded], device: torch.device, smoothing: float
+    ) -> torch.Tensor:
+        ids, predicting = self._right_padded(batch, device)
+        logits = self._logits(model, ids, predicting)
+        return F.cross_entropy(logits, ids[:, 1:][predicting[:, :-1]], label_smoothing=smoothing)
+
+    def _right_padded(
+        self, batch: Sequence[Encoded], device: torch.device
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Ids (batch, time), and a mask of the positions whose next token belongs to the target.
+
+        With the padding on the right, causal attention hides it without an attention mask.
+        """
+        width = max(len(example.ids) for example in batch)
+        ids = torch.full((len(batch), width), self.tokenizer.pad_token_id)
+        predicting = torch.zeros(len(batch), width, dtype=torch.bool)
+        for row, example in enumerate(batch):
+            ids[row, : len(example.ids)] = torch.tensor(example.ids)
+            predicting[row, example.target_start - 1 : len(example.ids) - 1] = True
+        return ids.to(device), predicting.to(device)
+
+    def _logits(self, model: PreTrainedModel, ids: torch.Tensor, where: torch.Tensor) -> torch.Tensor:
+        """Float32 logits (positions, vocabulary) at the chosen positions; the rest are never computed."""
+        hidden = model.base_model(input_ids=ids, use_cache=False).last_hidden_state
+        return model.get_output_embeddings()(hidden[where]).float()
+
+    def predict(self, model: PreTrainedModel, batch: Sequence[Encoded], device: torch.device) -> list[str]:
+        prompts = [example.ids[: example.target_start] for example in batch]
+        if self.task.labels is not None:
+            return self._likeliest_labels(model, prompts, self.task.labels, device)
+        return self._generate(model, prompts, device)
+
+    def _likeliest_labels(
+        self,
+        model: PreTrainedModel,
+        prompts: list[tuple[int, ...]],
+        labels: Sequence[str],
+        device: torch.device,
+    ) -> list[str]:
+        """The label whose tokens, with the end of text, have the highest total log-probability."""
+        answers = self._ids([f" {label}" for label in labels])
+        scores = []
+        for answer in answers:
+            full = [Encoded((*p, *answer, self.tokenizer.eos_token_id), len(p)) for p in prompts]
+            ids, predicting = self._right_padded(full, device)
+            log_probs = F.log_softmax(self._logits(model, ids, predicting), dim=-1)
+            chosen = log_probs.gather(1, ids[:, 1:][predicting[:, :-1]].unsqueeze(1))
+            scores.append(chosen.view(len(prompts), -1).sum(1))
+        return [labels[index] for index in torch.stack(scores).argmax(0).tolist()]
+
+    def _generate(
+        self, model: PreTrainedModel, prompts: list[tuple[int, ...]], device: torch.device
+    ) -> list[str]:
+        width = max(map(len, prompts))
+        ids = torch.full((len(prompts), width), self.tokenizer.pad_token_id)
+        mask = torch.zeros_like(ids)
+        for row, prompt in enumerate(prompts):
+            ids[row, width - len(prompt) :] = torch.tensor(prompt)
+            mask[row, width - len(prompt) :] = 1
+        output = model.generate(
+            input_ids=ids.to(device),
+            attention_mask=mask.to(device),
+            do_sample=False,
+            num_beams=1,
+            max_new_tokens=min(self._longest_target(), self.max_length - width),
+            eos_token_id=self.tokenizer.eos_token_id,
+            pad_token_id=self.tokenizer.pad_token_id,
+        )
+        return [
+            text.strip() for text in self.tokenizer.batch_decode(output[:, width:], skip_special_tokens=True)
+        ]
+
+    def _longest_target(self) -> int:
+        """A query may be twice as long as the longest of the training split before it is cut off."""
+        return 2 * max(len(example.ids) - example.target_start for example in self.encoded("train"))

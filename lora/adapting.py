@@ -1,0 +1,311 @@
+"""Adapting a Hugging Face model in place, and asking a model what it holds."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from lora.adapter import AdaptedModule, Adapter, initial_factors, is_conv1d
+from lora.architectures import Architecture, architecture_of, check_letter
+from lora.targets import LETTERS, parse_ranks, parse_targets, scaling_value
+
+if TYPE_CHECKING:
+    from lora.merging import Merged
+
+Model = TypeVar("Model", bound=nn.Module)
+
+BIASES = ("none", "lora_only", "all")
+"""The biases trained beside the factors: none, those of the adapted modules, all of the model's."""
+
+
+@dataclass
+class Adaptation:
+    """What was done to a model, kept as its attribute `lora_adaptation` (deepcopy and pickle take it along).
+
+    Attributes:
+        scaling: the rule, one of `lora.targets.SCALINGS`.
+        bias: one of `BIASES`.
+        dropout: probability of dropping an input of the factors.
+        trained: the base model's parameters that are trained too (task head, biases), by the base's own
+            names.
+        thawed: the base model's parameters that were trainable before.
+        merged: what `lora.merge` put aside; None while the adapters are in place.
+    """
+
+    scaling: str
+    bias: str
+    dropout: float
+    trained: tuple[str, ...]
+    thawed: tuple[str, ...]
+    merged: Merged | None = None
+
+
+def adapt(
+    model: Model,
+    targets: str | Iterable[str] = "qv",
+    rank: int | Mapping[str, int] = 8,
+    alpha: float = 8.0,
+    *,
+    seed: int = 0,
+    scaling: str = "alpha/r",
+    init: str = "gaussian",
+    dropout: float = 0.0,
+    bias: str = "none",
+) -> Model:
+    """Freeze `model` and put one pair (A, B) on each target projection of each layer, in place.
+
+    h = W0 x + scaling * B A x (paper, eq. 3), with A random and B zero, so that the outputs do not change
+    until the first step. What is trained: the factors, the biases chosen by `bias`, and the task head of a
+    classification model (`Architecture.heads`), which is new and not pretrained. The factors are float32
+    (float64 if W0 is), on W0's device.
+
+    Args:
+        model: a Hugging Face model whose type is in `lora.architectures.ARCHITECTURES`.
+        targets: any of q k v o up down: "qv", "q,up", ["q", "up"].
+        rank: r, for all targets or by letter.
+        alpha: numerator of the scale.
+        seed: of A; each projection draws from its own generator, made from (seed, layer, letter, rank).
+        scaling: "alpha/r", "1/r" or "alpha/sqrt(r)".
+        init: "gaussian" or "kaiming", of equal variance.
+        dropout: probability of dropping an input of the factors, in training.
+        bias: "none", "lora_only" (biases of the adapted modules) or "all".
+
+    Returns:
+        The same model.
+
+    Raises:
+        ValueError: an argument is not valid, a rank is above min(d_out, d_in) of its projection, the
+            architecture is unknown, or the model is adapted already. The model is then as it was.
+    """
+    letters = parse_targets(targets)
+    ranks = parse_ranks(rank, letters)
+    scalings = {letter: scaling_value(scaling, alpha, ranks[letter]) for letter in letters}
+    _check_adaptable(model)
+    pairs: dict[tuple[int, str], Adapter] = {}
+    for layer in range(layer_count(model)):
+        for letter in letters:
+            d_out, d_in = projection(model, layer, letter).shape
+            if ranks[letter] > min(d_out, d_in):
+                raise ValueError(
+                    f"rank: {ranks[letter]} is too large for W_{letter} of layer {layer}, which is "
+                    f"({d_out}, {d_in}); at most {min(d_out, d_in)} is possible"
+                )
+            factors = initial_factors(
+                (d_out, d_in), ranks[letter], init, seed=seed, layer=layer, letter=letter
+            )
+            pairs[layer, letter] = Adapter(*factors, alpha=alpha, scaling=scalings[letter])
+    return install(model, pairs, scaling=scaling, dropout=dropout, bias=bias)
+
+
+def install(
+    model: Model,
+    pairs: Mapping[tuple[int, str], Adapter],
+    *,
+    scaling: str,
+    dropout: float = 0.0,
+    bias: str = "none",
+) -> Model:
+    """Freeze `model` and put ready adapters beside its projections, in place.
+
+    Args:
+        pairs: the adapters, by (layer from 0, letter).
+        scaling: the rule that their scale was made by.
+        dropout, bias: as in `adapt`.
+
+    Raises:
+        ValueError: as `adapt`.
+    """
+    _check_adaptable(model)
+    if not isinstance(dropout, int | float) or not 0 <= dropout < 1:
+        raise ValueError(f"dropout: {dropout!r} is not valid; it is a probability, from 0 to below 1")
+    if bias not in BIASES:
+        raise ValueError(f"bias: {bias!r} is unknown; valid are {', '.join(BIASES)}")
+    architecture, prefix = located(model)
+    held: dict[tuple[int, str], dict[str, Adapter]] = defaultdict(dict)
+    for (layer, letter), adapter in pairs.items():
+        weight = projection(model, layer, letter)
+        adapter.to(weight.device, torch.promote_types(weight.dtype, torch.float32))
+        held[layer, architecture.module(prefix, layer, letter)][letter] = adapter
+
+    thawed = tuple(name for name, parameter in base_parameters(model) if parameter.requires_grad)
+    trained = tuple(_trained_names(model, bias, {path for _, path in held}))
+    for name, parameter in base_parameters(model):
+        parameter.requires_grad_(name in trained)
+    for (layer, path), adapters_here in held.items():
+        rows = {letter: architecture.places[letter].rows(_config(model)) for letter in adapters_here}
+        base = model.get_submodule(path)
+        model.set_submodule(path, AdaptedModule(base, adapters_here, rows, layer=layer, dropout=dropout))
+    model.lora_adaptation = Adaptation(scaling, bias, float(dropout), trained, thawed)  # type: ignore[assignment]
+    return model
+
+
+def remove(model: Model) -> Model:
+    """Put the original modules back, without adapters, and make trainable what was trainable before.
+
+    W0 is untouched. A task head and biases that were trained keep their trained values.
+
+    Raises:
+        ValueError: the model is not adapted, or it is merged.
+    """
+    state = adaptation(model)
+    if state.merged is not None:
+        raise ValueError("remove: the model is merged; call lora.unmerge(model) first")
+    for path, module in wrapped(model).items():
+        model.set_submodule(path, module.base)
+    for name, parameter in base_parameters(model):
+        parameter.requires_grad_(name in state.thawed)
+    del model.lora_adaptation
+    return model
+
+
+def adapters(model: nn.Module) -> dict[tuple[int, str], Adapter]:
+    """The model's adapters by (layer from 0, letter), each layer's in the order q k v o up down.
+
+    Empty for a bare model. A merged model's are those that were put aside.
+    """
+    found = {(m.layer, letter): adapter for m in wrapped(model).values() for letter, adapter in m.items()}
+    return {key: found[key] for key in sorted(found, key=lambda key: (key[0], LETTERS.index(key[1])))}
+
+
+def projection(model: nn.Module, layer: int, letter: str) -> Float[Tensor, "d_out d_in"]:
+    """The frozen W0 of one projection, output rows first, cut out of a fused weight.
+
+    A view of the model's parameter where the rows lie together (do not write to it), else a copy; without
+    gradient.
+
+    Args:
+        model: adapted or not.
+        layer: from 0.
+        letter: one of q k v o up down.
+
+    Raises:
+        ValueError: no such layer or letter, an unknown architecture, or the model is merged: its weight is
+            W0 + dW then.
+    """
+    state = getattr(model, "lora_adaptation", None)
+    if state is not None and state.merged is not None:
+        raise ValueError("projection: the model is merged (its weight is W0 + dW); unmerge it first")
+    architecture, prefix = located(model)
+    place = architecture.places[check_letter(letter)]
+    if not 0 <= layer < layer_count(model):
+        raise ValueError(f"layer {layer} does not exist; this model has 0 to {layer_count(model) - 1}")
+    path = architecture.module(prefix, layer, letter)
+    module = model.get_submodule(path)
+    if isinstance(module, AdaptedModule):
+        module = module.base
+    if not (is_conv1d(module) if place.transposed else isinstance(module, nn.Linear)):
+        expected = "Conv1D" if place.transposed else "Linear"
+        found = type(module).__name__
+        raise ValueError(f"{path} is a {found}, not a {expected}; is it adapted by another library?")
+    weight = module.weight
+    assert isinstance(weight, Tensor)
+    if not weight.is_floating_point():
+        raise ValueError(f"{path}.weight is {weight.dtype}, quantised; load the model in bfloat16 instead")
+    return place.take(weight.detach(), _config(model))
+
+
+def parameter_counts(model: nn.Module) -> dict[str, int]:
+    """Numbers of parameters, the task head apart from the adapters (the paper's figures leave it out).
+
+    Returns:
+        adapter: the factors. head: the task head. bias: trained biases outside the head. total: all, factors
+        included. trainable: those that an optimizer would be given (of a merged model: after `unmerge`).
+    """
+    factors = [p for adapter in adapters(model).values() for p in adapter.parameters()]
+    base = dict(base_parameters(model))
+    heads = set(head_names(model))
+    biases = [p for name, p in base.items() if _is_bias(name) and name not in heads]
+    everything = [*factors, *base.values()]
+    return {
+        "adapter": sum(p.numel() for p in factors),
+        "head": sum(base[name].numel() for name in heads),
+        "bias": sum(p.numel() for p in biases if p.requires_grad),
+        "total": sum(p.numel() for p in everything),
+        "trainable": sum(p.numel() for p in everything if p.requires_grad),
+    }
+
+
+def adaptation(model: nn.Module) -> Adaptation:
+    """What was done to the model.
+
+    Raises:
+        ValueError: it is not adapted.
+    """
+    state = getattr(model, "lora_adaptation", None)
+    if state is None:
+        raise ValueError(
+            f"this {type(model).__name__} is not adapted; call lora.adapt(model) or lora.load(model, path)"
+        )
+    return state
+
+
+def wrapped(model: nn.Module) -> dict[str, AdaptedModule]:
+    """The adapted modules by path, those of a merged model being the ones put aside."""
+    state = getattr(model, "lora_adaptation", None)
+    if state is not None and state.merged is not None:
+        return dict(state.merged.modules)
+    return {path: module for path, module in model.named_modules() if isinstance(module, AdaptedModule)}
+
+
+def base_parameters(model: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
+    """The base model's parameters under the names they have without adapters; a shared one once."""
+    owners = dict(model.named_modules())
+    for name, parameter in model.named_parameters():
+        owner, _, leaf = name.rpartition(".")
+        if isinstance(owners[owner], Adapter):
+            continue
+        if owner.endswith(".base") and isinstance(owners[owner.removesuffix(".base")], AdaptedModule):
+            owner = owner.removesuffix(".base")
+        yield (f"{owner}.{leaf}" if owner else leaf), parameter
+
+
+def model_architecture(model: nn.Module) -> Architecture:
+    """The table's entry for this model; a ValueError where there is none."""
+    names = (name for name, module in model.named_modules() if getattr(module, "weight", None) is not None)
+    return architecture_of(_config(model), names)
+
+
+def layer_count(model: nn.Module) -> int:
+    return _config(model).num_hidden_layers
+
+
+def located(model: nn.Module) -> tuple[Architecture, str]:
+    """The table's entry for this model and the prefix of its names; a ValueError where there is none."""
+    architecture = model_architecture(model)
+    return architecture, architecture.prefix(name for name, _ in model.named_modules())
+
+
+def _config(model: nn.Module) -> Any:
+    return getattr(model, "config", None)
+
+
+def _check_adaptable(model: nn.Module) -> None:
+    model_architecture(model)
+    if getattr(model, "lora_adaptation", None) is not None:
+        raise ValueError("adapt: the model is adapted already; call lora.remove(model) first")
+
+
+def _trained_names(model: nn.Module, bias: str, paths: set[str]) -> Iterator[str]:
+    heads = set(head_names(model))
+    for name, _ in base_parameters(model):
+        of_adapted_module = name.rpartition(".")[0] in paths
+        if name in heads or (
+            _is_bias(name) and (bias == "all" or (bias == "lora_only" and of_adapted_module))
+        ):
+            yield name
+
+
+def head_names(model: nn.Module) -> Iterator[str]:
+    """The parameters of the task head; a causal or masked language model has none."""
+    heads = model_architecture(model).heads
+    return (name for name, _ in base_parameters(model) if name.split(".")[0] in heads)
+
+
+def _is_bias(name: str) -> bool:
+    return name.split(".")[-1] == "bias"

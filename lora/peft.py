@@ -1,0 +1,317 @@
+"""Adapters in the format of Hugging Face PEFT: `adapter_config.json` beside `adapter_model.safetensors`.
+
+PEFT adapts whole modules, one pair (A, B) each, and this package projections: they differ where several
+projections are fused in one module.
+
+- Export stacks the letters of a module into one pair of the summed rank: for GPT-2's c_attn with q and v,
+  A' = [A_q; A_v] and B' is zero but for B_q in q's rows and first columns, B_v in v's rows and last columns.
+  PEFT has one scale a module: lora_alpha' = scaling * r'; where letters differ in it, it is folded into B'.
+- Import cuts B by rows. Where each column of B serves one letter only, as after an export, every letter
+  takes its own rows of A; else (trained as one pair, where all letters share A) each takes a copy of A: the
+  same function, with more parameters. A letter without a nonzero row in B is left out.
+"""
+
+import json
+import math
+import os
+import re
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import safetensors
+import safetensors.torch
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from lora.adapter import AdaptedModule
+from lora.adapting import (
+    Model,
+    adaptation,
+    base_parameters,
+    layer_count,
+    located,
+    model_architecture,
+    wrapped,
+)
+from lora.files import safetensors_bytes, write_atomically
+from lora.saving import AdapterFile, AdapterFileError, Factors, restore, snapshot
+from lora.targets import LETTERS
+
+CONFIG = "adapter_config.json"
+WEIGHTS = "adapter_model.safetensors"
+_ROOT = "base_model.model."
+
+_TASK_TYPES = {
+    "LMHeadModel": "CAUSAL_LM",
+    "ForCausalLM": "CAUSAL_LM",
+    "ForSequenceClassification": "SEQ_CLS",
+    "ForTokenClassification": "TOKEN_CLS",
+    "ForQuestionAnswering": "QUESTION_ANS",
+}
+
+# Settings that do not change what the tensors mean, or that the tensors themselves tell.
+# fmt: off
+_HARMLESS = {
+    "peft_type", "task_type", "auto_mapping", "peft_version", "runtime_config", "inference_mode", "revision",
+    "base_model_name_or_path", "fan_in_fan_out", "megatron_core", "ensure_weight_tying", "qalora_group_size",
+    "target_modules", "exclude_modules", "modules_to_save", "layers_to_transform", "layers_pattern",
+    "r", "lora_alpha", "rank_pattern", "alpha_pattern", "use_rslora", "lora_dropout", "bias",
+    "init_lora_weights", "loftq_config", "eva_config", "corda_config", "lora_ga_config",
+}
+# fmt: on
+_PLAIN_INITS = (None, True, False, "gaussian", "eva", "orthogonal")
+
+
+def export_peft(model: nn.Module, folder: str | os.PathLike[str], base_model_name_or_path: str = "") -> None:
+    """Write the model's adapter to `folder` so that `peft.PeftModel.from_pretrained(base, folder)` loads it.
+
+    A task head goes along as `modules_to_save`, trained biases by the bias mode. A merged model is written as
+    if it were not.
+
+    Raises:
+        ValueError: the model is not adapted, or another tensor is trained, for which PEFT has no place.
+    """
+    folder = Path(folder)
+    state = adaptation(model)
+    architecture, _ = located(model)
+    modules = wrapped(model)
+    tensors: dict[str, Tensor] = {}
+    sizes: dict[str, tuple[int, float]] = {}
+    for path, module in modules.items():
+        A, B, alpha = _fused(module)
+        tensors[f"{_ROOT}{path}.lora_A.weight"] = A
+        tensors[f"{_ROOT}{path}.lora_B.weight"] = B
+        sizes[path] = (len(A), alpha)
+    heads = set()
+    for name, tensor in snapshot(model).extra.items():
+        owner, _, leaf = name.rpartition(".")
+        head = name.split(".")[0]
+        if head in architecture.heads:
+            heads.add(head)
+            tensors[_ROOT + name] = tensor
+        elif leaf == "bias" and state.bias != "none":
+            tensors[f"{_ROOT}{owner}.base_layer.bias" if owner in modules else _ROOT + name] = tensor
+        else:
+            raise ValueError(
+                f"export_peft: {name} is trained too, and a PEFT adapter has no place for it; freeze it"
+            )
+    patterns = _patterns(sizes, layer_count(model))
+    (rank, alpha), _ = Counter(patterns.values()).most_common(1)[0]
+    config = {
+        "alpha_pattern": {pattern: a for pattern, (_, a) in patterns.items() if a != alpha},
+        "base_model_name_or_path": base_model_name_or_path,
+        "bias": state.bias,
+        "fan_in_fan_out": any(place.transposed for place in architecture.places.values()),
+        "inference_mode": True,
+        "init_lora_weights": True,
+        "lora_alpha": alpha,
+        "lora_dropout": state.dropout,
+        "modules_to_save": sorted(heads) or None,
+        "peft_type": "LORA",
+        "r": rank,
+        "rank_pattern": {pattern: r for pattern, (r, _) in patterns.items() if r != rank},
+        "revision": None,
+        "target_modules": "|".join(patterns),
+        "task_type": _task_type(model),
+        "use_dora": False,
+        "use_rslora": False,
+    }
+    write_atomically(folder / WEIGHTS, safetensors_bytes(tensors, {"format": "pt"}))
+    write_atomically(folder / CONFIG, (json.dumps(config, indent=2, sort_keys=True) + "\n").encode())
+
+
+def import_peft(model: Model, folder: str | os.PathLike[str]) -> Model:
+    """Give `model` the PEFT adapter in `folder`, in place; its outputs are those that PEFT gives.
+
+    LoRA in its plain form: any ranks, alphas and patterns, rsLoRA's scale, a choice of layers, trained biases
+    and `modules_to_save`.
+
+    Raises:
+        AdapterFileError: the folder holds no whole PEFT LoRA adapter, it uses a feature that is not supported
+            (named), it adapts a module that holds no projection, or it does not fit the model.
+        ValueError: the model is merged, or its architecture unknown.
+    """
+    folder = Path(folder)
+    config = _read_config(folder / CONFIG)
+    pairs, extra = _read_weights(folder / WEIGHTS)
+    places = _places(model)
+    factors: dict[tuple[int, str], Factors] = {}
+    for path, (A, B) in pairs.items():
+        if path not in places:
+            raise AdapterFileError(
+                f"{folder}: adapts {path}, which holds none of q k v o up down in this model"
+            )
+        place = places[path]
+        given = (len(B), A.shape[1])
+        if given != place.shape:
+            raise AdapterFileError(f"{folder}: {path} is {given} in the file and {place.shape} in this model")
+        scaling = _scaling(config, path, rank=len(A))
+        for letter, (own_A, own_B) in _split(A, B, place.rows).items():
+            rank = len(own_A)
+            alpha = scaling * (math.sqrt(rank) if config["use_rslora"] else rank)
+            factors[place.layer, letter] = Factors(own_A, own_B, rank, alpha, scaling)
+    metadata = {
+        "architecture": model_architecture(model).name,
+        "targets": [letter for letter in LETTERS if any(letter == found for _, found in factors)],
+        "scaling": "alpha/sqrt(r)" if config["use_rslora"] else "alpha/r",
+        "bias": config["bias"],
+        "dropout": config["lora_dropout"],
+    }
+    file = AdapterFile(factors, _without_second_names(model, extra), metadata)
+    return restore(model, file, name=os.fspath(folder), partial=True)
+
+
+def _fused(module: AdaptedModule) -> tuple[Float[Tensor, "r d_in"], Float[Tensor, "d_out r"], float]:
+    """(A', B', lora_alpha') with the module's dW = lora_alpha' / r' * B' A'."""
+    scalings = {adapter.scaling for _, adapter in module.items()}
+    A, B = module.stacked(scaled=len(scalings) > 1)
+    scaling = scalings.pop() if len(scalings) == 1 else 1.0
+    alpha = scaling * len(A)
+    A, B = (factor.detach().to("cpu", torch.float32, copy=True).contiguous() for factor in (A, B))
+    return A, B, int(alpha) if alpha.is_integer() else alpha
+
+
+def _patterns(sizes: Mapping[str, tuple[int, float]], layers: int) -> dict[str, tuple[int, float]]:
+    """Regular expressions for full module paths, and the (rank, alpha) of what each matches.
+
+    One for all layers where they agree, else one a layer. Suffixes would not do: BERT's `output.dense` is one
+    of `attention.output.dense`.
+    """
+    kinds: dict[str, list[str]] = defaultdict(list)
+    for path in sizes:
+        kind = r"\.\d+\.".join(re.escape(part) for part in re.split(r"\.\d+\.", path))
+        kinds[kind].append(path)
+    patterns = {}
+    for kind, paths in kinds.items():
+        found = {sizes[path] for path in paths}
+        if len(found) == 1 and len(paths) == layers:
+            patterns[kind] = found.pop()
+        else:
+            patterns.update({re.escape(path): sizes[path] for path in paths})
+    return patterns
+
+
+def _task_type(model: nn.Module) -> str | None:
+    name = type(model).__name__
+    return next((task for ending, task in _TASK_TYPES.items() if name.endswith(ending)), None)
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise AdapterFileError(
+            f"{path}: cannot be read ({error.strerror}); a PEFT adapter's folder has it"
+        ) from None
+    except ValueError as error:
+        raise AdapterFileError(f"{path}: not a JSON file, or not a whole one ({error})") from None
+    if not isinstance(config, dict) or config.get("peft_type") != "LORA":
+        kind = config.get("peft_type") if isinstance(config, dict) else None
+        raise AdapterFileError(f"{path}: a PEFT adapter of type {kind!r}; only 'LORA' can be imported")
+    for name, value in config.items():
+        if name not in _HARMLESS and value:
+            raise AdapterFileError(
+                f"{path}: uses {name} = {value!r}, which is not supported; only plain LoRA is"
+            )
+    if config.get("init_lora_weights") not in _PLAIN_INITS:
+        raise AdapterFileError(
+            f"{path}: init_lora_weights = {config['init_lora_weights']!r} changes W0; save it with PEFT's "
+            "path_initial_model_for_weight_conversion first"
+        )
+    defaults = {
+        "lora_alpha": 8,
+        "alpha_pattern": {},
+        "use_rslora": False,
+        "lora_dropout": 0.0,
+        "bias": "none",
+    }
+    return defaults | {name: value for name, value in config.items() if value is not None}
+
+
+def _read_weights(path: Path) -> tuple[dict[str, tuple[Tensor, Tensor]], dict[str, Tensor]]:
+    """(A, B) by module path, and the other tensors by parameter name."""
+    if not path.is_file():
+        pickled = path.with_name("adapter_model.bin").is_file()
+        hint = "; adapter_model.bin is pickled: save it again with safe_serialization=True" if pickled else ""
+        raise AdapterFileError(f"{path}: no such file{hint}")
+    try:
+        tensors = safetensors.torch.load_file(path)
+    except (safetensors.SafetensorError, OSError) as error:
+        raise AdapterFileError(f"{path}: not a safetensors file, or not a whole one ({error})") from None
+    factors: dict[str, dict[str, Tensor]] = defaultdict(dict)
+    extra = {}
+    for key, tensor in tensors.items():
+        name = key.removeprefix(_ROOT)
+        if match := re.fullmatch(r"(.+)\.lora_([AB])\.weight", name):
+            factors[match[1]][match[2]] = tensor.float()
+        elif "lora_" in name:
+            raise AdapterFileError(
+                f"{path}: holds {name}, which is not supported; only plain lora_A and lora_B are"
+            )
+        elif not re.search(r"\.(original_module|modules_to_save)\.", name):  # copies of the head's biases
+            extra[name.replace(".base_layer.", ".")] = tensor
+    if not factors:
+        raise AdapterFileError(f"{path}: holds no lora_A and lora_B")
+    for module, pair in factors.items():
+        if pair.keys() != {"A", "B"} or pair["A"].ndim != 2 or pair["A"].shape[:1] != pair["B"].shape[1:]:
+            raise AdapterFileError(f"{path}: lora_A and lora_B of {module} do not make a pair")
+    return {module: (pair["A"], pair["B"]) for module, pair in factors.items()}, extra
+
+
+def _without_second_names(model: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """`tensors` without a tied parameter's second name where the first brings the same (PEFT saves both)."""
+    first = {id(parameter): name for name, parameter in base_parameters(model)}
+    kept = dict(tensors)
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        other = first.get(id(parameter), name)
+        if other != name and name in kept and other in kept and torch.equal(kept[name], kept[other]):
+            del kept[name]
+    return kept
+
+
+@dataclass(frozen=True)
+class _Held:
+    """What a module holds: the layer it is of, its (d_out, d_in), and the rows of each of its letters."""
+
+    layer: int
+    shape: tuple[int, ...]
+    rows: dict[str, Any]
+
+
+def _places(model: nn.Module) -> dict[str, _Held]:
+    """The modules that hold projections, by path."""
+    architecture, prefix = located(model)
+    places: dict[str, _Held] = {}
+    for layer in range(layer_count(model)):
+        for letter, place in architecture.places.items():
+            path = architecture.module(prefix, layer, letter)
+            if path not in places:
+                stored = cast("Tensor", model.get_submodule(path).weight)
+                places[path] = _Held(layer, tuple(stored.T.shape if place.transposed else stored.shape), {})
+            places[path].rows[letter] = place.rows(model.config)
+    return places
+
+
+def _scaling(config: Mapping[str, Any], path: str, rank: int) -> float:
+    """PEFT's rule: the first pattern that matches the end of the path gives alpha."""
+    matching = (
+        a for pattern, a in config["alpha_pattern"].items() if re.match(rf"(.*\.)?({pattern})$", path)
+    )
+    alpha = next(matching, config["lora_alpha"])
+    return alpha / (math.sqrt(rank) if config["use_rslora"] else rank)
+
+
+def _split(A: Tensor, B: Tensor, rows: Mapping[str, Any]) -> dict[str, tuple[Tensor, Tensor]]:
+    """The pair of each letter, out of the pair of their module."""
+    used = {letter: B[where].ne(0).any(dim=0) for letter, where in rows.items()}
+    active = [letter for letter in used if used[letter].any()] or list(used)
+    apart = bool(B.any()) and int(torch.stack(list(used.values())).sum(dim=0).max()) <= 1
+    pairs = {}
+    for letter in active:
+        columns = used[letter] if apart else slice(None)
+        pairs[letter] = (A[columns].clone(), B[rows[letter]][:, columns].clone())
+    return pairs

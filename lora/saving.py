@@ -1,0 +1,261 @@
+"""The native adapter file: one safetensors file with the factors as trained, neither fused nor scaled.
+
+    layers.{i}.{letter}.A     (r, d_in)   float32       layers counted from 0, letter one of q k v o up down
+    layers.{i}.{letter}.B     (d_out, r)  float32
+    extra.{parameter name}                as trained    task head and biases, by the base model's names
+
+and in its metadata `format`, `version` and `adapter`, a JSON object: architecture, targets, scaling (the
+rule), bias, dropout, and for each projection "{i}.{letter}" its rank, alpha and scaling (the factor).
+Nothing is unpickled.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import safetensors
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from lora.adapter import Adapter
+from lora.adapting import (
+    Model,
+    adaptation,
+    adapters,
+    base_parameters,
+    head_names,
+    install,
+    layer_count,
+    model_architecture,
+    projection,
+)
+from lora.files import safetensors_bytes, write_atomically
+from lora.targets import LETTERS
+
+FORMAT = "lora-adapter"
+VERSION = "1"
+
+
+class AdapterFileError(ValueError):
+    """A file that is not a whole adapter, or not one for this model."""
+
+
+@dataclass(frozen=True)
+class Factors:
+    """One projection's pair: dW = scaling * B A."""
+
+    A: Float[Tensor, "r d_in"]
+    B: Float[Tensor, "d_out r"]
+    rank: int
+    alpha: float
+    scaling: float
+
+
+@dataclass(frozen=True)
+class AdapterFile:
+    """What an adapter file holds, on the CPU.
+
+    Attributes:
+        factors: by (layer from 0, letter), in order.
+        extra: the other trained tensors, by parameter name.
+        metadata: architecture, targets, scaling (the rule), bias, dropout.
+    """
+
+    factors: dict[tuple[int, str], Factors]
+    extra: dict[str, Tensor]
+    metadata: dict[str, Any]
+
+
+def save(model: nn.Module, path: str | os.PathLike[str]) -> None:
+    """Write the model's adapter, and whatever else is trained, to `path`, atomically.
+
+    A merged model's factors are written as they are, so the file is the same.
+
+    Raises:
+        ValueError: the model is not adapted.
+    """
+    write(snapshot(model), path)
+
+
+def load(model: Model, path: str | os.PathLike[str]) -> Model:
+    """Give `model` the adapter in `path`, in place.
+
+    A bare model is adapted as the file says; an adapted one must have the file's projections, ranks and
+    shapes, and takes over its values (the scale among them).
+
+    Raises:
+        AdapterFileError: the file is not an adapter, or not one for this model; the model is then as it was.
+        ValueError: the model is merged.
+    """
+    return restore(model, read(path), name=os.fspath(path))
+
+
+def snapshot(model: nn.Module) -> AdapterFile:
+    """What `save` would write, as copies: to keep the best step in memory.
+
+    Raises:
+        ValueError: the model is not adapted.
+    """
+    state = adaptation(model)
+    factors = {
+        key: Factors(
+            A=_copy(adapter.lora_A.float()),
+            B=_copy(adapter.lora_B.float()),
+            rank=adapter.rank,
+            alpha=adapter.alpha,
+            scaling=adapter.scaling,
+        )
+        for key, adapter in adapters(model).items()
+    }
+    extra = {
+        name: _copy(parameter)
+        for name, parameter in base_parameters(model)
+        if name in state.trained or parameter.requires_grad
+    }
+    metadata = {
+        "architecture": model_architecture(model).name,
+        "targets": [letter for letter in LETTERS if any(letter == found for _, found in factors)],
+        "scaling": state.scaling,
+        "bias": state.bias,
+        "dropout": state.dropout,
+    }
+    return AdapterFile(factors, extra, metadata)
+
+
+def write(file: AdapterFile, path: str | os.PathLike[str]) -> None:
+    """Write an adapter file, atomically."""
+    tensors = {f"extra.{name}": tensor for name, tensor in file.extra.items()}
+    projections = {}
+    for (layer, letter), pair in file.factors.items():
+        tensors[f"layers.{layer}.{letter}.A"] = pair.A
+        tensors[f"layers.{layer}.{letter}.B"] = pair.B
+        projections[f"{layer}.{letter}"] = {"rank": pair.rank, "alpha": pair.alpha, "scaling": pair.scaling}
+    adapter = json.dumps({**file.metadata, "projections": projections})
+    metadata = {"format": FORMAT, "version": VERSION, "adapter": adapter}
+    write_atomically(path, safetensors_bytes(tensors, metadata))
+
+
+def read(path: str | os.PathLike[str]) -> AdapterFile:
+    """Read an adapter file, without any model.
+
+    Raises:
+        AdapterFileError: it is missing, truncated, no safetensors file, or no adapter of this format.
+    """
+    path = os.fspath(path)
+    if not os.path.isfile(path):
+        raise AdapterFileError(f"{path}: no such file")
+    try:
+        with safetensors.safe_open(path, framework="pt") as opened:
+            metadata = opened.metadata() or {}
+            tensors = {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118 (not a dict)
+    except (safetensors.SafetensorError, OSError) as error:
+        raise AdapterFileError(f"{path}: not a safetensors file, or not a whole one ({error})") from None
+    if metadata.get("format") != FORMAT:
+        from_peft = any(".lora_A" in key for key in tensors)
+        hint = "; lora.import_peft reads the folder of a PEFT adapter" if from_peft else ""
+        raise AdapterFileError(f"{path}: a safetensors file, but not one written by lora.save{hint}")
+    if metadata.get("version") != VERSION:
+        raise AdapterFileError(
+            f"{path}: adapter format version {metadata.get('version')!r}; this code reads version {VERSION!r}"
+        )
+    try:
+        return _parse(metadata["adapter"], tensors)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise AdapterFileError(
+            f"{path}: the metadata and the tensors of this adapter disagree ({error})"
+        ) from None
+
+
+def restore(model: Model, file: AdapterFile, *, name: str = "adapter", partial: bool = False) -> Model:
+    """Give `model` the values of `file`, as `load` does.
+
+    Args:
+        name: stands in errors for where the values come from.
+        partial: a task head or biases that are trained in this model and not in `file` stay as they are; else
+            that is an error.
+    """
+    _check_fits(model, file, name, partial)
+    if getattr(model, "lora_adaptation", None) is None:
+        pairs = {
+            key: Adapter(f.A.clone(), f.B.clone(), f.alpha, f.scaling) for key, f in file.factors.items()
+        }
+        told = file.metadata
+        install(model, pairs, scaling=told["scaling"], bias=told["bias"], dropout=told["dropout"])
+    state = adaptation(model)
+    found = adapters(model)
+    parameters = dict(base_parameters(model))
+    with torch.no_grad():
+        for key, pair in file.factors.items():
+            found[key].lora_A.copy_(pair.A)
+            found[key].lora_B.copy_(pair.B)
+            found[key].alpha, found[key].scaling = pair.alpha, pair.scaling
+        for extra, tensor in file.extra.items():
+            parameters[extra].copy_(tensor)
+            parameters[extra].requires_grad_(True)
+    state.scaling = file.metadata["scaling"]
+    state.trained = tuple(dict.fromkeys((*state.trained, *file.extra)))
+    return model
+
+
+def _copy(tensor: Tensor) -> Tensor:
+    return tensor.detach().to("cpu", copy=True).contiguous()
+
+
+def _parse(adapter: str, tensors: Mapping[str, Tensor]) -> AdapterFile:
+    metadata = json.loads(adapter)
+    projections = metadata.pop("projections")
+    factors: dict[tuple[int, str], Factors] = {}
+    for key, numbers in projections.items():
+        layer, _, letter = key.partition(".")
+        A, B = tensors[f"layers.{key}.A"], tensors[f"layers.{key}.B"]
+        rank = numbers["rank"]
+        if letter not in LETTERS or A.ndim != 2 or B.ndim != 2 or not A.shape[0] == B.shape[1] == rank:
+            raise ValueError(f"{key}: rank {rank}, A {tuple(A.shape)}, B {tuple(B.shape)}")
+        factors[int(layer), letter] = Factors(A, B, rank, float(numbers["alpha"]), float(numbers["scaling"]))
+    extra = {
+        key.removeprefix("extra."): tensor for key, tensor in tensors.items() if key.startswith("extra.")
+    }
+    if len(tensors) != 2 * len(factors) + len(extra):
+        raise ValueError("there are tensors that no projection names")
+    missing = {"architecture", "targets", "scaling", "bias", "dropout"} - metadata.keys()
+    if missing:
+        raise ValueError(f"no {sorted(missing)[0]} is given")
+    order = sorted(factors, key=lambda key: (key[0], LETTERS.index(key[1])))
+    return AdapterFile({key: factors[key] for key in order}, extra, metadata)
+
+
+def _check_fits(model: nn.Module, file: AdapterFile, name: str, partial: bool) -> None:
+    trained_on, architecture = file.metadata["architecture"], model_architecture(model).name
+    if trained_on != architecture:
+        raise AdapterFileError(f"{name}: an adapter of a {trained_on} model; this is a {architecture} model")
+    for (layer, letter), pair in file.factors.items():
+        if layer >= layer_count(model):
+            raise AdapterFileError(f"{name}: has layer {layer}; this model has {layer_count(model)} layers")
+        expected = tuple(projection(model, layer, letter).shape)
+        given = (pair.B.shape[0], pair.A.shape[1])
+        if given != expected:
+            raise AdapterFileError(
+                f"{name}: W_{letter} of layer {layer} is {given} in the file and {expected} in this model"
+            )
+    state = getattr(model, "lora_adaptation", None)
+    if state is not None:
+        found = {key: adapter.rank for key, adapter in adapters(model).items()}
+        held = {key: pair.rank for key, pair in file.factors.items()}
+        for layer, letter in sorted(found.keys() | held.keys()):
+            here, there = found.get((layer, letter)), held.get((layer, letter))
+            if here != there:
+                raise AdapterFileError(
+                    f"{name}: W_{letter} of layer {layer} has rank {there or 'none'} in the file, "
+                    f"{here or 'none'} in this model; call lora.remove(model) first to take the file's"
+                )
+    shapes = {parameter: tuple(value.shape) for parameter, value in base_parameters(model)}
+    for extra, tensor in file.extra.items():
+        if shapes.get(extra) != tuple(tensor.shape):
+            ours = f"it as {shapes[extra]}" if extra in shapes else "no such parameter"
+            raise AdapterFileError(f"{name}: {extra} is {tuple(tensor.shape)}; this model has {ours}")
+    for trained in head_names(model) if state is None else state.trained:
+        if trained not in file.extra and not partial:
+            raise AdapterFileError(f"{name}: holds no {trained}, which is trained in this model")

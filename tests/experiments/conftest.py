@@ -1,0 +1,109 @@
+"""A tiny random text model on the generated tasks, as runs see it: no pretrained weights needed."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+
+from experiments.config import RunConfig, TaskConfig, read_config
+
+VALUES = {
+    "study": "test",
+    "seed": 0,
+    "method": "lora",
+    "targets": "qv",
+    "rank": 2,
+    "alpha": 2,
+    "scaling": "alpha/r",
+    "init": "gaussian",
+    "dropout": 0.0,
+    "bias": "none",
+    "lr": 0.01,
+    "steps": 6,
+    "epochs": None,
+    "batch_size": 8,
+    "accumulate": 1,
+    "warmup": 0.06,
+    "weight_decay": 0.0,
+    "clip": 1.0,
+    "label_smoothing": 0.0,
+    "eval_every": None,
+    "log_every": 2,
+    "precision": "float32",
+    "device": "cpu",
+    "force": False,
+    "root": "outputs",
+    "model": {"name": "embedded"},
+    "task": {"name": "sql", "seed": 0, "train": 40, "dev": 6, "test": 4},
+    "wandb": {"mode": "disabled", "project": "p", "entity": None, "tags": []},
+}
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Matrices this small only lose by being shared out."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def config(tmp_path):
+    """`config(rank=4, **{"task.name": "nli"})`: a checked configuration; runs go to a temporary folder."""
+
+    def build(**changes) -> RunConfig:
+        values = copy.deepcopy(VALUES) | {"root": str(tmp_path / "outputs")}
+        for key, value in changes.items():
+            node = values
+            *path, last = key.split(".")
+            for step in path:
+                node = node[step]
+            node[last] = value
+        return read_config(values)
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def word_model():
+    """A random GPT-2 (2 layers, d = 32) with the embedded model's tokenizer."""
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    from experiments.embedded import pretraining
+    from experiments.embedded.tokenizer import build_tokenizer
+    from experiments.models import BaseModel
+
+    tokenizer = build_tokenizer(pretraining.words())
+    torch.manual_seed(0)
+    settings = GPT2Config(
+        vocab_size=len(tokenizer),
+        n_positions=96,
+        n_embd=32,
+        n_layer=2,
+        n_head=2,
+        bos_token_id=tokenizer.eos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        resid_pdrop=0.0,
+        embd_pdrop=0.0,
+        attn_pdrop=0.0,
+    )
+    model = GPT2LMHeadModel(settings).eval()
+    return BaseModel(model, tokenizer, True, 96, {"name": "tiny", "revision": None, "sha256": None})
+
+
+@pytest.fixture(scope="session")
+def bench(word_model):
+    """`bench("sql")`: the tiny model with the generated task, as the workbench would have loaded them."""
+    from experiments.tasks import load_task
+    from experiments.text_objective import TextObjective
+    from experiments.workbench import Workbench
+
+    def build(name: str, train: int = 40, dev: int = 6, test: int = 4) -> Workbench:
+        task = load_task(TaskConfig(name, train=train, dev=dev, test=test))
+        return Workbench(word_model, task, TextObjective(word_model.tokenizer, task, word_model.max_length))
+
+    return build

@@ -1,0 +1,77 @@
+"""The committed weights are the ones of the manifest; the script rebuilds such a checkpoint."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from experiments.embedded import pretraining
+from experiments.embedded.checkpoint import FOLDER, MANIFEST, WEIGHTS, read_checkpoint, verify
+
+REPOSITORY = Path(__file__).resolve().parent.parent.parent.parent
+LIMIT_BYTES = 12_000_000
+
+
+def test_committed_weights_are_the_manifests():
+    assert len(verify()) == 64
+    assert (FOLDER / WEIGHTS).stat().st_size <= LIMIT_BYTES
+    model, tokenizer = read_checkpoint()
+    assert model.config.vocab_size == len(tokenizer) == model.get_input_embeddings().num_embeddings
+    assert model.lm_head.weight is model.transformer.wte.weight
+
+
+def test_committed_vocabulary_is_the_tasks():
+    _, tokenizer = read_checkpoint()
+    assert tokenizer.get_vocab().keys() == {*pretraining.words(), "<pad>", "<eos>", "<unk>"}
+
+
+def test_damaged_weights_are_refused(tmp_path):
+    folder = tmp_path / "weights"
+    shutil.copytree(FOLDER, folder)
+    content = bytearray((folder / WEIGHTS).read_bytes())
+    content[-1] ^= 1
+    (folder / WEIGHTS).write_bytes(content)
+    with pytest.raises(ValueError, match="damaged; restore it with git or rebuild it"):
+        read_checkpoint(folder)
+
+
+def test_script_rebuilds_a_checkpoint(tmp_path):
+    """A short run of a narrow model, twice: the same bytes, and a model that has learned something."""
+    digests = []
+    for name in ("a", "b"):
+        out = tmp_path / name
+        command = [
+            sys.executable,
+            REPOSITORY / "scripts" / "pretrain_embedded.py",
+            "--out",
+            out,
+            "--steps",
+            "25",
+        ]
+        command += [
+            "--width",
+            "64",
+            "--layers",
+            "2",
+            "--batch-size",
+            "8",
+            "--block",
+            "64",
+            "--log-every",
+            "5",
+        ]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+        assert done.returncode == 0, done.stderr
+        digests.append(json.loads((out / MANIFEST).read_text())["sha256"])
+        losses = [float(line.split()[3]) for line in done.stdout.splitlines() if line.startswith("step")]
+        assert losses[-1] < losses[0] - 0.1
+    assert digests[0] == digests[1] == verify(tmp_path / "a")
+    model, tokenizer = read_checkpoint(tmp_path / "a")
+    with torch.no_grad():
+        assert model(**tokenizer("fact max is running", return_tensors="pt")).logits.isfinite().all()

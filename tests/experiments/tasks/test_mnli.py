@@ -1,0 +1,103 @@
+"""Reading MultiNLI in every form it comes in; a choice is made on dev, a report on the official set."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections import Counter
+
+import pytest
+
+from experiments.embedded import nli
+from experiments.errors import UserError
+from experiments.tasks.mnli import FILES, MNLI
+
+
+def records(split, count):
+    return nli.examples(split, count, seed=0)
+
+
+@pytest.fixture
+def release(tmp_path):
+    folder = tmp_path / "multinli_1.0"
+    folder.mkdir()
+    for name, split, count in ((FILES["train"], "train", 20), (FILES["matched"], "dev", 8)):
+        rows = records(split, count)
+        rows[3] = rows[3] | {"gold_label": "-"}
+        (folder / name).write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder
+
+
+def test_example():
+    row = {"gold_label": "neutral", "sentence1": " A dog runs. ", "sentence2": "It barks.", "pairID": "7e"}
+    [example] = MNLI.from_records({"dev": [row]}).examples("dev")
+    assert example.prompt == "premise: A dog runs.\nhypothesis: It barks.\nlabel:"
+    assert (example.id, example.target, example.gold) == ("7e", " neutral", "neutral")
+
+
+def test_judging():
+    task = MNLI.from_records({"dev": records("dev", 3)})
+    example = task.examples("dev")[0]
+    assert [task.judge(example, label).scores["accuracy"] for label in task.labels] == [
+        float(label == example.gold) for label in task.labels
+    ]
+
+
+def test_splits_of_the_release(release):
+    """The matched set is reported on; part of the training set is held out to choose on; "-" is left out."""
+    task = MNLI.from_path(release, holdout=6)
+    assert {split: len(task.examples(split)) for split in task.splits} == {"train": 13, "dev": 6, "test": 7}
+    ids = {split: {example.id for example in task.examples(split)} for split in task.splits}
+    assert not ids["train"] & ids["dev"]
+    assert MNLI.from_path(release, holdout=6).examples("dev") == task.examples("dev")
+    with pytest.raises(UserError, match="leaves no training example"):
+        MNLI.from_path(release, holdout=20)
+
+
+def test_folder_and_archive_agree(release, tmp_path):
+    archive = tmp_path / "multinli_1.0.zip"
+    with zipfile.ZipFile(archive, "w") as file:
+        for path in release.iterdir():
+            file.write(path, f"multinli_1.0/{path.name}")
+    one, two = (MNLI.from_path(path, holdout=4) for path in (release, archive))
+    assert all(one.examples(split) == two.examples(split) for split in ("train", "dev", "test"))
+
+
+def test_hub_rows_agree_with_the_release(release):
+    def rows(split, count):
+        changed = records(split, count)
+        changed[3] = changed[3] | {"gold_label": "-"}
+        for row in changed:
+            label = MNLI.labels.index(row["gold_label"]) if row["gold_label"] != "-" else -1
+            yield {
+                "premise": row["sentence1"],
+                "hypothesis": row["sentence2"],
+                "label": label,
+                "pairID": row["pairID"],
+            }
+
+    hub = {"train": list(rows("train", 20)), "validation_matched": list(rows("dev", 8))}
+    ours, theirs = MNLI.from_path(release, holdout=6), MNLI.from_hub_rows(hub, holdout=6)
+    assert all(ours.examples(split) == theirs.examples(split) for split in ("train", "dev", "test"))
+
+
+def test_unknown_label_is_told():
+    with pytest.raises(UserError, match="'maybe'"):
+        MNLI.from_records({"dev": [records("dev", 1)[0] | {"gold_label": "maybe"}]})
+
+
+def test_missing_file_is_told(release):
+    (release / FILES["matched"]).unlink()
+    with pytest.raises(UserError, match=FILES["matched"]):
+        MNLI.from_path(release, holdout=2)
+
+
+def test_official_release(shared_data):
+    task = MNLI.from_path(shared_data / "mnli" / "multinli_1.0.zip", holdout=2000)
+    assert {split: len(task.examples(split)) for split in task.splits} == {
+        "train": 29340 - 2000,
+        "dev": 2000,
+        "test": 9815,
+    }
+    labels = Counter(example.gold for example in task.examples("test"))
+    assert labels == {"entailment": 3479, "contradiction": 3213, "neutral": 3123}

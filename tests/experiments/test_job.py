@@ -1,0 +1,140 @@
+"""A job finds its address, keeps what is finished, and lets nothing but Ctrl-C out."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+import experiments.job as job
+from experiments import store
+from experiments.errors import UserError
+from experiments.job import run_job
+from experiments.store import RunFolder
+
+COMMAND = "python run.py rank=2"
+
+
+@pytest.fixture
+def trained(monkeypatch, bench):
+    """Count trainings; the model is the tiny one."""
+    desk = bench("sql")
+    calls = []
+
+    def workbench(model, task):
+        calls.append((model, task))
+        return desk
+
+    monkeypatch.setattr("experiments.workbench.workbench", workbench)
+    monkeypatch.setattr(job, "model_identity", lambda config: "tiny")
+    return calls
+
+
+def test_run_and_its_record(config, trained):
+    outcome = run_job(config(), command=COMMAND)
+    assert outcome.status == "finished", outcome.error
+    folder = RunFolder(config().root / "test" / outcome.name)
+    assert str(folder.path) == outcome.folder
+    record = folder.read()
+    assert record == outcome.record
+    assert record["metric"] == "logical_form_accuracy"
+    assert set(record["metrics"]["last"]) == {"step", "dev", "test"}
+    assert record["config"]["rank"] == {"q": 2, "v": 2}
+    assert record["parameters"]["trainable"] == 512
+    assert record["versions"]["torch"]
+    assert record["precision"] == "float32"
+    assert record["timing"]["steps_per_second"] > 0
+    for name in (store.ADAPTER, store.ADAPTER_INIT, store.ADAPTER_BEST, store.PREDICTIONS, store.HISTORY):
+        assert folder.file(name).stat().st_size > 0
+
+
+def test_finished_run_is_kept_and_force_repeats_it(config, trained):
+    first = run_job(config(), command=COMMAND)
+    again = run_job(config(), command=COMMAND)
+    assert (again.status, again.record) == ("skipped", first.record)
+    assert len(trained) == 1
+    forced = run_job(config(force=True), command=COMMAND)
+    assert forced.status == "finished"
+    assert forced.record["metrics"] == first.record["metrics"]
+    assert len(trained) == 2
+
+
+def test_unfinished_run_is_done_again_from_scratch(config, trained):
+    folder = RunFolder(config().root / "test" / run_job(config(), command=COMMAND).name)
+    whole = {path.name: path.read_bytes() for path in folder.path.iterdir()}
+    folder.file(store.RUN).unlink()
+    folder.file(store.ADAPTER).write_bytes(b"half")
+    folder.file(store.HISTORY).write_text('{"step": 1')
+    assert run_job(config(), command=COMMAND).status == "finished"
+    assert folder.file(store.ADAPTER).read_bytes() == whole[store.ADAPTER]
+    assert folder.file(store.PREDICTIONS).read_bytes() == whole[store.PREDICTIONS]
+
+
+def test_failure_stays_in_its_run(config, trained, monkeypatch):
+    def broken(*_):
+        raise RuntimeError("out of\nluck")
+
+    monkeypatch.setattr("experiments.trainer.train", broken)
+    outcome = run_job(config(), command=COMMAND)
+    assert (outcome.status, outcome.error) == ("failed", "RuntimeError: out of luck")
+    folder = RunFolder(config().root / "test" / outcome.name)
+    failure = json.loads(folder.file(store.FAILURE).read_text())
+    assert failure["command"] == COMMAND
+    assert any("broken" in line for line in failure["traceback"])
+    assert folder.read() is None
+    monkeypatch.undo()
+
+
+def test_failed_run_that_is_repeated_leaves_no_failure_behind(config, trained, monkeypatch):
+    with monkeypatch.context() as patched:
+        patched.setattr("experiments.trainer.train", lambda *_: (_ for _ in ()).throw(UserError("no")))
+        outcome = run_job(config(), command=COMMAND)
+        assert outcome.error == "no"
+    assert run_job(config(), command=COMMAND).status == "finished"
+    folder = RunFolder(config().root / "test" / outcome.name)
+    assert not folder.file(store.FAILURE).exists()
+
+
+def test_failed_repeat_of_a_finished_run_leaves_no_record(config, trained, monkeypatch):
+    """force=true that fails must not leave the old record over new files."""
+    run_job(config(), command=COMMAND)
+    monkeypatch.setattr("experiments.trainer.train", lambda *_: (_ for _ in ()).throw(UserError("no")))
+    outcome = run_job(config(force=True), command=COMMAND)
+    assert outcome.status == "failed"
+    assert RunFolder(config().root / "test" / outcome.name).read() is None
+
+
+def test_ctrl_c_gets_out_and_leaves_the_run_unfinished(config, trained, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("experiments.trainer.train", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run_job(config(), command=COMMAND)
+    [folder] = store.runs(config().root, "test")
+    assert folder.read() is None
+
+
+def test_run_of_another_process_is_left_alone(config, trained):
+    outcome = run_job(config(), command=COMMAND)
+    folder = RunFolder(config().root / "test" / outcome.name)
+    folder.file(store.RUN).unlink()
+    with folder.lock():
+        busy = run_job(config(), command=COMMAND)
+    assert busy.status == "busy"
+    assert "another process" in busy.error
+
+
+def test_unknown_device_is_one_line(config, trained):
+    outcome = run_job(config(device="gpu7"), command=COMMAND)
+    assert outcome.status == "failed"
+    assert outcome.error.startswith("device=gpu7 is not here; available are auto, cpu")
+
+
+def test_method_none_evaluates_the_base_model(config, trained):
+    outcome = run_job(config(method="none"), command=COMMAND)
+    assert outcome.status == "finished", outcome.error
+    assert outcome.record["parameters"]["trainable"] == 0
+    assert outcome.record["metrics"]["last"]["step"] == 0
+    assert "lr" not in outcome.record["config"]
+    assert run_job(config(method="none", lr=0.5, rank=4), command=COMMAND).status == "skipped"

@@ -1,0 +1,122 @@
+"""A run is finished or it is not: at no moment does the store show anything in between."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from experiments import store
+from experiments.store import BusyError, RunFolder
+
+REPOSITORY = Path(__file__).resolve().parent.parent.parent
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return RunFolder.of(tmp_path, "study", "sql-qv-r8", "abc123")
+
+
+def test_address(folder, tmp_path):
+    assert folder.path == tmp_path / "study" / "sql-qv-r8-abc123"
+    assert folder.id == "sql-qv-r8-abc123"
+
+
+def test_finished_once_run_json_exists(folder):
+    assert folder.read() is None
+    with folder.lock():
+        assert folder.read() is None
+        folder.finish({"metrics": {"last": 1.0}})
+    record = folder.read()
+    assert record is not None
+    assert record["metrics"] == {"last": 1.0}
+    assert record["id"] == folder.id
+    assert not [path for path in folder.path.iterdir() if path.name.startswith(".run.json")]
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"status": "running"}', "\x00\x01"])
+def test_damaged_record_is_an_unfinished_run(folder, content):
+    folder.path.mkdir(parents=True)
+    folder.file(store.RUN).write_text(content)
+    assert folder.read() is None
+
+
+def test_record_with_nan_is_refused(folder):
+    with folder.lock():
+        folder.finish({"ok": 1})
+        with pytest.raises(ValueError, match="JSON"):
+            folder.finish({"loss": float("nan")})
+    assert folder.read()["ok"] == 1
+
+
+def test_lock_is_held_against_other_processes_and_freed_when_they_die(folder):
+    script = textwrap.dedent(f"""
+        import os, sys, time
+        from pathlib import Path
+        from experiments.store import RunFolder
+        with RunFolder(Path({str(folder.path)!r})).lock():
+            print("held", flush=True)
+            time.sleep(60)
+    """)
+    other = subprocess.Popen(
+        [sys.executable, "-c", script], cwd=REPOSITORY, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert other.stdout.readline() == "held\n"
+        with pytest.raises(BusyError, match="another process"), folder.lock():
+            pass
+    finally:
+        other.kill()
+        other.wait()
+    with folder.lock():
+        pass
+
+
+def test_clear_leaves_nothing_of_an_earlier_try(folder):
+    with folder.lock():
+        folder.finish({})
+        folder.file(store.ADAPTER).write_bytes(b"old")
+        (folder.path / "sub").mkdir()
+        (folder.path / "sub" / "x").write_text("old")
+        folder.clear()
+        assert folder.read() is None
+        assert [path.name for path in folder.path.iterdir()] == [store.LOCK]
+
+
+def test_failure_is_told_but_does_not_finish_the_run(folder):
+    with folder.lock():
+        folder.fail("it broke", "Traceback\n  line", "python run.py rank=1")
+    assert folder.read() is None
+    failure = json.loads(folder.file(store.FAILURE).read_text())
+    assert failure == {
+        "error": "it broke",
+        "command": "python run.py rank=1",
+        "traceback": ["Traceback", "  line"],
+    }
+
+
+def test_replacing_a_file_keeps_the_old_one_when_writing_fails(tmp_path, monkeypatch):
+    path = tmp_path / "a.json"
+    store.write_json(path, {"a": 1})
+    monkeypatch.setattr(store.os, "replace", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
+    with pytest.raises(OSError, match="disk full"):
+        store.write_json(path, {"a": 2})
+    assert json.loads(path.read_text()) == {"a": 1}
+    assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_runs_of_a_study_are_listed_without_hidden_folders(tmp_path):
+    for name in ("b", "a", ".wandb"):
+        (tmp_path / "study" / name).mkdir(parents=True)
+    assert [run.id for run in store.runs(tmp_path, "study")] == ["a", "b"]
+    assert store.runs(tmp_path, "none") == []
+
+
+def test_jsonl_round_trip(tmp_path):
+    records = [{"step": 1, "loss": 0.5}, {"step": 2, "text": "é\n"}]
+    store.write_jsonl(tmp_path / "h.jsonl", records)
+    assert store.read_jsonl(tmp_path / "h.jsonl") == records

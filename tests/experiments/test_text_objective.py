@@ -1,0 +1,92 @@
+"""The loss is on the target alone; labels and generation follow the model's own probabilities."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from experiments.errors import UserError
+from experiments.tasks import Example
+from experiments.tasks.wikisql import WikiSQL
+from experiments.text_objective import TextObjective
+
+CPU = torch.device("cpu")
+
+
+def test_loss_is_the_mean_over_target_tokens(bench):
+    """Against one example at a time, unpadded, with the logits of every position."""
+    desk = bench("sql")
+    model, batch = desk.base.model, desk.objective.encoded("train")[:7]
+    assert len({len(example.ids) for example in batch}) > 1
+    losses = []
+    for example in batch:
+        ids = torch.tensor([example.ids])
+        logits = model(input_ids=ids).logits[0]
+        for position in range(example.target_start, len(example.ids)):
+            losses.append(F.cross_entropy(logits[position - 1], ids[0, position], label_smoothing=0.1))
+    ours = desk.objective.loss(model, batch, CPU, smoothing=0.1)
+    torch.testing.assert_close(ours, torch.stack(losses).mean(), atol=1e-5, rtol=1e-5)
+
+
+def test_target_ends_with_the_end_of_text_and_reads_back(bench):
+    desk = bench("sql")
+    for example, encoded in zip(desk.task.examples("dev"), desk.objective.encoded("dev"), strict=True):
+        assert encoded.ids[-1] == desk.base.tokenizer.eos_token_id
+        text = desk.base.tokenizer.decode(encoded.ids[encoded.target_start : -1])
+        assert text == example.target.strip()
+        assert desk.task.judge(example, text).scores["logical_form_accuracy"] == 1.0
+
+
+def test_likeliest_label_is_the_brute_force_one(bench):
+    desk = bench("nli", dev=12)
+    model, batch = desk.base.model, desk.objective.encoded("dev")
+    expected = []
+    with torch.no_grad():
+        for example in batch:
+            prompt = list(example.ids[: example.target_start])
+            totals = []
+            for label in desk.task.labels:
+                answer = [*desk.base.tokenizer.encode(f" {label}"), desk.base.tokenizer.eos_token_id]
+                log_probs = model(input_ids=torch.tensor([prompt + answer])).logits[0].log_softmax(-1)
+                totals.append(sum(log_probs[len(prompt) + i - 1, t].item() for i, t in enumerate(answer)))
+            expected.append(desk.task.labels[totals.index(max(totals))])
+        assert desk.objective.predict(model, batch, CPU) == expected
+
+
+def test_generation_is_greedy_and_does_not_see_its_neighbours(bench):
+    """Batched with padding equals one by one without, token by token."""
+    desk = bench("sql")
+    model, tokenizer = desk.base.model, desk.base.tokenizer
+    batch = desk.objective.encoded("dev")
+    limit = 2 * max(len(e.ids) - e.target_start for e in desk.objective.encoded("train"))
+    width = max(e.target_start for e in batch)
+    expected = []
+    with torch.no_grad():
+        for example in batch:
+            ids = list(example.ids[: example.target_start])
+            new = []
+            for _ in range(min(limit, desk.objective.max_length - width)):
+                token = int(model(input_ids=torch.tensor([ids + new])).logits[0, -1].argmax())
+                if token == tokenizer.eos_token_id:
+                    break
+                new.append(token)
+            expected.append(tokenizer.decode(new, skip_special_tokens=True).strip())
+        assert desk.objective.predict(model, batch, CPU) == expected
+
+
+def test_long_prompt_loses_its_front_and_is_counted(word_model):
+    task = WikiSQL({})
+    objective = TextObjective(word_model.tokenizer, task, max_length=12)
+    [encoded] = objective.encode([Example("0", "club " * 30 + "age sql:", " SELECT age", (), None)])
+    assert len(encoded.ids) == 12
+    assert word_model.tokenizer.decode(encoded.ids[: encoded.target_start]).endswith("club age sql:")
+    assert objective.truncated == 1
+    with pytest.raises(UserError, match="limit is 12"):
+        objective.encode([Example("0", "age", " club" * 30, (), None)])
+
+
+def test_words_outside_a_closed_vocabulary_are_refused(word_model):
+    objective = TextObjective(word_model.tokenizer, WikiSQL({}), 96)
+    with pytest.raises(UserError, match="'Zanzibar'"):
+        objective.encode([Example("0", "table: club Zanzibar", " SELECT club", (), None)])

@@ -1,0 +1,225 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from experiments import tracking
+from experiments.config import RunConfig, WandbConfig, read_config
+from experiments.overrides import CONF
+from experiments.store import RunFolder
+from experiments.tracking import WandbTracker, log_sweep, start_tracker
+
+wandb = pytest.importorskip("wandb")
+
+
+@pytest.fixture(autouse=True)
+def fresh(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No key, no mode and no earlier failure; wandb's own files outside the home folder."""
+    for name in ("WANDB_API_KEY", "WANDB_MODE"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("CACHE", "CONFIG", "DATA"):
+        monkeypatch.setenv(f"WANDB_{name}_DIR", str(tmp_path / "own"))
+    monkeypatch.setattr(tracking, "_given_up", False)
+    tracking._has_key.cache_clear()
+
+
+def config(root: Path, mode: str, method: str = "lora") -> RunConfig:
+    values = yaml.safe_load((CONF / "config.yaml").read_text(encoding="utf-8"))
+    values |= {"method": method, "lr": 1e-3, "steps": 3, "study": "trial", "root": str(root)}
+    values |= {"task": {"name": "sql"}, "model": {"name": "embedded"}}
+    values["wandb"] |= {"mode": mode, "tags": ["mine"]}
+    return read_config(values)
+
+
+def start(run: RunConfig) -> tracking.Tracker:
+    folder = RunFolder.of(run.root, run.study, run.readable_name(), "0123456789")
+    return start_tracker(run, run_id="0123456789", folder=folder, scientific={"lr": run.lr})
+
+
+def records(file: Path) -> Iterator[Any]:
+    """The records of an offline run's file, which is a LevelDB log behind a header of 7 bytes."""
+    from wandb.proto.wandb_internal_pb2 import Record
+
+    block, first_or_middle = 32768, (2, 3)
+    data, position, content = file.read_bytes(), 7, b""
+    while position + 7 <= len(data):
+        left = block - position % block
+        if left < 7:
+            position += left
+            continue
+        _, length, kind = struct.unpack("<IHB", data[position : position + 7])
+        content += data[position + 7 : position + 7 + length]
+        position += 7 + length
+        if kind not in first_or_middle:
+            record = Record()
+            record.ParseFromString(content)
+            yield record
+            content = b""
+
+
+def written(file: Path) -> list[Any]:
+    """The records of a run that has ended; wandb's service writes them a moment later."""
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        found = list(records(file))
+        if any(record.HasField("exit") for record in found):
+            return found
+        time.sleep(0.05)
+    raise AssertionError(f"{file} has no end")
+
+
+def only(found: list[Any]) -> Any:
+    assert len(found) == 1
+    return found[0]
+
+
+def test_an_offline_run_holds_what_was_logged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    run = config(tmp_path / "outputs", "offline")
+    for succeeded in (True, False):
+        tracker = start(run)
+        for step in (10, 20):
+            tracker.log({"loss": 1 / step}, step)
+        tracker.summary({"metrics/last/dev/accuracy": 0.5})
+        tracker.finish(succeeded)
+    files = sorted((tmp_path / "outputs/trial/.wandb/wandb").glob("offline-run-*/*.wandb"))
+    assert len(files) == 2
+    assert not (tmp_path / "wandb").exists()
+    found = [written(file) for file in files]
+    for content in found:
+        started = only([record.run for record in content if record.HasField("run")])
+        assert (started.run_group, started.job_type) == ("trial", "lora")
+        assert started.display_name == run.readable_name()
+        assert list(started.tags) == ["sql", "qv", "r8", "mine"]
+        assert {item.key: item.value_json for item in started.config.update}["lr"] == "0.001"
+        history = [
+            {item.nested_key[0]: json.loads(item.value_json) for item in record.history.item}
+            for record in content
+            if record.HasField("history")
+        ]
+        assert [(row["step"], row["loss"]) for row in history] == [(10, 0.1), (20, 0.05)]
+        summary = {item.key for record in content for item in record.summary.update}
+        assert "metrics/last/dev/accuracy" in summary
+    ids = {record.run.run_id for content in found for record in content if record.HasField("run")}
+    assert len(ids) == 1, "a repeated run goes on under its id"
+    codes = {record.exit.exit_code for content in found for record in content if record.HasField("exit")}
+    assert codes == {0, 1}
+
+
+def test_the_id_is_the_same_for_the_same_run_of_a_study() -> None:
+    assert tracking._wandb_id("a", "0123") == tracking._wandb_id("a", "0123")
+    assert len({tracking._wandb_id(study, run) for study in "ab" for run in ("0", "1")}) == 4
+
+
+def test_a_sweep_logs_its_table(tmp_path: Path) -> None:
+    settings = WandbConfig(mode="offline")
+    log_sweep(settings, tmp_path, "trial", "now", ["rank", "dev"], [["1", "0.5"], ["2", "0.6"]])
+    table = only(list((tmp_path / "trial/.wandb").rglob("*.table.json")))
+    content = json.loads(table.read_text(encoding="utf-8"))
+    assert (content["columns"], content["data"]) == (["rank", "dev"], [["1", "0.5"], ["2", "0.6"]])
+    file = only(list(tmp_path.rglob("offline-run-*/run-*.wandb")))
+    started = only([record.run for record in written(file) if record.HasField("run")])
+    assert (started.run_group, started.job_type) == ("trial", "sweep")
+
+
+def test_disabled_never_imports_wandb(tmp_path: Path) -> None:
+    program = (
+        "import sys; from pathlib import Path; from experiments.config import WandbConfig\n"
+        "from experiments.tracking import log_sweep\n"
+        "log_sweep(WandbConfig(mode='disabled'), Path('.'), 'trial', 'now', ['a'], [['b']])\n"
+        "sys.exit('wandb' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", program], cwd=CONF.parent, check=True)
+
+
+def test_where_wandb_cannot_start_there_is_one_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def init(**_: Any) -> None:
+        raise RuntimeError("the service\ndoes not start")
+
+    monkeypatch.setattr(wandb, "init", init)
+    for _ in range(2):
+        tracker = start(config(tmp_path, "offline"))
+        tracker.log({"loss": 1.0}, 1)
+        tracker.summary({"a": 1})
+        tracker.finish(True)
+    error = capsys.readouterr().err
+    assert error.startswith(
+        "warning: Weights & Biases: it cannot start (RuntimeError: the service does not start)"
+    )
+    assert error.count("\n") == 1
+
+
+def test_a_missing_package_and_a_folder_that_cannot_be_made_are_no_trouble(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "trial").write_text("a file where the folder should be", encoding="utf-8")
+    start(config(tmp_path, "offline")).log({"loss": 1.0}, 1)
+    monkeypatch.setattr(tracking, "_given_up", False)
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    start(config(tmp_path, "offline")).log({"loss": 1.0}, 1)
+    lines = capsys.readouterr().err.splitlines()
+    assert ["cannot start" in line for line in lines] == [True, True]
+
+
+def test_a_breakdown_in_the_middle_is_one_warning(capsys: pytest.CaptureFixture[str]) -> None:
+    class Broken:
+        calls = 0
+
+        def log(self, values: Any) -> None:
+            self.calls += 1
+            raise BrokenPipeError
+
+    run = Broken()
+    tracker = WandbTracker(run)
+    tracker.log({"loss": 1.0}, 1)
+    tracker.log({"loss": 1.0}, 2)
+    tracker.finish(True)
+    assert run.calls == 1
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "broke down (BrokenPipeError)" in error
+
+
+@pytest.mark.parametrize(
+    ("mode", "variables", "has_key", "expected"),
+    [
+        ("online", {}, False, "online"),
+        ("offline", {"WANDB_API_KEY": "x" * 40}, True, "offline"),
+        ("auto", {"WANDB_API_KEY": "x" * 40}, False, "online"),
+        ("auto", {}, True, "online"),
+        ("auto", {}, False, "offline"),
+        ("auto", {"WANDB_MODE": "offline", "WANDB_API_KEY": "x" * 40}, True, "offline"),
+    ],
+)
+def test_auto_is_online_where_a_key_is_configured(
+    monkeypatch: pytest.MonkeyPatch, mode: str, variables: dict[str, str], has_key: bool, expected: str
+) -> None:
+    monkeypatch.setattr(wandb, "login", lambda **_: has_key)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert tracking._mode(mode) == expected
+
+
+def test_wandb_mode_disabled_is_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    assert not isinstance(start(config(tmp_path, "auto")), WandbTracker)
+
+
+def test_tags_name_task_and_adapter(tmp_path: Path) -> None:
+    lora = config(tmp_path, "disabled")
+    assert tracking._tags(lora) == ["sql", "qv", "r8", "mine"]
+    assert tracking._tags(config(tmp_path, "disabled", method="full")) == ["sql", "mine"]
+    mixed = dataclasses.replace(lora, rank={"q": 4, "v": 8})
+    assert tracking._tags(mixed) == ["sql", "qv", "rq4-v8", "mine"]

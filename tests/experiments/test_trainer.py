@@ -1,0 +1,167 @@
+"""The loop: its schedule, its determinism, what it trains and what it leaves behind."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+import lora
+from experiments import store, trainer
+from experiments.errors import UserError
+from experiments.store import RunFolder
+from experiments.trainer import learning_rate, total_steps
+
+CPU = torch.device("cpu")
+
+
+def fit(config, desk, name="run"):
+    folder = RunFolder(config.root / name)
+    folder.path.mkdir(parents=True)
+    seen = []
+    result = trainer.train(
+        config, desk, folder, CPU, "float32", lambda values, step: seen.append((step, values))
+    )
+    return folder, result, seen
+
+
+@given(st.integers(1, 500), st.floats(0, 50).map(lambda w: w if w < 1 else round(w)))
+def test_schedule_rises_to_the_peak_and_falls_towards_zero(steps, warmup):
+    rates = [learning_rate(step, steps, 1.0, warmup) for step in range(steps)]
+    assert all(0 < rate <= 1 for rate in rates)
+    rising = min(steps, round(warmup * steps) if warmup < 1 else warmup)
+    assert max(rates) == 1.0
+    assert rates[: rising + 1] == sorted(rates[: rising + 1])
+    assert rates[rising:] == sorted(rates[rising:], reverse=True)
+
+
+def test_schedule_values():
+    assert [learning_rate(s, 10, 2.0, 2) for s in range(10)] == [1, 2, 2, 1.75, 1.5, 1.25, 1, 0.75, 0.5, 0.25]
+    assert learning_rate(0, 100, 1.0, 0.06) == pytest.approx(1 / 6)
+
+
+def test_epochs_become_optimizer_steps(config):
+    assert total_steps(config(steps=7), 1000) == 7
+    assert total_steps(config(steps=None, epochs=2), 40) == 10
+    assert total_steps(config(steps=None, epochs=2, batch_size=16), 40) == 6
+    assert total_steps(config(steps=None, epochs=2, accumulate=5), 40) == 2
+
+
+def test_same_seed_same_bytes(config, bench):
+    """Two trainings of one configuration agree in every byte of every file; another seed does not."""
+    desk = bench("sql")
+    (one, _, _), (two, _, _) = (fit(config(dropout=0.1), desk, name) for name in ("a", "b"))
+    (other, _, _) = fit(config(dropout=0.1, seed=1), desk, "c")
+    for name in (store.ADAPTER, store.ADAPTER_BEST, store.ADAPTER_INIT, store.PREDICTIONS):
+        assert one.file(name).read_bytes() == two.file(name).read_bytes()
+    assert one.file(store.ADAPTER).read_bytes() != other.file(store.ADAPTER).read_bytes()
+    losses = [[line["loss"] for line in store.read_jsonl(f.file(store.HISTORY))] for f in (one, two)]
+    assert losses[0] == losses[1]
+
+
+def test_training_lowers_the_loss_and_leaves_the_base_alone(config, bench):
+    desk = bench("nli")
+    before = {name: tensor.clone() for name, tensor in desk.base.model.state_dict().items()}
+    _, result, seen = fit(config(steps=60, lr=0.02, log_every=10, **{"task.name": "nli"}), desk)
+    losses = [values["loss"] for _, values in seen if "loss" in values]
+    assert losses[-1] < losses[0] - 0.2
+    assert result.parameters["trainable"] == result.parameters["adapter"] == 2 * 2 * 2 * (32 + 32)
+    for name, tensor in desk.base.model.state_dict().items():
+        assert torch.equal(tensor, before[name])
+
+
+def test_initial_adapter_is_zero_and_last_is_what_was_trained(config, bench):
+    folder, _, _ = fit(config(), bench("sql"))
+    first, last = (lora.read(folder.file(name)) for name in (store.ADAPTER_INIT, store.ADAPTER))
+    assert set(first.factors) == {(layer, letter) for layer in (0, 1) for letter in "qv"}
+    for key, factors in first.factors.items():
+        assert not factors.B.any()
+        assert last.factors[key].B.any()
+        assert factors.A.dtype == torch.float32
+
+
+def test_best_is_the_checkpoint_with_the_highest_dev_score(config, bench, monkeypatch):
+    """With evaluations that score 0.1, 0.9, 0.5 at steps 2, 4 and the end, the best is step 4's."""
+    desk, scores, states = bench("sql"), iter([0.1, 0.9, 0.5, 0.5, 0.9, 0.9]), []
+    real = trainer.evaluate
+
+    def scripted(model, bench, split, device, precision):
+        evaluation = real(model, bench, split, device, precision)
+        evaluation.metrics["logical_form_accuracy"] = next(scores)
+        states.append({k: p.detach().clone() for k, p in model.named_parameters() if p.requires_grad})
+        return evaluation
+
+    monkeypatch.setattr(trainer, "evaluate", scripted)
+    folder, result, _ = fit(config(eval_every=2), desk)
+    assert result.metrics["best"]["step"] == 4
+    assert result.metrics["last"]["step"] == 6
+    best, last = lora.read(folder.file(store.ADAPTER_BEST)), lora.read(folder.file(store.ADAPTER))
+    name = next(key for key in states[1] if key.endswith("lora_B"))
+    assert torch.equal(best.factors[0, "q"].B, states[1][name])
+    assert torch.equal(last.factors[0, "q"].B, states[2][name])
+    checkpoints = {line["checkpoint"] for line in store.read_jsonl(folder.file(store.PREDICTIONS))}
+    assert checkpoints == {"last", "best"}
+
+
+def test_one_line_for_every_prediction(config, bench):
+    desk = bench("sql")
+    folder, result, _ = fit(config(), desk)
+    lines = store.read_jsonl(folder.file(store.PREDICTIONS))
+    assert [(line["split"], line["id"]) for line in lines] == [
+        (split, example.id) for split in ("dev", "test") for example in desk.task.examples(split)
+    ]
+    dev = [line["correct"] for line in lines if line["split"] == "dev"]
+    assert result.metrics["last"]["dev"]["logical_form_accuracy"] == sum(dev) / len(dev)
+
+
+def test_full_fine_tuning_saves_dw_of_each_target(config, bench):
+    from safetensors.torch import load_file
+
+    desk = bench("sql")
+    folder, result, _ = fit(config(method="full", targets="qo", lr=0.001), desk)
+    deltas = load_file(folder.file(store.DELTA))
+    assert set(deltas) == {f"layers.{layer}.{letter}.dW" for layer in (0, 1) for letter in "qo"}
+    assert all(delta.dtype == torch.float32 and delta.any() for delta in deltas.values())
+    assert result.parameters["trainable"] == result.parameters["total"]
+    assert not folder.file(store.ADAPTER).exists()
+
+
+def test_bias_trains_biases_alone(config, bench):
+    from safetensors.torch import load_file
+
+    desk = bench("sql")
+    folder, result, _ = fit(config(method="bias"), desk)
+    biases = [p for name, p in desk.base.model.named_parameters() if name.endswith("bias")]
+    assert result.parameters["trainable"] == result.parameters["bias"] == sum(p.numel() for p in biases)
+    assert all(name.endswith("bias") for name in load_file(folder.file(store.DELTA)))
+
+
+def test_accumulation_equals_the_larger_batch(config, bench):
+    """Nothing but rounding differs, where all targets have the same length."""
+    desk = bench("nli", train=16)
+    key = {"task.name": "nli", "steps": 3}
+    (a, _, _) = fit(config(batch_size=16, **key), desk, "a")
+    (b, _, _) = fit(config(batch_size=8, accumulate=2, **key), desk, "b")
+    one, two = (lora.read(f.file(store.ADAPTER)).factors[1, "v"].B for f in (a, b))
+    torch.testing.assert_close(one, two, atol=1e-4, rtol=1e-3)
+
+
+def test_diverging_loss_names_the_step_and_the_likely_cause(config, bench):
+    with pytest.raises(UserError, match=r"diverged at step \d+ .*lr=") as caught:
+        fit(config(lr=1e30, clip=0.0, steps=20, warmup=0.0), bench("sql"))
+    assert "clip=1" in str(caught.value)
+
+
+def test_rank_above_the_matrix_is_one_line(config, bench):
+    with pytest.raises(UserError, match=r"at most 32 is possible"):
+        fit(config(rank=33), bench("sql"))
+
+
+def test_history_has_loss_rate_and_gradient_norm(config, bench):
+    folder, _, seen = fit(config(), bench("sql"))
+    lines = [json.loads(line) for line in folder.file(store.HISTORY).read_text().splitlines()]
+    assert [line["step"] for line in lines] == [2, 4, 6] == [step for step, _ in seen]
+    assert {"loss", "lr", "grad_norm", "steps_per_second", "tokens_per_second"} < set(lines[0])

@@ -1,0 +1,316 @@
+"""Adapters in both directions between this package and peft, by the logits of the same tiny models."""
+
+import copy
+import json
+import warnings
+
+import pytest
+import safetensors.torch
+import torch
+
+import lora
+
+peft = pytest.importorskip("peft")
+
+pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")  # transformers', of names that peft uses
+
+KINDS = ["gpt2", "gpt2-classifier", "gpt2-backbone", "bert", "bert-mlm", "roberta", "xlm-roberta"]
+EVERY = {
+    "targets": "qkvo,up,down",
+    "rank": {"q": 1, "k": 2, "v": 3, "o": 4, "up": 5, "down": 6},
+    "alpha": 3.0,
+}
+CHOICES = {
+    "default": {},
+    "every letter at its own rank": EVERY,
+    "rslora": EVERY | {"scaling": "alpha/sqrt(r)"},
+    "one scale for all": EVERY | {"scaling": "1/r", "rank": 2},
+    "o alone": {"targets": "o", "rank": 2},
+    "down alone": {"targets": "down", "rank": 2},
+    "o and down": {"targets": "o,down", "rank": {"o": 1, "down": 3}},
+    "k alone": {"targets": "k", "rank": 3},
+    "biases": {"targets": "qo", "rank": 2, "bias": "lora_only"},
+    "all biases": {"targets": "qv", "rank": 2, "bias": "all"},
+}
+
+
+def outputs(model, ids):
+    with torch.no_grad():
+        return model(ids)[0]
+
+
+def close(one, other):
+    torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)
+
+
+def config_of(folder):
+    return json.loads((folder / "adapter_config.json").read_text())
+
+
+def tensors_of(folder):
+    return safetensors.torch.load_file(folder / "adapter_model.safetensors")
+
+
+def change(folder, **settings):
+    (folder / "adapter_config.json").write_text(json.dumps(config_of(folder) | settings))
+
+
+@pytest.fixture
+def exported(tiny, shake, tmp_path):
+    """An exported adapter's folder."""
+
+    def build(kind="gpt2", **settings):
+        lora.export_peft(shake(lora.adapt(tiny(kind), **settings)), tmp_path)
+        return tmp_path
+
+    return build
+
+
+def trained_by_peft(base, folder, seed=3, **settings):
+    """What peft saves for a random adapter of its own, with B nonzero, and its outputs."""
+    model = peft.get_peft_model(copy.deepcopy(base), peft.LoraConfig(**settings)).eval()
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                parameter.add_(0.3 * torch.randn(parameter.shape, generator=generator))
+    model.save_pretrained(folder)
+    return model
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("choice", CHOICES)
+def test_export_and_import_give_the_same_outputs(tiny, ids, shake, tmp_path, kind, choice):
+    base = tiny(kind)
+    model = shake(lora.adapt(tiny(kind), **CHOICES[choice]))
+    expected = outputs(model, ids)
+    assert (expected - outputs(base, ids)).abs().max() > 1e-3
+    lora.export_peft(model, tmp_path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)  # peft warns of keys that it misses or does not know
+        loaded = peft.PeftModel.from_pretrained(copy.deepcopy(base), tmp_path).eval()
+    close(outputs(loaded, ids), expected)
+    assert lora.import_peft(base, tmp_path) is base
+    close(outputs(base, ids), expected)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("rslora", [False, True])
+@pytest.mark.parametrize("bias", ["none", "lora_only", "all"])
+def test_adapters_of_pefts_own_making(tiny, ids, tmp_path, kind, rslora, bias):
+    base = tiny(kind)
+    gpt2 = kind.startswith("gpt2")
+    loaded = trained_by_peft(
+        base,
+        tmp_path,
+        r=4,
+        lora_alpha=6,
+        target_modules=["c_attn", "mlp.c_proj"] if gpt2 else ["query", "output.dense"],  # o and down for BERT
+        rank_pattern={"mlp.c_proj": 2} if gpt2 else {"attention.output.dense": 1, "output.dense": 2},
+        alpha_pattern={"mlp.c_proj": 5} if gpt2 else {"1.output.dense": 3},
+        fan_in_fan_out=gpt2,
+        modules_to_save={"gpt2-classifier": ["score"], "bert": ["classifier"]}.get(kind),
+        use_rslora=rslora,
+        bias=bias,
+    )
+    expected = outputs(loaded, ids)
+    assert (expected - outputs(base, ids)).abs().max() > 1e-3
+    lora.import_peft(base, tmp_path)
+    close(outputs(base, ids), expected)
+    lora.export_peft(base, tmp_path / "again")  # and back
+    again = peft.PeftModel.from_pretrained(tiny(kind), tmp_path / "again").eval()
+    close(outputs(again, ids), expected)
+
+
+def test_q_and_v_become_one_pair_of_the_fused_module(tiny, shake, tmp_path):
+    model = shake(lora.adapt(tiny("gpt2"), "qv", rank={"q": 2, "v": 3}, scaling="1/r"))
+    lora.export_peft(model, tmp_path, "some/model")
+    q, v = lora.adapters(model)[1, "q"], lora.adapters(model)[1, "v"]
+    A = tensors_of(tmp_path)["base_model.model.transformer.h.1.attn.c_attn.lora_A.weight"]
+    B = tensors_of(tmp_path)["base_model.model.transformer.h.1.attn.c_attn.lora_B.weight"]
+    assert torch.equal(A, torch.cat([q.lora_A, v.lora_A]))
+    expected = torch.zeros(48, 5)
+    expected[:16, :2], expected[32:, 2:] = q.lora_B / 2, v.lora_B / 3
+    torch.testing.assert_close(B, expected)
+    config = config_of(tmp_path)
+    assert (config["r"], config["lora_alpha"]) == (5, 5)
+    assert config["target_modules"] == r"transformer\.h\.\d+\.attn\.c_attn"
+    assert config["fan_in_fan_out"] is True
+    assert config["task_type"] == "CAUSAL_LM"
+    assert config["base_model_name_or_path"] == "some/model"
+
+
+def test_factors_and_scale_come_back_as_they_were(tiny, shake, tmp_path):
+    """Letters of one scale are not folded, so that training can go on in either library."""
+    model = shake(lora.adapt(tiny("gpt2"), "qvo", rank=4, alpha=8))
+    lora.export_peft(model, tmp_path)
+    assert (config_of(tmp_path)["r"], config_of(tmp_path)["lora_alpha"]) == (8, 16)
+    imported = lora.adapters(lora.import_peft(tiny("gpt2"), tmp_path))
+    for key, adapter in lora.adapters(model).items():
+        assert torch.equal(imported[key].lora_A, adapter.lora_A)
+        assert torch.equal(imported[key].lora_B, adapter.lora_B)
+        assert (imported[key].alpha, imported[key].scaling) == (8.0, 2.0)
+    assert list(imported) == list(lora.adapters(model))
+
+
+def test_o_and_down_are_not_confused(tiny, shake, tmp_path):
+    for kind, other in [("gpt2", "mlp.c_proj"), ("bert", "encoder.layer.0.output.dense")]:
+        base = tiny(kind)
+        lora.export_peft(shake(lora.adapt(tiny(kind), "o", rank=1)), tmp_path)
+        loaded = peft.PeftModel.from_pretrained(base, tmp_path)
+        adapted = {
+            name for name, module in loaded.named_modules() if isinstance(module, peft.tuners.lora.LoraLayer)
+        }
+        assert len(adapted) == 2
+        assert not any(name.endswith(other) for name in adapted)
+
+
+def test_a_coupled_adapter_gives_each_letter_a_copy_of_a(tiny, tmp_path):
+    trained_by_peft(tiny("gpt2"), tmp_path, r=3, target_modules=["c_attn"], fan_in_fan_out=True)
+    adapters = lora.adapters(lora.import_peft(tiny("gpt2"), tmp_path))
+    assert list(adapters) == [(layer, letter) for layer in (0, 1) for letter in "qkv"]
+    for layer in (0, 1):
+        A = tensors_of(tmp_path)[f"base_model.model.transformer.h.{layer}.attn.c_attn.lora_A.weight"]
+        assert all(torch.equal(adapters[layer, letter].lora_A, A) for letter in "qkv")
+
+
+def test_an_untrained_adapter_keeps_every_letter(tiny, tmp_path):
+    model = peft.get_peft_model(tiny("gpt2"), peft.LoraConfig(target_modules=["c_attn"], fan_in_fan_out=True))
+    model.save_pretrained(tmp_path)
+    imported = lora.import_peft(tiny("gpt2"), tmp_path)
+    assert {letter for _, letter in lora.adapters(imported)} == {"q", "k", "v"}
+
+
+def test_a_choice_of_layers(tiny, ids, tmp_path):
+    base = tiny("bert")
+    loaded = trained_by_peft(
+        base, tmp_path, target_modules=["query"], layers_to_transform=[1], layers_pattern="layer"
+    )
+    lora.import_peft(base, tmp_path)
+    assert list(lora.adapters(base)) == [(1, "q")]
+    close(outputs(base, ids), outputs(loaded, ids))
+    lora.export_peft(base, tmp_path / "again")
+    assert (
+        config_of(tmp_path / "again")["target_modules"] == r"bert\.encoder\.layer\.1\.attention\.self\.query"
+    )
+    again = peft.PeftModel.from_pretrained(tiny("bert"), tmp_path / "again").eval()
+    close(outputs(again, ids), outputs(loaded, ids))
+
+
+@pytest.mark.parametrize(
+    ("kind", "task_type", "modules"),
+    [
+        ("gpt2", "CAUSAL_LM", None),
+        ("gpt2-classifier", "SEQ_CLS", ["score"]),
+        ("roberta", "SEQ_CLS", ["classifier"]),
+        ("gpt2-backbone", None, None),
+    ],
+)
+def test_the_head_and_the_task(exported, kind, task_type, modules):
+    config = config_of(exported(kind))
+    assert (config["task_type"], config["modules_to_save"]) == (task_type, modules)
+
+
+def test_exporting_while_merged_gives_the_same_files(tiny, shake, tmp_path):
+    model = shake(lora.adapt(tiny("gpt2")))
+    lora.export_peft(model, tmp_path / "one")
+    lora.export_peft(lora.merge(model), tmp_path / "two")
+    for name in ("adapter_config.json", "adapter_model.safetensors"):
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+
+
+def test_dropout_goes_along(exported, tiny):
+    folder = exported(dropout=0.25)
+    assert config_of(folder)["lora_dropout"] == 0.25
+    assert lora.import_peft(tiny("gpt2"), folder).lora_adaptation.dropout == 0.25
+
+
+def test_peft_has_no_place_for_a_layer_norm(tiny, tmp_path):
+    model = lora.adapt(tiny("bert"))
+    model.bert.embeddings.LayerNorm.weight.requires_grad_(True)
+    with pytest.raises(ValueError, match=r"embeddings\.LayerNorm\.weight is trained too"):
+        lora.export_peft(model, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def check_refused(model, folder, message):
+    before = list(model.state_dict())
+    with pytest.raises(lora.AdapterFileError, match=message) as error:
+        lora.import_peft(model, folder)
+    assert "\n" not in str(error.value)
+    assert list(model.state_dict()) == before
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"use_dora": True}, "uses use_dora = True, which is not supported"),
+        ({"lora_bias": True}, "uses lora_bias"),
+        ({"target_parameters": ["w"]}, "uses target_parameters"),
+        ({"layer_replication": [[0, 1]]}, "uses layer_replication"),
+        ({"trainable_token_indices": [1]}, "uses trainable_token_indices"),
+        ({"a_feature_of_next_year": 1}, "uses a_feature_of_next_year = 1"),
+        ({"init_lora_weights": "pissa_niter_4"}, "init_lora_weights = 'pissa_niter_4' changes W0"),
+        ({"peft_type": "LOHA"}, "type 'LOHA'; only 'LORA'"),
+    ],
+)
+def test_features_that_are_not_supported_are_named(exported, tiny, settings, message):
+    folder = exported()
+    change(folder, **settings)
+    check_refused(tiny("gpt2"), folder, message)
+
+
+def test_what_peft_itself_writes_for_dora_and_for_embeddings(tiny, tmp_path):
+    trained_by_peft(tiny("bert"), tmp_path, target_modules=["query"], use_dora=True)
+    check_refused(tiny("bert"), tmp_path, "use_dora")
+    change(tmp_path, use_dora=False)
+    check_refused(tiny("bert"), tmp_path, "lora_magnitude_vector, which is not supported")
+    trained_by_peft(tiny("bert"), tmp_path, target_modules=["word_embeddings"])
+    check_refused(tiny("bert"), tmp_path, "lora_embedding_A, which is not supported")
+
+
+def test_modules_that_hold_no_projection(tiny, tmp_path):
+    trained_by_peft(tiny("bert"), tmp_path, target_modules=["pooler.dense"])
+    check_refused(tiny("bert"), tmp_path, r"adapts bert\.pooler\.dense, which holds none of q k v o up down")
+
+
+def test_an_adapter_for_another_model(exported, tiny):
+    folder = exported()
+    check_refused(tiny("bert"), folder, r"adapts transformer\.h\.0\.attn\.c_attn, which holds none")
+    check_refused(
+        tiny("gpt2", n_embd=32), folder, r"c_attn is \(48, 16\) in the file and \(96, 32\) in this model"
+    )
+
+
+def test_files_that_are_missing_or_broken(exported, tiny, tmp_path):
+    model = tiny("gpt2")
+    check_refused(model, tmp_path / "nowhere", r"adapter_config\.json: cannot be read \(No such file")
+    folder = exported()
+    weights = folder / "adapter_model.safetensors"
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:-3])
+    check_refused(model, folder, r"adapter_model\.safetensors: not a safetensors file, or not a whole one")
+    weights.unlink()
+    check_refused(model, folder, r"adapter_model\.safetensors: no such file$")
+    (folder / "adapter_model.bin").write_bytes(b"")
+    check_refused(model, folder, "adapter_model.bin is pickled: save it again with safe_serialization=True")
+    (folder / "adapter_config.json").write_text("{")
+    check_refused(model, folder, r"adapter_config\.json: not a JSON file, or not a whole one")
+    (folder / "adapter_config.json").write_text("[]")
+    check_refused(model, folder, "type None; only 'LORA'")
+
+
+def test_half_a_pair(exported, tiny):
+    folder = exported()
+    tensors = tensors_of(folder)
+    del tensors["base_model.model.transformer.h.0.attn.c_attn.lora_B.weight"]
+    safetensors.torch.save_file(tensors, folder / "adapter_model.safetensors")
+    check_refused(
+        tiny("gpt2"), folder, r"lora_A and lora_B of transformer\.h\.0\.attn\.c_attn do not make a pair"
+    )
+
+
+def test_no_pair_at_all(exported, tiny):
+    folder = exported()
+    safetensors.torch.save_file({"base_model.model.x": torch.zeros(1)}, folder / "adapter_model.safetensors")
+    check_refused(tiny("gpt2"), folder, "holds no lora_A and lora_B")

@@ -1,0 +1,121 @@
+"""Every choice of the configuration composes, is valid, and holds the paper's values where it says so."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import pytest
+import yaml
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+from experiments.config import METHODS, TASKS, RunConfig, read_config
+
+CONF = Path(__file__).resolve().parent.parent / "conf"
+
+
+def choices(group: str) -> list[str]:
+    return sorted(file.stem for file in (CONF / group).glob("*.yaml"))
+
+
+def configured(*overrides: str) -> RunConfig:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = compose("config", overrides=list(overrides))
+    values = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    assert isinstance(values, dict)
+    return read_config({str(key): value for key, value in values.items()})
+
+
+def test_the_groups_offer_what_the_code_knows() -> None:
+    assert choices("method") == sorted(METHODS)
+    assert choices("task") == sorted(TASKS)
+
+
+@pytest.mark.parametrize("model", choices("model"))
+def test_every_combination_is_a_valid_run(model: str) -> None:
+    for method, task in itertools.product(METHODS, TASKS):
+        config = configured(f"method={method}", f"task={task}", f"model={model}", "model.name=some/model")
+        assert (config.method, config.task.name) == (method, task)
+        assert (config.steps is None) != (config.epochs is None)
+
+
+def test_the_default_is_the_readme_s_run() -> None:
+    config = configured()
+    assert (config.task.name, config.model.name, config.method) == ("sql", "embedded", "lora")
+    assert (config.targets, config.rank, config.study, config.force) == (
+        ("q", "v"),
+        {"q": 8, "v": 8},
+        "default",
+        False,
+    )
+    assert config.wandb.mode == "auto"
+
+
+def test_the_learning_rate_follows_method_and_model_unless_given() -> None:
+    embedded = yaml.safe_load((CONF / "model/embedded.yaml").read_text(encoding="utf-8"))["model"]["lr"]
+    trained = [method for method in METHODS if method != "none"]
+    assert {method: configured(f"method={method}").lr for method in trained} == embedded
+    assert configured("method=full", "lr=0.25").lr == 0.25
+
+
+def test_the_command_line_beats_a_model_s_values() -> None:
+    assert configured("model=gpt2").rank == {"q": 4, "v": 4}
+    config = configured("model=gpt2", "rank=2", "alpha=1", "steps=7", "model.max_length=99")
+    assert (config.rank, config.alpha, config.steps, config.epochs) == ({"q": 2, "v": 2}, 1.0, 7, None)
+    assert config.model.max_length == 99
+
+
+def test_a_rank_for_each_letter() -> None:
+    assert configured("rank={q: 4, v: 8}").rank == {"q": 4, "v": 8}
+
+
+@pytest.mark.parametrize(
+    ("model", "values"),
+    [
+        # Table 11, E2E column: batch, epochs, lr, warm-up, r, alpha, weight decay, smoothing, dropout.
+        ("gpt2-medium", (8, 5.0, 2e-4, 500, 4, 32.0, 0.01, 0.1, 0.1)),
+        # Table 9, MNLI column; it names no weight decay, smoothing or dropout.
+        ("roberta-base", (16, 30.0, 5e-4, 0.06, 8, 8.0, 0.0, 0.0, 0.0)),
+        ("roberta-large", (4, 10.0, 3e-4, 0.06, 8, 16.0, 0.0, 0.0, 0.0)),
+    ],
+)
+def test_the_paper_s_hyper_parameters(model: str, values: tuple[float, ...]) -> None:
+    config = configured(f"model={model}", "task=mnli")
+    assert config.model.name == model
+    assert config.targets == ("q", "v")
+    assert values == (
+        config.batch_size,
+        config.epochs,
+        config.lr,
+        config.warmup,
+        config.rank["q"],
+        config.alpha,
+        config.weight_decay,
+        config.label_smoothing,
+        config.dropout,
+    )
+
+
+def test_the_paper_s_lengths() -> None:
+    assert configured("model=roberta-base").model.max_length == 512
+    assert configured("model=roberta-large").model.max_length == 128
+
+
+@pytest.mark.parametrize("file", sorted(CONF.rglob("*.yaml")), ids=lambda file: str(file.relative_to(CONF)))
+def test_every_file_begins_with_what_it_is(file: Path) -> None:
+    comments = [line for line in file.read_text(encoding="utf-8").splitlines()[:2] if "@package" not in line]
+    assert comments[0].startswith("# ")
+
+
+def test_help_names_every_key_and_choice() -> None:
+    page = yaml.safe_load((CONF / "hydra/help/suite.yaml").read_text(encoding="utf-8"))["template"]
+    keys = yaml.safe_load((CONF / "config.yaml").read_text(encoding="utf-8"))
+    for key in keys.keys() - {"defaults", "hydra", "wandb"}:
+        assert f"{key}=" in page
+    for setting in keys["wandb"]:
+        assert f"wandb.{setting}" in page
+    for group in ("method", "task", "model"):
+        for choice in choices(group):
+            assert choice in page
+    assert max(map(len, page.splitlines())) <= 110
