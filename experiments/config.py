@@ -105,9 +105,7 @@ class RunConfig:
         `precision` is the resolved one; the identities name the weights and the data by content, so that a
         folder that moved is still the same experiment.
         """
-        adapter: dict[str, Any] = {
-            "targets": "".join(self.targets) if self._letters_only else list(self.targets)
-        }
+        adapter: dict[str, Any] = {} if self.method == "bias" else {"targets": self.targets_name}
         if self.method == "lora":
             adapter |= {
                 "rank": self.rank,
@@ -179,14 +177,24 @@ def digest(scientific: Mapping[str, Any]) -> str:
 
 @functools.cache
 def content_identity(path: Path) -> str:
-    """A hash of a file, or of all files of a folder with their relative names; the same wherever it lies."""
-    files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
+    """A hash of a file, or of a folder's files with their relative names; the same wherever it lies.
+
+    Hidden files and texts for people (.md) are left out.
+    """
+    files = (
+        [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file() and _counts(p, path))
+    )
     total = hashlib.sha256()
     for file in files:
         with file.open("rb") as content:
             name = "" if path.is_file() else file.relative_to(path).as_posix()
             total.update(f"{name}\0{hashlib.file_digest(content, 'sha256').hexdigest()}\n".encode())
     return total.hexdigest()[:16]
+
+
+def _counts(file: Path, folder: Path) -> bool:
+    hidden = any(part.startswith(".") for part in file.relative_to(folder).parts)
+    return not hidden and file.suffix != ".md"
 
 
 # ------------------------------------------------------------------------------------------- checking

@@ -65,17 +65,21 @@ def run_job(config: RunConfig, *, command: str) -> Outcome:
             record = None if config.force else folder.read()
             if record:
                 return outcome("skipped", record)
-            folder.clear()
-            return outcome("finished", _train(config, scientific, folder, device, precision))
+            try:
+                return outcome("finished", _train(config, scientific, folder, device, precision))
+            except Exception as error:
+                with contextlib.suppress(OSError):
+                    folder.fail(_line(error), traceback.format_exc(), command)
+                raise
     except BusyError as busy:
         return outcome("busy", error=str(busy))
     except Exception as error:
-        message = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
-        message = " ".join(message.split())
-        if folder is not None and folder.path.is_dir():
-            with contextlib.suppress(OSError):
-                folder.fail(message, traceback.format_exc(), command)
-        return outcome("failed", error=message)
+        return outcome("failed", error=_line(error))
+
+
+def _line(error: Exception) -> str:
+    message = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+    return " ".join(message.split())
 
 
 def _train(
@@ -88,12 +92,14 @@ def _train(
     from experiments.trainer import train
     from experiments.workbench import workbench
 
-    start = time.perf_counter()
+    commit = provenance.git_commit()
     bench = workbench(config.model, config.task)
+    start = time.perf_counter()
+    workspace = folder.begin()
     tracker = start_tracker(config, run_id=digest(scientific), folder=folder, scientific=scientific)
     succeeded = False
     try:
-        trained = train(config, bench, folder, device, precision, tracker.log)
+        trained = train(config, bench, workspace, device, precision, tracker.log)
         record = {
             "name": config.readable_name(),
             "study": config.study,
@@ -108,11 +114,11 @@ def _train(
             "precision": precision,
             "device": describe(device),
             "versions": provenance.versions(),
-            "git_commit": provenance.git_commit(),
+            "git_commit": commit,
             "finished_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         }
         tracker.summary(_flat({"metrics": trained.metrics, "parameters": trained.parameters}))
-        folder.finish(record)
+        folder.publish(workspace, record)
         succeeded = True
     finally:
         tracker.finish(succeeded)

@@ -11,7 +11,7 @@ import torch
 import lora
 from experiments.config import RunConfig
 from experiments.errors import UserError
-from experiments.store import ADAPTER, ADAPTER_BEST, ADAPTER_INIT, DELTA, RunFolder
+from experiments.store import ADAPTER, ADAPTER_BEST, ADAPTER_INIT, DELTA, DELTA_BEST, RunFolder
 from lora.architectures import architecture_of
 
 if TYPE_CHECKING:
@@ -64,12 +64,12 @@ def save_trained(
     """LoRA: the factors.  Full: dW of each target projection, in float32.  Bias: the biases and the head."""
     if config.method == "lora":
         lora.save(model, folder.file(ADAPTER_BEST if best else ADAPTER))
-    elif config.method != "none" and not best:
+    elif config.method != "none":
         from safetensors.torch import save_file
 
         tensors = dict(_deltas(model, base, config) if config.method == "full" else _trained(model))
         metadata = {"format": "lora-delta" if config.method == "full" else "lora-bias", "version": "1"}
-        save_file(tensors, folder.file(DELTA), metadata=metadata)
+        save_file(tensors, folder.file(DELTA_BEST if best else DELTA), metadata=metadata)
 
 
 def snapshot(model: PreTrainedModel) -> dict[str, torch.Tensor]:

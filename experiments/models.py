@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from experiments.config import ModelConfig, content_identity
 from experiments.errors import UserError
+from lora.architectures import architecture_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -52,9 +53,18 @@ def load_base(config: ModelConfig, labels: int | None) -> BaseModel:
     `labels` is the number of classes of a classification task, or None where the task wants generated text.
     Raises UserError when the model cannot be had, is of an unknown architecture, or cannot do the task.
     """
+    _quiet()
     if config.name == EMBEDDED:
         return _embedded(config)
     return _hugging_face(config, labels)
+
+
+def _quiet() -> None:
+    """Keep transformers' bars and notices out of a sweep's output; missing weights are an error below."""
+    import transformers
+
+    transformers.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
 
 
 def _embedded(config: ModelConfig) -> BaseModel:
@@ -62,7 +72,7 @@ def _embedded(config: ModelConfig) -> BaseModel:
 
     model, tokenizer = read_checkpoint()
     provenance = {"name": EMBEDDED, "revision": None, "sha256": verify()}
-    return BaseModel(model, tokenizer, True, config.max_length or model.config.n_positions, provenance)
+    return BaseModel(model, tokenizer, True, _length(config, model.config.n_positions), provenance)
 
 
 def _hugging_face(config: ModelConfig, labels: int | None) -> BaseModel:
@@ -93,9 +103,18 @@ def _hugging_face(config: ModelConfig, labels: int | None) -> BaseModel:
             loader, extra = AutoModelForCausalLM, {}
         else:
             loader, extra = AutoModelForSequenceClassification, {"num_labels": labels}
-        model = loader.from_pretrained(source, revision=config.revision, dtype=torch.float32, **extra)
+        model, loading = loader.from_pretrained(
+            source, revision=config.revision, dtype=torch.float32, output_loading_info=True, **extra
+        )
     except (OSError, ValueError, SafetensorError) as error:
         raise UserError(_unavailable(config, folder, error)) from error
+    heads = tuple(f"{head}." for head in architecture_of(settings).heads)
+    absent = sorted(key for key in loading["missing_keys"] if not key.startswith(heads))
+    if absent:
+        raise UserError(
+            f"model.name={config.name}: the checkpoint lacks {len(absent)} weights of a {kind} model, "
+            f"such as {absent[0]}; they would be random"
+        )
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     provenance = {
@@ -103,8 +122,16 @@ def _hugging_face(config: ModelConfig, labels: int | None) -> BaseModel:
         "revision": getattr(settings, "_commit_hash", None) or config.revision,
         "sha256": _weights_sha256(folder),
     }
-    length = config.max_length or _positions(settings)
+    length = _length(config, _positions(settings))
     return BaseModel(model, tokenizer, kind in TEXT_MODELS, length, provenance)
+
+
+def _length(config: ModelConfig, positions: int) -> int:
+    if config.max_length is not None and config.max_length > positions:
+        raise UserError(
+            f"model.max_length={config.max_length} is too long; this model has {positions} positions"
+        )
+    return config.max_length or positions
 
 
 def _folder(name: str) -> Path | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import platform
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
@@ -20,8 +21,12 @@ def versions() -> dict[str, str]:
     return found
 
 
+@functools.cache
 def git_commit() -> str | None:
-    """The commit of this checkout, with "+changes" where files differ from it; None outside a checkout."""
+    """The commit of this checkout, with "+changes" where files differ from it; None outside a checkout.
+
+    Read once, when a process begins its first job: later commits are not the code that runs.
+    """
     try:
         commit = _git("rev-parse", "HEAD")
         return commit + "+changes" if _git("status", "--porcelain", "--untracked-files=no") else commit

@@ -6,6 +6,7 @@
         adapter_best.safetensors  the same at the best evaluation on dev
         adapter_init.safetensors  the same at step 0
         delta.safetensors         full fine-tuning: dW of each target; method=bias: the trained biases
+        delta_best.safetensors    the same at the best evaluation on dev
         predictions.jsonl         one line an evaluation example: checkpoint, split, id, prediction, correct
         history.jsonl             step, loss, lr, grad_norm; evaluations with their metrics
         failure.json              what went wrong, where a run failed
@@ -31,10 +32,12 @@ ADAPTER = "adapter.safetensors"
 ADAPTER_BEST = "adapter_best.safetensors"
 ADAPTER_INIT = "adapter_init.safetensors"
 DELTA = "delta.safetensors"
+DELTA_BEST = "delta_best.safetensors"
 PREDICTIONS = "predictions.jsonl"
 HISTORY = "history.jsonl"
 FAILURE = "failure.json"
 LOCK = ".lock"
+WORKSPACE = ".training"
 FORMAT_VERSION = 1
 
 
@@ -81,20 +84,28 @@ class RunFolder:
                 raise BusyError(f"{self.path} is being trained by another process") from None
             yield
 
-    def clear(self) -> None:
-        """Remove what an earlier try left, run.json first: a crash in between leaves an unfinished run."""
+    def begin(self) -> RunFolder:
+        """An empty folder inside this one to train into; what is finished stays as it is until `publish`."""
+        workspace = RunFolder(self.path / WORKSPACE)
+        shutil.rmtree(workspace.path, ignore_errors=True)
+        workspace.path.mkdir(parents=True)
+        return workspace
+
+    def publish(self, workspace: RunFolder, record: Mapping[str, Any]) -> None:
+        """Put the workspace's files in the place of earlier ones, then write run.json: the run is finished.
+
+        A crash in between leaves an unfinished run, never a mixed one that counts as finished.
+        """
+        complete = {"format": FORMAT_VERSION, "id": self.id, "status": "finished", **record}
+        content = _json(complete)
         self.file(RUN).unlink(missing_ok=True)
         for path in self.path.iterdir():
-            if path.name == LOCK:
-                continue
-            if path.is_dir():
-                shutil.rmtree(path)
-            else:
+            if path.name not in (LOCK, WORKSPACE):
                 path.unlink()
-
-    def finish(self, record: Mapping[str, Any]) -> None:
-        """Write run.json: from here on the run counts as finished."""
-        write_json(self.file(RUN), {"format": FORMAT_VERSION, "id": self.id, "status": "finished", **record})
+        for path in workspace.path.iterdir():
+            os.replace(path, self.file(path.name))
+        workspace.path.rmdir()
+        replace_file(self.file(RUN), content)
 
     def fail(self, error: str, traceback: str, command: str) -> None:
         write_json(
@@ -104,7 +115,11 @@ class RunFolder:
 
 def write_json(path: Path, record: Mapping[str, Any]) -> None:
     """Replace the file in one step, so that no reader ever sees half of it."""
-    replace_file(path, json.dumps(record, indent=2, allow_nan=False) + "\n")
+    replace_file(path, _json(record))
+
+
+def _json(record: Mapping[str, Any]) -> str:
+    return json.dumps(record, indent=2, allow_nan=False) + "\n"
 
 
 def write_jsonl(path: Path, records: Iterable[Mapping[str, Any]]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -20,22 +21,35 @@ class TextObjective(Objective):
     """Prompt, target and an end-of-text token; a task with labels is answered by the likeliest label."""
 
     def encode(self, examples: Sequence[Example]) -> list[Encoded]:
+        room = self.max_length - self.answer_room
         prompts = self._ids([example.prompt for example in examples])
         targets = self._ids([example.target for example in examples])
         encoded = []
         for prompt, target in zip(prompts, targets, strict=True):
             answer = [*target, self.tokenizer.eos_token_id]
-            room = self.max_length - len(answer)
-            if room < 1:
-                raise UserError(
-                    f"a target has {len(answer)} tokens, the limit is {self.max_length} with its prompt"
-                )
             if len(prompt) > room:
                 # The question stands last, so the front of the prompt is what can be spared.
                 prompt = prompt[-room:]
                 self.truncated += 1
             encoded.append(Encoded((*prompt, *answer), len(prompt)))
         return encoded
+
+    @functools.cached_property
+    def answer_room(self) -> int:
+        """Tokens kept free for an answer: twice the longest of the training split, at most half of the input.
+
+        The same for every example, so that what a prompt loses does not depend on its gold answer.  Raises
+        UserError where a training target does not fit.
+        """
+        targets = self._ids([example.target for example in self.task.examples("train")])
+        longest = 1 + max(map(len, targets))
+        room = min(2 * longest, self.max_length // 2)
+        if longest > room:
+            raise UserError(
+                f"the longest target has {longest} tokens, over half of model.max_length={self.max_length}; "
+                "give a larger one"
+            )
+        return room
 
     def _ids(self, texts: list[str]) -> list[list[int]]:
         ids: list[list[int]] = self.tokenizer(texts, add_special_tokens=False)["input_ids"]
@@ -116,14 +130,10 @@ class TextObjective(Objective):
             attention_mask=mask.to(device),
             do_sample=False,
             num_beams=1,
-            max_new_tokens=min(self._longest_target(), self.max_length - width),
+            max_new_tokens=self.answer_room,
             eos_token_id=self.tokenizer.eos_token_id,
             pad_token_id=self.tokenizer.pad_token_id,
         )
         return [
             text.strip() for text in self.tokenizer.batch_decode(output[:, width:], skip_special_tokens=True)
         ]
-
-    def _longest_target(self) -> int:
-        """A query may be twice as long as the longest of the training split before it is cut off."""
-        return 2 * max(len(example.ids) - example.target_start for example in self.encoded("train"))

@@ -113,8 +113,10 @@ def train(
         tokens, seconds = _steps(
             model, encoded, config, bench, device, precision, steps, record, evaluate_at, advance
         )
-    last = _evaluations(model, bench, device, precision)
-    method.save_trained(model, bench.base.model, config, folder, best=False)
+        method.save_trained(model, bench.base.model, config, folder, best=False)
+        last = _evaluations(model, bench, device, precision)
+        for split, evaluation in last.items():
+            record({f"{split}/{name}": value for name, value in evaluation.metrics.items()}, steps)
     dev_score = last[dev].metrics[bench.task.metric]
     if dev_score >= best.score:
         best.step, chosen = steps, last
@@ -124,7 +126,10 @@ def train(
     method.save_trained(model, bench.base.model, config, folder, best=True)
     _write_predictions(folder, last, chosen)
     return Trained(
-        metrics={"last": _summary(steps, last), "best": _summary(best.step, chosen)},
+        metrics={
+            "last": _summary(steps, last),
+            "best": {**_summary(best.step, chosen), "chosen_on": dev},
+        },
         parameters=parameters,
         timing={
             "seconds_training": seconds,

@@ -36,9 +36,8 @@ def candidates(rank: int, targets: str, base: PreTrainedModel) -> dict[str, torc
     import peft
 
     frozen = copy.deepcopy(base).requires_grad_(False)
-    frozen.get_input_embeddings().weight.requires_grad_(
-        True
-    )  # so that the backward pass goes through every layer
+    # So that the backward pass goes through every layer, and computes no gradient of a weight.
+    frozen.get_input_embeddings().register_forward_hook(lambda *call: call[-1].requires_grad_())
     full = copy.deepcopy(base)
     ours = lora.adapt(copy.deepcopy(base), targets=targets, rank=rank, alpha=rank)
     # peft has one pair for the fused c_attn, so q and v of rank r are one pair of rank 2r.
@@ -78,14 +77,15 @@ def main() -> None:
 
 def _step(model: torch.nn.Module, objective: object, precision: str) -> Callable[[list], None]:
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(trainable, lr=1e-4, fused=True)
+    optimizer = torch.optim.AdamW(trainable, lr=1e-4, fused=True) if trainable else None
 
     def step(examples: list) -> None:
         with autocast(CPU, precision):
             loss = objective.loss(model, examples, CPU, 0.0)  # type: ignore[attr-defined]
         loss.backward()
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
+        if optimizer is not None:
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
 
     return step
 

@@ -32,9 +32,15 @@ def main() -> None:
     parser.add_argument("--study", required=True)
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
-    rows = [_row(record) for run in runs(arguments.root, arguments.study) if (record := run.read())]
-    if not rows:
+    folders = runs(arguments.root, arguments.study)
+    records = [record for run in folders if (record := run.read())]
+    if not records:
         sys.exit(f"no finished run in {arguments.root / arguments.study}")
+    if len(records) < len(folders):
+        unfinished = ", ".join(run.id for run in folders if run.read() is None)
+        sys.exit(f"not finished, repeat the sweep or remove them: {unfinished}")
+    _check_comparable(records)
+    rows = [_row(record) for record in records]
     arguments.out.mkdir(parents=True, exist_ok=True)
     with (arguments.out / "runs.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, fieldnames=list(rows[0]))
@@ -43,6 +49,18 @@ def main() -> None:
     table = _table(rows)
     (arguments.out / "table.md").write_text(table, encoding="utf-8")
     print(table)
+
+
+def _check_comparable(records: list[dict[str, Any]]) -> None:
+    """A row of the table is one configuration at several seeds, or the mean means nothing."""
+    configurations: dict[Key, dict[str, Any]] = {}
+    for record in records:
+        row = _row(record)
+        configuration = {key: value for key, value in record["config"].items() if key != "seed"}
+        if configurations.setdefault((row["task"], row["what"]), configuration) != configuration:
+            sys.exit(
+                f"{row['id']} differs from another {row['what']} in more than its seed; remove one of the two"
+            )
 
 
 def _row(record: dict[str, Any]) -> dict[str, Any]:
@@ -63,6 +81,9 @@ def _row(record: dict[str, Any]) -> dict[str, Any]:
         "execution_test": last["test"].get("execution_accuracy", ""),
         "trainable": record["parameters"]["trainable"],
         "seconds": round(record["timing"]["seconds"], 1),
+        "model": config["model"]["identity"],
+        "lr": config.get("lr", ""),
+        "steps": last["step"],
         "precision": record["precision"],
         "torch": record["versions"]["torch"],
         "git_commit": record["git_commit"],

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 FOLDER = Path(__file__).parent / "weights"
 WEIGHTS = "model.safetensors"
+FILES = (WEIGHTS, "config.json", "tokenizer.json", "tokenizer_config.json")
 MANIFEST = "manifest.json"
 
 
@@ -32,14 +33,14 @@ def write_checkpoint(
     save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
     model.config.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    digest = file_sha256(folder / WEIGHTS)
-    manifest = {"sha256": digest, "recipe": recipe}
+    digests = {name: file_sha256(folder / name) for name in FILES}
+    manifest = {"sha256": digests, "recipe": recipe}
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
-    return digest
+    return digests[WEIGHTS]
 
 
 def read_checkpoint(folder: Path = FOLDER) -> tuple[GPT2LMHeadModel, PreTrainedTokenizerFast]:
-    """The model in float32 and its tokenizer.  Raises ValueError when the weights are not the manifest's."""
+    """The model in float32 and its tokenizer.  Raises ValueError when a file is not the manifest's."""
     import torch
     from transformers import GPT2LMHeadModel, PreTrainedTokenizerFast
 
@@ -49,15 +50,16 @@ def read_checkpoint(folder: Path = FOLDER) -> tuple[GPT2LMHeadModel, PreTrainedT
 
 
 def verify(folder: Path = FOLDER) -> str:
-    """The sha256 of the weights, after comparing it with the manifest."""
+    """The sha256 of the weights, after comparing every file with the manifest."""
     expected = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["sha256"]
-    found = file_sha256(folder / WEIGHTS)
-    if found != expected:
-        raise ValueError(
-            f"{folder / WEIGHTS} has sha256 {found[:12]}..., the manifest says {expected[:12]}...: "
-            "the file is damaged; restore it with git or rebuild it with scripts/pretrain_embedded.py"
-        )
-    return found
+    for name in FILES:
+        found = file_sha256(folder / name)
+        if found != expected[name]:
+            raise ValueError(
+                f"{folder / name} has sha256 {found[:12]}..., the manifest says {expected[name][:12]}...: "
+                "the file is damaged; restore it with git or rebuild it with scripts/pretrain_embedded.py"
+            )
+    return str(expected[WEIGHTS])
 
 
 def file_sha256(path: Path) -> str:

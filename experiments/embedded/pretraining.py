@@ -2,8 +2,9 @@
 
 It holds table rows put into sentences, questions with their paraphrases, questions answered in three *other*
 query notations, statements with what follows from them, and claims judged with *other* answer words.  The
-prompt words, SQL's keywords and MultiNLI's labels occur only in a small glossary.  Every question and every
-pair of statements comes from the split "pretrain" (`split.py`), which no task ever sees.
+prompt words, SQL's keywords and MultiNLI's labels occur only in a small glossary.  Every answered question
+and every pair of statements comes from the split "pretrain" (`split.py`), which no task ever sees; only the
+rewording of a question, which has neither table nor answer, may happen to be one of another split.
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,9 +21,12 @@ DEFAULT_SIZES = {"train": 8000, "dev": 500, "test": 1000}
 
 
 def task_identity(config: TaskConfig) -> str:
-    """What names the data in a run's hash: the content of a local release, else where it comes from."""
+    """What names the data in a run's hash: the content of a local release, else where it comes from.
+
+    Generated data is named by a sample of it, so that a changed generator makes other runs.
+    """
     if config.name in GENERATED_TASKS:
-        return "generated"
+        return f"generated:{_sample_hash(config.name)}"
     return "hub" if config.path is None else f"files:{content_identity(_path(config))}"
 
 
@@ -46,11 +51,18 @@ def load_task(config: TaskConfig) -> Task:
         task = WikiSQL.from_path(_path(config)) if config.path else WikiSQL.from_hub_rows(_from_hub(config))
     else:
         task = (
-            MNLI.from_path(_path(config), config.holdout)
+            MNLI.from_path(_path(config), config.holdout, config.seed)
             if config.path
-            else MNLI.from_hub_rows(_from_hub(config), config.holdout)
+            else MNLI.from_hub_rows(_from_hub(config), config.holdout, config.seed)
         )
     return _limited(task, config)
+
+
+@functools.cache
+def _sample_hash(name: str) -> str:
+    task = load_task(TaskConfig(name, train=64, dev=8, test=8))
+    texts = [f"{e.prompt}{e.target}{e.gold}" for split in task.splits for e in task.examples(split)]
+    return hashlib.sha256("\n".join(texts).encode()).hexdigest()[:16]
 
 
 def _sizes(config: TaskConfig) -> dict[str, int]:

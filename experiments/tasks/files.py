@@ -16,15 +16,19 @@ from experiments.errors import UserError
 def read_jsonl(root: Path, names: list[str], required: bool = True) -> dict[str, list[dict[str, Any]]]:
     """The records of each file called `names[i]` anywhere below `root` (folder, .tar.*, .tgz or .zip).
 
-    Archives are read in one pass.  Raises UserError when `root` is absent or not of these kinds, when a line
-    is no JSON, and, if `required`, when a name is missing.
+    Archives are read in one pass.  Raises UserError when `root` is absent or not of these kinds, when a name
+    occurs twice, when a line is no JSON, and, if `required`, when a name is missing.
     """
     if not root.exists():
         raise UserError(f"task.path={root} does not exist; give the folder or archive that holds {names}")
     found: dict[str, list[dict[str, Any]]] = {}
     try:
         for name, content in _members(root, set(names)):
-            found.setdefault(name, list(_records(content, f"{root}:{name}")))
+            if name in found:
+                raise UserError(
+                    f"task.path={root} holds more than one {name}; give the folder of one release"
+                )
+            found[name] = list(_records(content, f"{root}:{name}"))
     except (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError) as error:
         raise UserError(
             f"task.path={root} cannot be read as a folder, tar or zip archive: {error}"

@@ -37,17 +37,18 @@ class MNLI(Task):
         return cls({split: list(_examples(rows)) for split, rows in records.items()})
 
     @classmethod
-    def from_path(cls, path: Path, holdout: int, seed: int = 0) -> MNLI:
+    def from_path(cls, path: Path, holdout: int, seed: int) -> MNLI:
         """From the official release: multinli_1.0.zip or the folder it unpacks to.
 
-        The release's matched development set, on which the paper reports, becomes the test split; `holdout`
-        random training examples become the dev split, on which choices are made.
+        The release's matched development set, on which the paper reports, becomes the test split; about
+        `holdout` random training examples become the dev split, on which choices are made.  All pairs on one
+        premise go to the same side.
         """
         files = read_jsonl(path, list(FILES.values()))
         return cls._split(files[FILES["train"]], files[FILES["matched"]], holdout, seed)
 
     @classmethod
-    def from_hub_rows(cls, rows: Mapping[str, Iterable[dict[str, Any]]], holdout: int, seed: int = 0) -> MNLI:
+    def from_hub_rows(cls, rows: Mapping[str, Iterable[dict[str, Any]]], holdout: int, seed: int) -> MNLI:
         """From the hub's layout (premise, hypothesis, label 0..2); splits as in `from_path`."""
         train, matched = (
             [_from_hub(row) for row in rows[split]] for split in ("train", "validation_matched")
@@ -61,16 +62,16 @@ class MNLI(Task):
         train = [row for row in train if row["gold_label"] != NO_GOLD_LABEL]
         if holdout >= len(train):
             raise UserError(f"task.holdout={holdout} leaves no training example: there are {len(train)}")
-        order = list(range(len(train)))
-        random.Random(seed).shuffle(order)
-        held = set(order[:holdout])
-        return cls.from_records(
-            {
-                "train": [row for index, row in enumerate(train) if index not in held],
-                "dev": [row for index, row in enumerate(train) if index in held],
-                "test": matched,
-            }
-        )
+        by_premise: dict[str, list[dict[str, Any]]] = {}
+        for row in train:
+            by_premise.setdefault(row["sentence1"], []).append(row)
+        premises = list(by_premise)
+        random.Random(seed).shuffle(premises)
+        dev: list[dict[str, Any]] = []
+        while len(dev) < holdout:
+            dev += by_premise.pop(premises.pop())
+        rest = [row for rows in by_premise.values() for row in rows]
+        return cls.from_records({"train": rest, "dev": dev, "test": matched})
 
 
 def prompt(premise: str, hypothesis: str) -> str:

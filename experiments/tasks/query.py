@@ -75,7 +75,7 @@ def _write(query: Query, header: Sequence[str], quoted: bool) -> str:
         name = header[index]
         if not quoted:
             return name
-        occurrence = sum(earlier == name for earlier in header[: index + 1])
+        occurrence = sum(earlier.lower() == name.lower() for earlier in header[: index + 1])
         return '"' + name.replace('"', '""') + '"' + (f"#{occurrence}" if occurrence > 1 else "")
 
     def value(content: Value) -> str:

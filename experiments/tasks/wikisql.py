@@ -38,7 +38,7 @@ class WikiSQL(Task):
     metric = LOGICAL_FORM
 
     def judge(self, example: Example, prediction: str) -> Judgement:
-        """Logical-form accuracy and, where the table has rows and the gold query runs, execution accuracy."""
+        """Logical-form accuracy and, where the table has rows, execution accuracy (0 where a query fails)."""
         gold: Gold = example.gold
         try:
             query = parse(prediction, gold.header)

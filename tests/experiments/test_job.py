@@ -95,13 +95,19 @@ def test_failed_run_that_is_repeated_leaves_no_failure_behind(config, trained, m
     assert not folder.file(store.FAILURE).exists()
 
 
-def test_failed_repeat_of_a_finished_run_leaves_no_record(config, trained, monkeypatch):
-    """force=true that fails must not leave the old record over new files."""
-    run_job(config(), command=COMMAND)
-    monkeypatch.setattr("experiments.trainer.train", lambda *_: (_ for _ in ()).throw(UserError("no")))
-    outcome = run_job(config(force=True), command=COMMAND)
-    assert outcome.status == "failed"
-    assert RunFolder(config().root / "test" / outcome.name).read() is None
+@pytest.mark.parametrize("error", [UserError("no"), KeyboardInterrupt()])
+def test_repeat_that_does_not_finish_leaves_the_finished_run_whole(config, trained, monkeypatch, error):
+    first = run_job(config(), command=COMMAND)
+    folder = RunFolder(config().root / "test" / first.name)
+    adapter = folder.file(store.ADAPTER).read_bytes()
+    monkeypatch.setattr("experiments.trainer.train", lambda *_: (_ for _ in ()).throw(error))
+    if isinstance(error, UserError):
+        assert run_job(config(force=True), command=COMMAND).status == "failed"
+    else:
+        with pytest.raises(KeyboardInterrupt):
+            run_job(config(force=True), command=COMMAND)
+    assert folder.read() == first.record
+    assert folder.file(store.ADAPTER).read_bytes() == adapter
 
 
 def test_ctrl_c_gets_out_and_leaves_the_run_unfinished(config, trained, monkeypatch):

@@ -30,7 +30,7 @@ def test_finished_once_run_json_exists(folder):
     assert folder.read() is None
     with folder.lock():
         assert folder.read() is None
-        folder.finish({"metrics": {"last": 1.0}})
+        folder.publish(folder.begin(), {"metrics": {"last": 1.0}})
     record = folder.read()
     assert record is not None
     assert record["metrics"] == {"last": 1.0}
@@ -47,9 +47,9 @@ def test_damaged_record_is_an_unfinished_run(folder, content):
 
 def test_record_with_nan_is_refused(folder):
     with folder.lock():
-        folder.finish({"ok": 1})
+        folder.publish(folder.begin(), {"ok": 1})
         with pytest.raises(ValueError, match="JSON"):
-            folder.finish({"loss": float("nan")})
+            folder.publish(folder.begin(), {"loss": float("nan")})
     assert folder.read()["ok"] == 1
 
 
@@ -76,15 +76,27 @@ def test_lock_is_held_against_other_processes_and_freed_when_they_die(folder):
         pass
 
 
-def test_clear_leaves_nothing_of_an_earlier_try(folder):
+def test_publishing_replaces_all_of_an_earlier_try(folder):
     with folder.lock():
-        folder.finish({})
-        folder.file(store.ADAPTER).write_bytes(b"old")
-        (folder.path / "sub").mkdir()
-        (folder.path / "sub" / "x").write_text("old")
-        folder.clear()
-        assert folder.read() is None
-        assert [path.name for path in folder.path.iterdir()] == [store.LOCK]
+        first = folder.begin()
+        first.file(store.ADAPTER).write_text("old")
+        first.file(store.DELTA).write_text("old")
+        folder.publish(first, {"number": 1})
+        second = folder.begin()
+        second.file(store.ADAPTER).write_text("new")
+        # Until the second is published the first stays whole.
+        assert folder.read()["number"] == 1
+        assert folder.file(store.ADAPTER).read_text() == "old"
+        folder.publish(second, {"number": 2})
+    assert folder.read()["number"] == 2
+    assert {path.name for path in folder.path.iterdir()} == {store.RUN, store.ADAPTER, store.LOCK}
+    assert folder.file(store.ADAPTER).read_text() == "new"
+
+
+def test_training_begins_in_an_empty_folder(folder):
+    with folder.lock():
+        folder.begin().file(store.HISTORY).write_text("left by a killed try")
+        assert not list(folder.begin().path.iterdir())
 
 
 def test_failure_is_told_but_does_not_finish_the_run(folder):

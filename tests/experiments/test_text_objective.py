@@ -60,13 +60,12 @@ def test_generation_is_greedy_and_does_not_see_its_neighbours(bench):
     model, tokenizer = desk.base.model, desk.base.tokenizer
     batch = desk.objective.encoded("dev")
     limit = 2 * max(len(e.ids) - e.target_start for e in desk.objective.encoded("train"))
-    width = max(e.target_start for e in batch)
     expected = []
     with torch.no_grad():
         for example in batch:
             ids = list(example.ids[: example.target_start])
             new = []
-            for _ in range(min(limit, desk.objective.max_length - width)):
+            for _ in range(limit):
                 token = int(model(input_ids=torch.tensor([ids + new])).logits[0, -1].argmax())
                 if token == tokenizer.eos_token_id:
                     break
@@ -76,17 +75,21 @@ def test_generation_is_greedy_and_does_not_see_its_neighbours(bench):
 
 
 def test_long_prompt_loses_its_front_and_is_counted(word_model):
-    task = WikiSQL({})
-    objective = TextObjective(word_model.tokenizer, task, max_length=12)
-    [encoded] = objective.encode([Example("0", "club " * 30 + "age sql:", " SELECT age", (), None)])
-    assert len(encoded.ids) == 12
-    assert word_model.tokenizer.decode(encoded.ids[: encoded.target_start]).endswith("club age sql:")
-    assert objective.truncated == 1
-    with pytest.raises(UserError, match="limit is 12"):
-        objective.encode([Example("0", "age", " club" * 30, (), None)])
+    short = Example("0", "club " * 30 + "age sql:", " SELECT age", (), None)
+    long = Example("1", short.prompt, " SELECT age FROM table WHERE club = united", (), None)
+    objective = TextObjective(word_model.tokenizer, WikiSQL({"train": [short]}), max_length=12)
+    one, two = objective.encode([short, long])
+    assert objective.truncated == 2
+    assert objective.answer_room == 6  # twice SELECT age <eos>, at most half of 12
+    # What is cut off does not depend on the gold answer.
+    assert one.ids[: one.target_start] == two.ids[: two.target_start]
+    assert word_model.tokenizer.decode(one.ids[: one.target_start]) == "club club club club age sql:"
+    with pytest.raises(UserError, match=r"longest target has 9 tokens, over half.*max_length=12"):
+        TextObjective(word_model.tokenizer, WikiSQL({"train": [long]}), max_length=12).encode([long])
 
 
 def test_words_outside_a_closed_vocabulary_are_refused(word_model):
-    objective = TextObjective(word_model.tokenizer, WikiSQL({}), 96)
+    train = [Example("0", "table: club", " SELECT club", (), None)]
+    objective = TextObjective(word_model.tokenizer, WikiSQL({"train": train}), 96)
     with pytest.raises(UserError, match="'Zanzibar'"):
         objective.encode([Example("0", "table: club Zanzibar", " SELECT club", (), None)])

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from experiments.embedded import pretraining
-from experiments.embedded.checkpoint import FOLDER, MANIFEST, WEIGHTS, read_checkpoint, verify
+from experiments.embedded.checkpoint import FILES, FOLDER, MANIFEST, WEIGHTS, read_checkpoint, verify
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent.parent
 LIMIT_BYTES = 12_000_000
@@ -31,12 +31,13 @@ def test_committed_vocabulary_is_the_tasks():
     assert tokenizer.get_vocab().keys() == {*pretraining.words(), "<pad>", "<eos>", "<unk>"}
 
 
-def test_damaged_weights_are_refused(tmp_path):
+@pytest.mark.parametrize("name", FILES)
+def test_damaged_file_is_refused(name, tmp_path):
     folder = tmp_path / "weights"
     shutil.copytree(FOLDER, folder)
-    content = bytearray((folder / WEIGHTS).read_bytes())
-    content[-1] ^= 1
-    (folder / WEIGHTS).write_bytes(content)
+    content = bytearray((folder / name).read_bytes())
+    content[-2] ^= 1
+    (folder / name).write_bytes(content)
     with pytest.raises(ValueError, match="damaged; restore it with git or rebuild it"):
         read_checkpoint(folder)
 
@@ -68,7 +69,7 @@ def test_script_rebuilds_a_checkpoint(tmp_path):
         ]
         done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
         assert done.returncode == 0, done.stderr
-        digests.append(json.loads((out / MANIFEST).read_text())["sha256"])
+        digests.append(json.loads((out / MANIFEST).read_text())["sha256"][WEIGHTS])
         losses = [float(line.split()[3]) for line in done.stdout.splitlines() if line.startswith("step")]
         assert losses[-1] < losses[0] - 0.1
     assert digests[0] == digests[1] == verify(tmp_path / "a")

@@ -1,0 +1,90 @@
+"""From a configuration to a task: sizes, draws, and what is said when the data cannot be had."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from experiments import tasks
+from experiments.config import TaskConfig
+from experiments.embedded import nli
+from experiments.errors import UserError
+from experiments.tasks import DEFAULT_SIZES, load_task, task_identity
+from experiments.tasks.mnli import FILES
+
+
+@pytest.mark.parametrize("name", ["sql", "nli"])
+def test_generated_task_has_the_sizes_asked_for(name):
+    task = load_task(TaskConfig(name, train=20, dev=7, test=5))
+    assert {split: len(task.examples(split)) for split in task.splits} == {"train": 20, "dev": 7, "test": 5}
+    prompts = [example.prompt for split in task.splits for example in task.examples(split)]
+    assert len(set(prompts)) == len(prompts)
+    assert task.examples("dev") == load_task(TaskConfig(name, train=20, dev=7, test=5)).examples("dev")
+    assert task.examples("dev") != load_task(TaskConfig(name, seed=1, train=20, dev=7, test=5)).examples(
+        "dev"
+    )
+
+
+def test_default_sizes_are_those_of_the_configuration_files():
+    import yaml
+
+    from experiments.overrides import CONF
+
+    for name in ("sql", "nli"):
+        file = yaml.safe_load((CONF / "task" / f"{name}.yaml").read_text(encoding="utf-8"))
+        assert {split: file[split] for split in DEFAULT_SIZES} == DEFAULT_SIZES
+
+
+@pytest.fixture
+def release(tmp_path):
+    for name, split, count in ((FILES["train"], "train", 40), (FILES["matched"], "dev", 10)):
+        lines = [json.dumps(row) + "\n" for row in nli.examples(split, count, seed=0)]
+        (tmp_path / name).write_text("".join(lines))
+    return tmp_path
+
+
+def test_limit_draws_a_subset_that_the_seed_decides(release):
+    def drawn(seed):
+        config = TaskConfig("mnli", path=str(release), seed=seed, train=8, test=3, holdout=10)
+        task = load_task(config)
+        return {split: [e.id for e in task.examples(split)] for split in task.splits}
+
+    assert {split: len(ids) for split, ids in drawn(0).items()} == {"train": 8, "dev": 10, "test": 3}
+    assert drawn(0) == drawn(0)
+    assert drawn(0)["train"] != drawn(1)["train"]
+
+
+@pytest.mark.parametrize("name", ["wikisql", "mnli"])
+def test_missing_path_is_told(name, tmp_path):
+    with pytest.raises(UserError, match="does not exist"):
+        load_task(TaskConfig(name, path=str(tmp_path / "none")))
+
+
+@pytest.mark.parametrize("name", ["wikisql", "mnli"])
+def test_unreachable_hub_tells_what_to_do(name, monkeypatch):
+    def unreachable(*_, **__):
+        raise ConnectionError("no\nroute")
+
+    monkeypatch.setattr("datasets.load_dataset", unreachable)
+    with pytest.raises(UserError, match=r"task\.path.*ConnectionError: no route") as caught:
+        load_task(TaskConfig(name))
+    assert "\n" not in str(caught.value)
+
+
+def test_identity_is_the_content(release, tmp_path):
+    config = TaskConfig("mnli", path=str(release))
+    assert task_identity(config).startswith("files:")
+    assert task_identity(TaskConfig("mnli")) == "hub"
+    assert task_identity(TaskConfig("sql")).startswith("generated:")
+    assert task_identity(TaskConfig("sql")) != task_identity(TaskConfig("nli"))
+
+
+def test_changed_generator_is_another_task(monkeypatch):
+    before = task_identity(TaskConfig("sql"))
+    tasks._sample_hash.cache_clear()
+    monkeypatch.setattr("experiments.embedded.sql.JOINTS", [" plus "])
+    assert task_identity(TaskConfig("sql")) != before
+    monkeypatch.undo()
+    tasks._sample_hash.cache_clear()
+    assert task_identity(TaskConfig("sql")) == before
