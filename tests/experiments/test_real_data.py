@@ -57,10 +57,9 @@ def test_small_roberta_on_real_mnli(shared_data, unpacked, tmp_path, config):
     source = unpacked("gpt2")
     # RoBERTa numbers its special tokens first, then the byte-level vocabulary of GPT-2.
     words = ["<s>", "<pad>", "</s>", "<unk>", *json.loads((source / "vocab.json").read_text()), "<mask>"]
-    tokenizer = RobertaTokenizerFast(
-        vocab={word: index for index, word in enumerate(dict.fromkeys(words))},
-        merges=str(source / "merges.txt"),
-    )
+    vocabulary = tmp_path / "vocab.json"
+    vocabulary.write_text(json.dumps({word: index for index, word in enumerate(dict.fromkeys(words))}))
+    tokenizer = RobertaTokenizerFast(vocab=str(vocabulary), merges=str(source / "merges.txt"))
     torch.manual_seed(0)
     settings = RobertaConfig(
         vocab_size=len(tokenizer),
