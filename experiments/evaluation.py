@@ -15,7 +15,7 @@ from experiments.workbench import Workbench
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-EVALUATION_BATCH = 256
+EVALUATION_BATCH = 128
 EVALUATION_BATCH_LARGE = 32
 LARGE_MODEL = 50_000_000  # parameters
 

@@ -52,8 +52,9 @@ def run_job(config: RunConfig, *, command: str) -> Outcome:
         return Outcome(status, name, where, record, error, command, time.perf_counter() - start)
 
     try:
-        from experiments.device import resolve_device, resolve_precision
+        from experiments.device import keep_freed_memory, resolve_device, resolve_precision
 
+        keep_freed_memory()
         device = resolve_device(config.device)
         precision = resolve_precision(config.precision, device)
         scientific = config.scientific(precision, model_identity(config.model), task_identity(config.task))

@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import lora
 from experiments.batches import training_batches
 from experiments.config import ModelConfig, TaskConfig
-from experiments.device import autocast, resolve_precision
+from experiments.device import autocast, keep_freed_memory, resolve_precision
 from experiments.workbench import workbench
 
 CPU = torch.device("cpu")
@@ -53,11 +53,19 @@ def main() -> None:
     parser.add_argument("--rank", type=int, default=8)
     parser.add_argument("--targets", default="qv", help="any of q k v: what peft's fused adapter covers")
     parser.add_argument("--rounds", type=int, default=40)
+    parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--precision", default="auto")
+    parser.add_argument("--keep-freed-memory", action=argparse.BooleanOptionalAction, default=True)
     arguments = parser.parse_args()
+    if arguments.keep_freed_memory:
+        keep_freed_memory()
     bench = workbench(ModelConfig("embedded"), TaskConfig("sql", train=2000, dev=1, test=1))
     encoded = bench.objective.encoded("train")
-    batches = list(islice(training_batches([len(e.ids) for e in encoded], 32, seed=0), arguments.rounds))
+    batches = list(
+        islice(
+            training_batches([len(e.ids) for e in encoded], arguments.batch_size, seed=0), arguments.rounds
+        )
+    )
     precision = resolve_precision(arguments.precision, CPU)
     models = candidates(arguments.rank, arguments.targets, bench.base.model)
     steps = {name: _step(model, bench.objective, precision) for name, model in models.items()}
@@ -70,7 +78,7 @@ def main() -> None:
             seconds[name].append(time.perf_counter() - start)
     medians = {name: statistics.median(times[5:]) for name, times in seconds.items()}
     setting = f"r={arguments.rank} {arguments.targets}, {precision}, {torch.get_num_threads()} threads"
-    print(f"{setting}, 32 examples a step")
+    print(f"{setting}, {arguments.batch_size} examples a step")
     for name, median in medians.items():
         print(f"{name:12} {median * 1000:7.1f} ms   {median / medians['frozen']:.2f} x frozen")
 

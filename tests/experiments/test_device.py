@@ -1,0 +1,47 @@
+"""Where a run computes: what is here, and nothing else."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from experiments.device import (
+    autocast,
+    describe,
+    keep_freed_memory,
+    peak_memory,
+    resolve_device,
+    resolve_precision,
+)
+from experiments.errors import UserError
+
+CPU = torch.device("cpu")
+
+
+def test_devices():
+    assert resolve_device("cpu") == CPU
+    assert resolve_device("auto").type in ("cpu", "cuda", "mps")
+    with pytest.raises(UserError, match=r"device=tpu is not here; available are auto, cpu"):
+        resolve_device("tpu")
+
+
+@pytest.mark.parametrize(("amx", "expected"), [(True, "bfloat16"), (False, "float32")])
+def test_precision_of_a_cpu(amx, expected, monkeypatch):
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
+    assert resolve_precision("auto", CPU) == expected
+    assert resolve_precision("float32", CPU) == "float32"
+    assert resolve_precision("bfloat16", CPU) == "bfloat16"
+
+
+def test_autocast_follows_the_precision():
+    a = torch.ones(4, 4)
+    with autocast(CPU, "bfloat16"):
+        assert (a @ a).dtype == torch.bfloat16
+    with autocast(CPU, "float32"):
+        assert (a @ a).dtype == torch.float32
+
+
+def test_memory_is_counted_in_bytes():
+    keep_freed_memory()
+    assert 50e6 < peak_memory(CPU) < 100e9
+    assert describe(CPU).startswith("cpu (")
