@@ -44,10 +44,10 @@ def resolve_precision(name: str, device: torch.device) -> str:
 
 
 def keep_freed_memory() -> None:
-    """Let glibc keep what a training step frees, instead of asking the system for the same pages at each step.
+    """Let glibc keep what a training step frees, instead of asking the system for the same pages each time.
 
-    The embedded model's step takes 70 ms with it and 80 ms without (scripts/benchmark_step.py).  Elsewhere
-    than on glibc this does nothing.
+    scripts/benchmark_step.py --no-keep-freed-memory shows the difference.  Elsewhere than on glibc this does
+    nothing.
     """
     if sys.platform != "linux":
         return
