@@ -1,4 +1,4 @@
-"""Where the real data files may be, and tiny real models."""
+"""Where the real data files may be."""
 
 from __future__ import annotations
 
@@ -17,9 +17,3 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real data at {folder}; set LORA_TEST_DATA to test with the official releases")
     return folder
-
-
-def require(path: Path) -> Path:
-    if not path.exists():
-        pytest.skip(f"{path} is absent: this test reads the official release")
-    return path
