@@ -1,4 +1,4 @@
-"""Where the real data files may be."""
+"""What every test shares: one thread, and where the real data files may be."""
 
 from __future__ import annotations
 
@@ -6,8 +6,18 @@ import os
 from pathlib import Path
 
 import pytest
+import torch
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Matrices this small only lose by being shared out."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

@@ -41,15 +41,6 @@ VALUES = {
 }
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Matrices this small only lose by being shared out."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture
 def config(tmp_path):
     """`config(rank=4, **{"task.name": "nli"})`: a checked configuration; runs go to a temporary folder."""

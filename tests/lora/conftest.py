@@ -6,15 +6,6 @@ import torch
 VOCABULARY = 31
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Matrices this small only lose by being shared out."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture
 def tiny():
     """`tiny("gpt2")`: a random model of 2 layers in eval mode, the same one for the same name and seed."""
