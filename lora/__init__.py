@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from lora.adapting import adapt, adapters, parameter_counts, projection, remove
     from lora.layers import Conv1d, Conv2d, Conv3d, Embedding, Linear, MergedLinear
     from lora.merging import merge, merged, unmerge
-    from lora.peft import export_peft, import_peft
+    from lora.peft import PeftFile, export_peft, import_peft, read_peft
     from lora.saving import AdapterFile, AdapterFileError, Factors, load, read, save
     from lora.trainable import lora_state_dict, mark_only_lora_as_trainable
 
@@ -32,6 +32,7 @@ __all__ = [
     "Factors",
     "Linear",
     "MergedLinear",
+    "PeftFile",
     "adapt",
     "adapters",
     "export_peft",
@@ -44,6 +45,7 @@ __all__ = [
     "parameter_counts",
     "projection",
     "read",
+    "read_peft",
     "remove",
     "save",
     "unmerge",
@@ -54,7 +56,7 @@ _HOME = {
     **dict.fromkeys(("adapt", "adapters", "parameter_counts", "projection", "remove"), "lora.adapting"),
     **dict.fromkeys(("Conv1d", "Conv2d", "Conv3d", "Embedding", "Linear", "MergedLinear"), "lora.layers"),
     **dict.fromkeys(("merge", "merged", "unmerge"), "lora.merging"),
-    **dict.fromkeys(("export_peft", "import_peft"), "lora.peft"),
+    **dict.fromkeys(("PeftFile", "export_peft", "import_peft", "read_peft"), "lora.peft"),
     **dict.fromkeys(("AdapterFile", "AdapterFileError", "Factors", "load", "read", "save"), "lora.saving"),
     **dict.fromkeys(("lora_state_dict", "mark_only_lora_as_trainable"), "lora.trainable"),
 }

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from lora.targets import LETTERS
@@ -84,6 +85,21 @@ class Architecture:
         """Full path of the module that holds a projection; its weight is this and `.weight`."""
         return f"{prefix}{self.layer.format(layer)}.{self.places[letter].module}"
 
+    def held(self, module: str, config: Any) -> tuple[int, dict[str, Rows]] | None:
+        """The layer that a module of this path is in, and the rows of each letter that it holds.
+
+        None for a module that holds none: a norm, a gate, a task head. The path alone decides, under any of
+        the prefixes, so that an adapter can be read without its model.
+        """
+        before, after = map(re.escape, self.layer.split("{}"))
+        for prefix in self.prefixes:
+            match = re.fullmatch(rf"{re.escape(prefix)}{before}(\d+){after}\.(.+)", module)
+            if match:
+                places = {letter: place for letter, place in self.places.items() if place.module == match[2]}
+                rows = {letter: place.rows(config) for letter, place in places.items()}
+                return (int(match[1]), rows) if rows else None
+        return None
+
 
 def _third(index: int) -> Callable[[Any], Rows]:
     def rows(config: Any) -> Rows:
@@ -125,6 +141,53 @@ def _bert(name: str, prefix: str) -> Architecture:
     )
 
 
+def _interleaved(index: int) -> Callable[[Any], Rows]:
+    """GPT-NeoX keeps q, k and v of each head together: its rows are (head, index, channel)."""
+
+    def rows(config: Any) -> Rows:
+        import torch
+
+        heads = config.num_attention_heads
+        order = torch.arange(3 * config.hidden_size).view(heads, 3, config.hidden_size // heads)
+        return order[:, index].reshape(-1)
+
+    return rows
+
+
+_GPT_NEOX = Architecture(
+    name="gpt_neox",
+    prefixes=("gpt_neox.", ""),
+    layer="layers.{}",
+    places={
+        "q": Place("attention.query_key_value", _interleaved(0)),
+        "k": Place("attention.query_key_value", _interleaved(1)),
+        "v": Place("attention.query_key_value", _interleaved(2)),
+        "o": Place("attention.dense"),
+        "up": Place("mlp.dense_h_to_4h"),
+        "down": Place("mlp.dense_4h_to_h"),
+    },
+    heads=("score", "classifier", "qa_outputs"),
+)
+
+
+def _llama(name: str) -> Architecture:
+    """Grouped-query attention: W_k and W_v have key-value heads * head size rows. The gate has no letter."""
+    return Architecture(
+        name=name,
+        prefixes=("model.", ""),
+        layer="layers.{}",
+        places={
+            "q": Place("self_attn.q_proj"),
+            "k": Place("self_attn.k_proj"),
+            "v": Place("self_attn.v_proj"),
+            "o": Place("self_attn.o_proj"),
+            "up": Place("mlp.up_proj"),
+            "down": Place("mlp.down_proj"),
+        },
+        heads=("score", "qa_outputs"),
+    )
+
+
 ARCHITECTURES: dict[str, Architecture] = {
     entry.name: entry
     for entry in (
@@ -132,8 +195,21 @@ ARCHITECTURES: dict[str, Architecture] = {
         _bert("bert", "bert."),
         _bert("roberta", "roberta."),
         _bert("xlm-roberta", "roberta."),
+        _GPT_NEOX,
+        _llama("llama"),
+        _llama("mistral"),
+        _llama("qwen2"),
+        _llama("qwen3"),
     )
 }
+
+_OTHER_NAMES = {"n_embd": "hidden_size", "n_layer": "num_hidden_layers", "n_head": "num_attention_heads"}
+"""GPT-2's names in config.json of what every Hugging Face config has as an attribute."""
+
+
+def plain_config(settings: Mapping[str, Any]) -> SimpleNamespace:
+    """A model's config from the contents of its config.json: enough for this table, without transformers."""
+    return SimpleNamespace(**{_OTHER_NAMES.get(name, name): value for name, value in settings.items()})
 
 
 def architecture_of(config: Any, names: Iterable[str] = ()) -> Architecture:

@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import safetensors
-import safetensors.torch
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -135,25 +134,21 @@ def import_peft(model: Model, folder: str | os.PathLike[str]) -> Model:
             (named), it adapts a module that holds no projection, or it does not fit the model.
         ValueError: the model is merged, or its architecture unknown.
     """
-    folder = Path(folder)
-    config = _read_config(folder / CONFIG)
-    pairs, extra = _read_weights(folder / WEIGHTS)
-    places = _places(model)
+    file = read_peft(folder)
+    config, places = file.settings, _places(model)
     factors: dict[tuple[int, str], Factors] = {}
-    for path, (A, B) in pairs.items():
+    for path, given in file.shapes.items():
         if path not in places:
             raise AdapterFileError(
-                f"{folder}: adapts {path}, which holds none of q k v o up down in this model"
+                f"{file.folder}: adapts {path}, which holds none of q k v o up down in this model"
             )
         place = places[path]
-        given = (len(B), A.shape[1])
         if given != place.shape:
-            raise AdapterFileError(f"{folder}: {path} is {given} in the file and {place.shape} in this model")
-        scaling = _scaling(config, path, rank=len(A))
-        for letter, (own_A, own_B) in _split(A, B, place.rows).items():
-            rank = len(own_A)
-            alpha = scaling * (math.sqrt(rank) if config["use_rslora"] else rank)
-            factors[place.layer, letter] = Factors(own_A, own_B, rank, alpha, scaling)
+            raise AdapterFileError(
+                f"{file.folder}: {path} is {given} in the file and {place.shape} in this model"
+            )
+        pairs = file.factors(path, place.rows)
+        factors.update({(place.layer, letter): pair for letter, pair in pairs.items()})
     metadata = {
         "architecture": model_architecture(model).name,
         "targets": [letter for letter in LETTERS if any(letter == found for _, found in factors)],
@@ -161,8 +156,73 @@ def import_peft(model: Model, folder: str | os.PathLike[str]) -> Model:
         "bias": config["bias"],
         "dropout": config["lora_dropout"],
     }
-    file = AdapterFile(factors, _without_second_names(model, extra), metadata)
-    return restore(model, file, name=os.fspath(folder), partial=True)
+    adapter = AdapterFile(factors, _without_second_names(model, file.extra()), metadata)
+    return restore(model, adapter, name=os.fspath(folder), partial=True)
+
+
+@dataclass(frozen=True)
+class PeftFile:
+    """A PEFT LoRA adapter on disk, read without a model and one module at a time.
+
+    Attributes:
+        folder: where it lies.
+        settings: adapter_config.json, with PEFT's defaults for what it leaves out.
+        shapes: (d_out, d_in) of each adapted module, by its path in the base model.
+        ranks: r of each adapted module.
+    """
+
+    folder: Path
+    settings: dict[str, Any]
+    shapes: dict[str, tuple[int, int]]
+    ranks: dict[str, int]
+    _factors: dict[str, dict[str, str]]  # module -> "A" or "B" -> key in the file
+    _extra: dict[str, str]  # parameter name -> key in the file
+
+    def letter_ranks(self, module: str, rows: Mapping[str, Any]) -> dict[str, int]:
+        """The rank of each letter that `factors` gives; B is read only where letters share the module.
+
+        Args:
+            rows: for each letter that the module holds, which of its outputs are that letter's.
+        """
+        if len(rows) == 1:
+            return dict.fromkeys(rows, self.ranks[module])
+        columns = _columns(self._tensor(module, "B"), rows)
+        return {letter: int(own.sum()) for letter, own in columns.items()}
+
+    def factors(self, module: str, rows: Mapping[str, Any]) -> dict[str, Factors]:
+        """The pair of each letter that the module's dW acts on (of all where B is zero), in float32."""
+        A, B = self._tensor(module, "A"), self._tensor(module, "B")
+        scaling = _scaling(self.settings, module, rank=len(A))
+        factors = {}
+        for letter, own in _columns(B, rows).items():
+            rank = int(own.sum())
+            alpha = scaling * (math.sqrt(rank) if self.settings["use_rslora"] else rank)
+            factors[letter] = Factors(A[own], B[rows[letter]][:, own], rank, alpha, scaling)
+        return factors
+
+    def extra(self) -> dict[str, Tensor]:
+        """The other trained tensors (task head, biases), by the base model's parameter names."""
+        with safetensors.safe_open(self.folder / WEIGHTS, framework="pt") as opened:
+            return {name: opened.get_tensor(key) for name, key in self._extra.items()}
+
+    def _tensor(self, module: str, factor: str) -> Tensor:
+        with safetensors.safe_open(self.folder / WEIGHTS, framework="pt") as opened:
+            return opened.get_tensor(self._factors[module][factor]).float()
+
+
+def read_peft(folder: str | os.PathLike[str]) -> PeftFile:
+    """Open the PEFT adapter in `folder`: its settings and the names and shapes of its tensors are read.
+
+    Raises:
+        AdapterFileError: the folder holds no whole PEFT LoRA adapter, or it uses a feature that is not
+            supported (named).
+    """
+    folder = Path(folder)
+    settings = _read_config(folder / CONFIG)
+    shapes, factors, extra = _read_names(folder / WEIGHTS)
+    sizes = {module: (d_out, d_in) for module, (d_out, _, d_in) in shapes.items()}
+    ranks = {module: rank for module, (_, rank, _) in shapes.items()}
+    return PeftFile(folder, settings, sizes, ranks, factors, extra)
 
 
 def _fused(module: AdaptedModule) -> tuple[Float[Tensor, "r d_in"], Float[Tensor, "d_out r"], float]:
@@ -232,34 +292,40 @@ def _read_config(path: Path) -> dict[str, Any]:
     return defaults | {name: value for name, value in config.items() if value is not None}
 
 
-def _read_weights(path: Path) -> tuple[dict[str, tuple[Tensor, Tensor]], dict[str, Tensor]]:
-    """(A, B) by module path, and the other tensors by parameter name."""
+def _read_names(
+    path: Path,
+) -> tuple[dict[str, tuple[int, int, int]], dict[str, dict[str, str]], dict[str, str]]:
+    """(d_out, r, d_in) and the keys of A and B by module path; the other tensors' keys by parameter name."""
     if not path.is_file():
         pickled = path.with_name("adapter_model.bin").is_file()
         hint = "; adapter_model.bin is pickled: save it again with safe_serialization=True" if pickled else ""
         raise AdapterFileError(f"{path}: no such file{hint}")
     try:
-        tensors = safetensors.torch.load_file(path)
+        with safetensors.safe_open(path, framework="pt") as opened:
+            sizes = {key: tuple(opened.get_slice(key).get_shape()) for key in opened.keys()}  # noqa: SIM118
     except (safetensors.SafetensorError, OSError) as error:
         raise AdapterFileError(f"{path}: not a safetensors file, or not a whole one ({error})") from None
-    factors: dict[str, dict[str, Tensor]] = defaultdict(dict)
+    factors: dict[str, dict[str, str]] = defaultdict(dict)
     extra = {}
-    for key, tensor in tensors.items():
+    for key in sizes:
         name = key.removeprefix(_ROOT)
         if match := re.fullmatch(r"(.+)\.lora_([AB])\.weight", name):
-            factors[match[1]][match[2]] = tensor.float()
+            factors[match[1]][match[2]] = key
         elif "lora_" in name:
             raise AdapterFileError(
                 f"{path}: holds {name}, which is not supported; only plain lora_A and lora_B are"
             )
         elif not re.search(r"\.(original_module|modules_to_save)\.", name):  # copies of the head's biases
-            extra[name.replace(".base_layer.", ".")] = tensor
+            extra[name.replace(".base_layer.", ".")] = key
     if not factors:
         raise AdapterFileError(f"{path}: holds no lora_A and lora_B")
-    for module, pair in factors.items():
-        if pair.keys() != {"A", "B"} or pair["A"].ndim != 2 or pair["A"].shape[:1] != pair["B"].shape[1:]:
+    shapes = {}
+    for module, keys in factors.items():
+        A, B = (sizes.get(keys.get(factor, ""), ()) for factor in "AB")
+        if len(A) != 2 or len(B) != 2 or A[0] != B[1]:
             raise AdapterFileError(f"{path}: lora_A and lora_B of {module} do not make a pair")
-    return {module: (pair["A"], pair["B"]) for module, pair in factors.items()}, extra
+        shapes[module] = (*B, A[1])
+    return shapes, dict(factors), extra
 
 
 def _without_second_names(model: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -305,13 +371,10 @@ def _scaling(config: Mapping[str, Any], path: str, rank: int) -> float:
     return alpha / (math.sqrt(rank) if config["use_rslora"] else rank)
 
 
-def _split(A: Tensor, B: Tensor, rows: Mapping[str, Any]) -> dict[str, tuple[Tensor, Tensor]]:
-    """The pair of each letter, out of the pair of their module."""
+def _columns(B: Tensor, rows: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Which columns of a module's B, and rows of its A, belong to each letter that its dW acts on."""
+    every = torch.ones(B.shape[1], dtype=torch.bool)
     used = {letter: B[where].ne(0).any(dim=0) for letter, where in rows.items()}
     active = [letter for letter in used if used[letter].any()] or list(used)
-    apart = bool(B.any()) and int(torch.stack(list(used.values())).sum(dim=0).max()) <= 1
-    pairs = {}
-    for letter in active:
-        columns = used[letter] if apart else slice(None)
-        pairs[letter] = (A[columns].clone(), B[rows[letter]][:, columns].clone())
-    return pairs
+    apart = len(used) > 1 and bool(B.any()) and int(torch.stack(list(used.values())).sum(dim=0).max()) <= 1
+    return {letter: used[letter] if apart else every for letter in active}

@@ -18,6 +18,7 @@ def tiny():
         gpt2 |= {"bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 0, "num_labels": 3}
         bert = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 40}
         bert |= {"vocab_size": VOCABULARY, "max_position_embeddings": 24, "num_labels": 3}
+        grouped = bert | {"num_attention_heads": 4, "num_key_value_heads": 2}  # W_k and W_v are oblong
         name, settings = {
             "gpt2": ("GPT2LMHeadModel", gpt2),
             "gpt2-backbone": ("GPT2Model", gpt2),
@@ -28,7 +29,10 @@ def tiny():
             "roberta": ("RobertaForSequenceClassification", bert),
             "xlm-roberta": ("XLMRobertaForSequenceClassification", bert),
             "gpt-neox": ("GPTNeoXForCausalLM", bert | {"rotary_pct": 0.0}),
-            "llama": ("LlamaForCausalLM", bert | {"num_attention_heads": 4, "num_key_value_heads": 2}),
+            "llama": ("LlamaForCausalLM", grouped),
+            "mistral": ("MistralForCausalLM", grouped),
+            "qwen2": ("Qwen2ForCausalLM", grouped),
+            "qwen3": ("Qwen3ForCausalLM", grouped | {"head_dim": 6}),  # W_q and W_o are oblong too
         }[kind]
         model_class = getattr(transformers, name)
         settings = settings | {"initializer_range": 0.2} | changes  # the usual 0.02 leaves attention flat

@@ -15,6 +15,17 @@ peft = pytest.importorskip("peft")
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")  # transformers', of names that peft uses
 
 KINDS = ["gpt2", "gpt2-classifier", "gpt2-backbone", "bert", "bert-mlm", "roberta", "xlm-roberta"]
+KINDS += ["gpt-neox", "llama"]
+OF_PEFT = {  # modules with their rank and alpha patterns; o and down for BERT
+    "gpt2": (["c_attn", "mlp.c_proj"], {"mlp.c_proj": 2}, {"mlp.c_proj": 5}),
+    "gpt-neox": (["query_key_value", "attention.dense"], {"attention.dense": 2}, {"1.attention.dense": 5}),
+    "llama": (["q_proj", "v_proj"], {"v_proj": 2}, {"1.self_attn.v_proj": 5}),
+    "bert": (
+        ["query", "output.dense"],
+        {"attention.output.dense": 1, "output.dense": 2},
+        {"1.output.dense": 3},
+    ),
+}
 EVERY = {
     "targets": "qkvo,up,down",
     "rank": {"q": 1, "k": 2, "v": 3, "o": 4, "up": 5, "down": 6},
@@ -99,16 +110,16 @@ def test_export_and_import_give_the_same_outputs(tiny, ids, shake, tmp_path, kin
 @pytest.mark.parametrize("bias", ["none", "lora_only", "all"])
 def test_adapters_of_pefts_own_making(tiny, ids, tmp_path, kind, rslora, bias):
     base = tiny(kind)
-    gpt2 = kind.startswith("gpt2")
+    modules, ranks, alphas = OF_PEFT.get(kind, OF_PEFT["gpt2" if kind.startswith("gpt2") else "bert"])
     loaded = trained_by_peft(
         base,
         tmp_path,
         r=4,
         lora_alpha=6,
-        target_modules=["c_attn", "mlp.c_proj"] if gpt2 else ["query", "output.dense"],  # o and down for BERT
-        rank_pattern={"mlp.c_proj": 2} if gpt2 else {"attention.output.dense": 1, "output.dense": 2},
-        alpha_pattern={"mlp.c_proj": 5} if gpt2 else {"1.output.dense": 3},
-        fan_in_fan_out=gpt2,
+        target_modules=modules,
+        rank_pattern=ranks,
+        alpha_pattern=alphas,
+        fan_in_fan_out=kind.startswith("gpt2"),
         modules_to_save={"gpt2-classifier": ["score"], "bert": ["classifier"]}.get(kind),
         use_rslora=rslora,
         bias=bias,
@@ -314,3 +325,75 @@ def test_no_pair_at_all(exported, tiny):
     folder = exported()
     safetensors.torch.save_file({"base_model.model.x": torch.zeros(1)}, folder / "adapter_model.safetensors")
     check_refused(tiny("gpt2"), folder, "holds no lora_A and lora_B")
+
+
+def test_reading_needs_no_model(tiny, tmp_path):
+    modules = ["c_attn", "mlp.c_proj"]
+    trained_by_peft(tiny("gpt2"), tmp_path, r=3, lora_alpha=6, target_modules=modules, fan_in_fan_out=True)
+    file, tensors = lora.read_peft(tmp_path), tensors_of(tmp_path)
+    layers = [f"transformer.h.{layer}" for layer in (0, 1)]
+    assert set(file.shapes) == {
+        f"{layer}.{module}" for layer in layers for module in ("attn.c_attn", "mlp.c_proj")
+    }
+    assert file.shapes["transformer.h.1.attn.c_attn"] == (48, 16)
+    assert file.shapes["transformer.h.1.mlp.c_proj"] == (16, 64)
+    assert set(file.ranks.values()) == {3}
+    assert file.settings["lora_alpha"] == 6
+    path, rows = "transformer.h.1.attn.c_attn", {"q": slice(0, 16), "v": slice(32, 48)}
+    assert file.letter_ranks(path, rows) == {"q": 3, "v": 3}
+    found = file.factors(path, rows)
+    B = tensors[f"base_model.model.{path}.lora_B.weight"]
+    assert list(found) == ["q", "v"]
+    assert torch.equal(found["v"].B, B[32:])
+    assert torch.equal(found["v"].A, tensors[f"base_model.model.{path}.lora_A.weight"])
+    assert (found["v"].rank, found["v"].alpha, found["v"].scaling) == (3, 6.0, 2.0)
+
+
+def test_letters_that_share_a_module_have_ranks_of_their_own(tiny, shake, tmp_path):
+    lora.export_peft(shake(lora.adapt(tiny("gpt2"), "qv", rank={"q": 2, "v": 3})), tmp_path)
+    file, rows = (
+        lora.read_peft(tmp_path),
+        {letter: slice(16 * i, 16 * i + 16) for i, letter in enumerate("qkv")},
+    )
+    assert file.ranks["transformer.h.0.attn.c_attn"] == 5
+    assert file.letter_ranks("transformer.h.0.attn.c_attn", rows) == {"q": 2, "v": 3}
+
+
+def test_a_zero_column_of_b_stays(tiny, tmp_path):
+    """The rank that the file states is the rank: only letters that share a module are told apart by zeros."""
+    trained_by_peft(tiny("bert"), tmp_path, r=3, target_modules=["query"])
+    tensors = tensors_of(tmp_path)
+    for key, tensor in tensors.items():
+        if ".lora_B." in key:
+            tensor[:, 1] = 0
+    safetensors.torch.save_file(tensors, tmp_path / "adapter_model.safetensors")
+    assert {pair.rank for pair in lora.adapters(lora.import_peft(tiny("bert"), tmp_path)).values()} == {3}
+
+
+def test_reading_opens_no_tensor_before_it_is_asked_for(exported, monkeypatch):
+    folder, opened = exported(), []
+    whole = lora.peft.safetensors.safe_open
+
+    class Spy:
+        def __init__(self, *args, **kwargs):
+            self.file = whole(*args, **kwargs)
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *error):
+            return None
+
+        def get_tensor(self, key):
+            opened.append(key)
+            return self.file.get_tensor(key)
+
+        def __getattr__(self, name):
+            return getattr(self.file, name)
+
+    monkeypatch.setattr(lora.peft.safetensors, "safe_open", Spy)
+    file = lora.read_peft(folder)
+    assert opened == []
+    module = "transformer.h.1.attn.c_attn"
+    file.factors(module, {"q": slice(0, 16)})
+    assert opened == [f"base_model.model.{module}.lora_{factor}.weight" for factor in "AB"]

@@ -1,0 +1,201 @@
+"""W0, the weights before adaptation, one matrix at a time from a checkpoint's safetensors.
+
+No model is built: of a 70B base, one projection needs that projection's memory, and of a sharded checkpoint
+on the hub only the shards that hold it are downloaded.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+from analysis.checkpoint import ADAPTER_CONFIG, Checkpoint
+from analysis.errors import AnalysisError
+from analysis.files import open_safetensors, read_json
+from lora.architectures import Architecture, architecture_of, check_letter
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+    from torch import Tensor
+
+WEIGHTS = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+
+
+@dataclass(frozen=True, eq=False)
+class BaseWeights:
+    """The projections of a checkpoint.
+
+    Attributes:
+        checkpoint: where the files are.
+        architecture: the entry of `lora.architectures` for them.
+        layers: number of layers.
+    """
+
+    checkpoint: Checkpoint
+    architecture: Architecture
+    layers: int
+    _prefix: str = field(repr=False)
+    _files: Mapping[str, str] = field(repr=False)  # parameter name -> file name
+
+    @classmethod
+    def open(cls, source: str | Path, revision: str | None = None) -> BaseWeights:
+        """Read config.json and the names of the weights; no weight is read yet.
+
+        Args:
+            source: the folder of a Hugging Face checkpoint, a hub id (local cache first), or "embedded", this
+                repository's model.
+            revision: the hub's branch, tag or commit; None is main.
+
+        Raises:
+            AnalysisError: the checkpoint cannot be had, holds no safetensors, is of an architecture that
+                `lora.architectures` does not know, is quantised, or holds adapted weights: those are not W0.
+        """
+        checkpoint = Checkpoint.find(source, revision)
+        config = checkpoint.config
+        try:
+            architecture = architecture_of(config)
+        except ValueError as error:
+            raise AnalysisError(f"{source}: {error}") from None
+        if (checkpoint.folder / ADAPTER_CONFIG).is_file():
+            raise AnalysisError(
+                f"{source}: holds {ADAPTER_CONFIG}, an adapter beside the weights, which may be merged into "
+                "them; W must be W0: give the base model's own folder or hub id"
+            )
+        if getattr(config, "quantization_config", None):
+            raise AnalysisError(
+                f"{source}: the weights are quantised; give the checkpoint they were made from"
+            )
+        files = _files(checkpoint)
+        _check_plain(str(source), files)
+        try:
+            return cls(checkpoint, architecture, config.num_hidden_layers, architecture.prefix(files), files)
+        except (AttributeError, ValueError) as error:
+            raise AnalysisError(f"{source}: {error}") from None
+
+    def projection(self, layer: int, letter: str) -> Float[Tensor, "d_out d_in"]:
+        """W0 of one projection, output rows first, as a contiguous float32 copy on the CPU.
+
+        Only this matrix is read; of a fused weight, this projection's rows.
+
+        Args:
+            layer: from 0.
+            letter: one of q k v o up down.
+
+        Raises:
+            AnalysisError: there is no such projection, its file is damaged, or it is not floating point.
+        """
+        import torch
+
+        name, rows = self._locate(layer, letter)
+        place = self.architecture.places[letter]
+        with self._opened(name) as opened:
+            if isinstance(rows, slice):
+                part = opened.get_slice(name)
+                stored = part[:, rows] if place.transposed else part[rows]
+                W = stored.T if place.transposed else stored
+            else:
+                W = place.take(opened.get_tensor(name), self._config)
+        if not W.is_floating_point():
+            raise AnalysisError(f"{self.checkpoint.source}: {name} is {W.dtype}; W must be floating point")
+        return W.to(torch.float32, copy=True, memory_format=torch.contiguous_format)
+
+    def shape(self, layer: int, letter: str) -> tuple[int, int]:
+        """(d_out, d_in) of one projection, from the header of its file.
+
+        Raises:
+            AnalysisError: there is no such projection, or its file is damaged.
+        """
+        name, rows = self._locate(layer, letter)
+        with self._opened(name) as opened:
+            first, second = opened.get_slice(name).get_shape()
+        d_out, d_in = (second, first) if self.architecture.places[letter].transposed else (first, second)
+        return (len(range(d_out)[rows]) if isinstance(rows, slice) else len(rows)), d_in
+
+    def sha256(self) -> str | None:
+        """What run.json calls this base by: the weights' sha256 where they are one local file.
+
+        A folder of several files has 16 digits over all of them, a model from the hub None: its revision
+            tells.
+        """
+        if self.checkpoint.revision is not None:
+            return None
+        folder = self.checkpoint.folder
+        weights = sorted(folder.glob("*.safetensors"))
+        files = weights if len(weights) == 1 else _content(folder)
+        digests = {file: _sha256(file, file.stat().st_mtime_ns, file.stat().st_size) for file in files}
+        if len(weights) == 1:
+            return digests[weights[0]]
+        lines = (f"{file.relative_to(folder).as_posix()}\0{digest}\n" for file, digest in digests.items())
+        return hashlib.sha256("".join(lines).encode()).hexdigest()[:16]
+
+    @property
+    def _config(self) -> SimpleNamespace:
+        return self.checkpoint.config
+
+    def _locate(self, layer: int, letter: str) -> tuple[str, Any]:
+        """The parameter that holds a projection, and which of its outputs are the projection's."""
+        source = self.checkpoint.source
+        try:
+            rows = self.architecture.places[check_letter(letter)].rows(self._config)
+        except (AttributeError, ValueError) as error:
+            raise AnalysisError(f"{source}: {error}") from None
+        if not 0 <= layer < self.layers:
+            raise AnalysisError(f"{source}: layer {layer} does not exist; it has 0 to {self.layers - 1}")
+        name = f"{self.architecture.module(self._prefix, layer, letter)}.weight"
+        if name not in self._files:
+            raise AnalysisError(f"{source}: the checkpoint holds no {name}; it is not whole")
+        return name, rows
+
+    def _opened(self, name: str) -> Any:
+        """The safetensors file that holds a parameter, for `with`."""
+        path = self.checkpoint.file(self._files[name])
+        if path is None:
+            raise AnalysisError(f"{self.checkpoint.source}: {self._files[name]} is missing; it holds {name}")
+        return open_safetensors(path)
+
+
+def _files(checkpoint: Checkpoint) -> dict[str, str]:
+    """Which file holds each parameter."""
+    path = checkpoint.file(WEIGHTS, INDEX)
+    if path is None:
+        raise AnalysisError(
+            f"{checkpoint.source}: has neither {WEIGHTS} nor {INDEX}; only safetensors are read: save it "
+            "again with save_pretrained"
+        )
+    if path.name == WEIGHTS:
+        with open_safetensors(path, framework="np") as opened:
+            return dict.fromkeys(opened.keys(), WEIGHTS)
+    files = read_json(path).get("weight_map")
+    if not isinstance(files, dict):
+        raise AnalysisError(f"{path}: has no weight_map; it is no index of a sharded checkpoint")
+    return files
+
+
+def _check_plain(source: str, names: Iterable[str]) -> None:
+    for name in names:
+        if re.search(r"(^|\.)(lora_\w+|base_layer)\b", name):
+            raise AnalysisError(
+                f"{source}: holds {name}, so it was saved from an adapted model; W must be W0: give the base "
+                "model's own folder or hub id"
+            )
+
+
+def _content(folder: Path) -> list[Path]:
+    """The files that make a folder's identity: all but hidden ones and texts for people."""
+    found = sorted(path for path in folder.rglob("*") if path.is_file() and path.suffix != ".md")
+    return [path for path in found if not any(p.startswith(".") for p in path.relative_to(folder).parts)]
+
+
+@functools.lru_cache
+def _sha256(path: Path, modified: int, size: int) -> str:
+    """Once for the same content: figures ask for one base many times."""
+    from experiments.embedded.checkpoint import file_sha256
+
+    return file_sha256(path)

@@ -1,0 +1,82 @@
+"""From panels to a command's result: the figure of phi, the figure of z, captions, numbers, provenance."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from analysis.figures.drawing import Look, draw
+from analysis.figures.panels import Panel, frame
+from analysis.figures.words import marks
+from analysis.output import Drawing, Result
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from analysis.run import Run
+    from analysis.selection import Selection
+
+Rows = Sequence[Sequence[Panel]]
+
+
+def assemble(
+    selection: Selection,
+    runs: Iterable[Run],
+    stem: str,
+    rows: Rows,
+    look: Look,
+    caption: str,
+    rows_z: Rows | None = None,
+    numbers: pd.DataFrame | None = None,
+) -> Result:
+    """The result.
+
+    Args:
+        stem: the files' name.
+        rows: the panels, as they stand in the figure.
+        look: with the paper's colour range.
+        caption: what is drawn; how to read it is added.
+        rows_z: the panels of the figure of z-scores, where they differ.
+        numbers: the CSV, where it is not just the panels' cells.
+    """
+    panels = [panel for row in rows for panel in row]
+    limits = colour_range(look.limits, panels)
+    drawings = {}
+    for suffix, drawn, z in (("", rows, False), ("-z", rows_z or rows, True)):
+        sentences = [caption, marks([panel for row in drawn for panel in row], z)]
+        if not z and limits != look.limits:
+            low, high = look.limits
+            sentences.append(
+                f"The colour range is not the paper's, {low:g} to {high:g}: in so small a space chance alone "
+                "exceeds it."
+            )
+        figure = draw(drawn, dataclasses.replace(look, limits=limits), z)
+        drawings[suffix] = Drawing(figure, " ".join(sentences))
+    provenance = {
+        "null": "independent, uniformly distributed subspaces: mean max(i, j)/d, sd in closed form",
+        "colour_range": limits,
+    }
+    return Result(
+        stem,
+        frame(panels) if numbers is None else numbers,
+        {**selection.provenance(runs), **provenance},
+        drawings,
+    )
+
+
+def colour_range(paper: tuple[float, float], panels: Sequence[Panel]) -> tuple[float, float]:
+    """The paper's, or, where the null's mean leaves it, from 0 to what holds every value."""
+    chance = max(float(panel.mean.max()) for panel in panels)
+    if chance <= paper[1]:
+        return paper
+    largest = max(float(np.nan_to_num(panel.phi).max()) for panel in panels)
+    return 0.0, math.ceil(10 * max(chance, largest)) / 10
+
+
+def wrapped(panels: Sequence[Panel], columns: int) -> list[list[Panel]]:
+    """The panels in rows of `columns`."""
+    return [list(panels[start : start + columns]) for start in range(0, len(panels), columns)]

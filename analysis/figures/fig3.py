@@ -1,0 +1,22 @@
+"""Figure 3: phi between the directions of r = 8 and of r = 64, in the middle layer (paper, Section 7.2)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from analysis.figures import ranks
+
+if TYPE_CHECKING:
+    from analysis.output import Result
+    from analysis.selection import Selection
+
+
+def make(selection: Selection) -> Result:
+    """1 x 4 panels: W_q, W_v, and a zoom on each.
+
+    Raises:
+        MissingRunsError: the study lacks r = 8 or r = 64.
+    """
+    runs = ranks.runs_of(selection)
+    layer = selection.one_layer(runs[ranks.SMALL])
+    return ranks.make(selection, runs, [layer], selection.stem("fig3"), "Figure 3.")

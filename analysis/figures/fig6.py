@@ -1,0 +1,22 @@
+"""Figure 6: as Figure 3, in the first layer, at one and two thirds, and in the last (paper, App. H.1)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from analysis.figures import ranks
+
+if TYPE_CHECKING:
+    from analysis.output import Result
+    from analysis.selection import Selection
+
+
+def make(selection: Selection) -> Result:
+    """4 rows of panels, one a layer, each as Figure 3.
+
+    Raises:
+        MissingRunsError: the study lacks r = 8 or r = 64.
+    """
+    runs = ranks.runs_of(selection)
+    layers = selection.some_layers(runs[ranks.SMALL])
+    return ranks.make(selection, runs, layers, selection.stem("fig6", layer=False), "Figure 6.")

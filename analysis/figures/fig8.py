@@ -1,0 +1,104 @@
+"""Figure 8: phi between the top directions of W and those of dW at r = 4, 8 and 64 (paper, App. H.3)."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from analysis.figures.assembly import assemble
+from analysis.figures.drawing import Look
+from analysis.figures.gaussian import DRAWS, average, gaussian_directions
+from analysis.figures.layout import TICKS_8, TICKS_FIG3
+from analysis.figures.panels import frame, similarity
+from analysis.figures.words import basis_name, heading_of, layers_of, plain_weight, symbol, weight
+
+if TYPE_CHECKING:
+    from analysis.output import Result
+    from analysis.run import Run
+    from analysis.selection import Selection
+    from analysis.subspaces import Directions
+
+RANKS = (4, 8, 64)
+SHARE = 0.1
+"""Of W's directions, how many are compared: the top 10 % of min(d_out, d_in)."""
+LIMITS = (0.1, 0.2)
+OUTPUT_SIDE = ("dW-left", "B")
+
+
+def make(selection: Selection) -> Result:
+    """1 x 4 panels: r = 4, 8, 64 and a random matrix, all against the first of the chosen weights (W_q).
+
+    Raises:
+        MissingRunsError: the study lacks one of the ranks.
+    """
+    seed = selection.seeds_with(RANKS)[0]
+    runs = {rank: run for (rank, _), run in selection.runs(RANKS, (seed,)).items()}
+    any_run, letter = runs[RANKS[0]], selection.letters[0]
+    count = selection.layers(any_run)[-1] + 1
+    layer = selection.one_layer(any_run)
+    top = _top_directions(selection, any_run, layer, letter)
+    d = top.vectors.shape[1]
+    labels = {"layer": layer + 1, "weight": plain_weight(letter), "seed": seed}
+    panels = [
+        similarity(
+            top,
+            selection.directions(runs[rank], layer, letter),
+            _title(letter, selection.basis, rank),
+            {**labels, "against": f"r={rank}"},
+        )
+        for rank in RANKS
+    ]
+    n = panels[-1].shape[1]
+    title = _title(letter, selection.basis, "rand")
+    random = [
+        similarity(top, drawn, title, {**labels, "against": "random, one matrix"})
+        for drawn in gaussian_directions(DRAWS, n, d, selection.device)
+    ]
+    mean = average(random, title, {**labels, "against": f"random, mean of {DRAWS}"})
+    look = Look(
+        title=heading_of(
+            f"Top directions of {weight(letter)} and {weight(letter, delta=True)}",
+            selection.basis,
+            [layer],
+            count,
+            panels,
+        ),
+        limits=LIMITS,
+        ticks_i={},
+        ticks_j={8: TICKS_8, 64: TICKS_FIG3},
+    )
+    side = "left" if selection.basis in OUTPUT_SIDE else "right"
+    name = plain_weight(letter)
+    caption = (
+        f"Figure 8. Similarity φ(i, j) between the top i {side} singular vectors of {name}, the weight "
+        f"before adaptation, and the top j directions of Δ{name} at r = 4, 8 and 64; directions: "
+        f"{basis_name(selection.basis)}; {layers_of([layer], count)}, d = {d}; i up to {SHARE:.0%} of "
+        f"min(d_out, d_in). {selection.sentence(list(runs.values()))} All runs have seed {seed}. Fourth "
+        f"panel: right singular vectors of a {n} x {d} matrix of independent normal entries; the mean over "
+        f"{DRAWS} in the figure of φ, one in the figure of z. Nothing is blank."
+    )
+    return assemble(
+        selection,
+        runs.values(),
+        selection.stem("fig8"),
+        [[*panels, mean]],
+        look,
+        caption,
+        rows_z=[[*panels, random[0]]],
+        numbers=frame([*panels, mean, random[0]]),
+    )
+
+
+def _top_directions(selection: Selection, run: Run, layer: int, letter: str) -> Directions:
+    """W's, on the side that the basis lives on."""
+    from analysis.subspaces import Directions
+    from analysis.weight_svd import top_directions
+
+    W = selection.weight(run, layer, letter)
+    k = math.ceil(SHARE * min(W.shape))
+    U, S, Vh = top_directions(W, k)
+    return Directions(U.T if selection.basis in OUTPUT_SIDE else Vh, S, k, "W")
+
+
+def _title(letter: str, basis: str, rank: int | str) -> str:
+    return rf"$\phi({weight(letter).strip('$')}, {symbol(basis, rank)}, i, j)$"

@@ -1,0 +1,106 @@
+"""What a command of `python -m analysis` leaves: figures, numbers and captions with where they come from.
+
+    NAME.pdf NAME.png          a figure; its caption is in the files' metadata too
+    NAME.txt                   the caption
+    NAME.csv                   every number drawn, one row each
+    NAME.md NAME.tex           a table
+    NAME.json                  provenance: the runs used, choices, versions, commit, captions
+
+Files are written whole or not at all. They hold no time, so a repeat gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from experiments.provenance import git_commit
+from lora.files import write_atomically
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+PACKAGES = ("torch", "numpy", "scipy", "pandas", "matplotlib")
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A figure and the text under it."""
+
+    figure: Figure
+    caption: str
+
+
+@dataclass(frozen=True)
+class Result:
+    """One command's work, not yet on disk.
+
+    Attributes:
+        name: the files' stem.
+        numbers: the CSV.
+        provenance: what is particular to this result: runs, choices.
+        drawings: by the suffix of the stem ("" or "-z").
+        texts: further files by their ending, such as ".md" and ".tex".
+        terminal: what the command prints, if anything.
+    """
+
+    name: str
+    numbers: pd.DataFrame
+    provenance: Mapping[str, Any]
+    drawings: Mapping[str, Drawing] = field(default_factory=dict)
+    texts: Mapping[str, str] = field(default_factory=dict)
+    terminal: str | None = None
+
+
+def write(result: Result, folder: Path) -> list[Path]:
+    """Write the result's files into `folder`, made if it is not there; their paths."""
+    files: dict[str, bytes] = {}
+    for suffix, drawing in result.drawings.items():
+        stem = result.name + suffix
+        files[stem + ".pdf"] = rendered(drawing, "pdf", stem)
+        files[stem + ".png"] = rendered(drawing, "png", stem)
+        files[stem + ".txt"] = (drawing.caption + "\n").encode()
+    for ending, text in result.texts.items():
+        files[result.name + ending] = text.encode()
+    files[result.name + ".csv"] = csv_bytes(result.numbers)
+    record = {
+        **result.provenance,
+        "captions": {result.name + suffix: drawing.caption for suffix, drawing in result.drawings.items()},
+        "files": sorted(files),
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
+        "git_commit": git_commit(),
+    }
+    files[result.name + ".json"] = (
+        json.dumps(record, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+    ).encode()
+    for name, data in files.items():
+        write_atomically(folder / name, data)
+    return [folder / name for name in files]
+
+
+def rendered(drawing: Drawing, kind: str, title: str) -> bytes:
+    """The figure as the bytes of a "pdf" or "png" file."""
+    from analysis.figures.style import paper_style
+
+    metadata: dict[str, Any] = {
+        "Title": title,
+        "Subject" if kind == "pdf" else "Description": drawing.caption,
+    }
+    if kind == "pdf":
+        metadata["CreationDate"] = None
+    buffer = BytesIO()
+    with paper_style():
+        drawing.figure.savefig(buffer, format=kind, metadata=metadata)
+    return buffer.getvalue()
+
+
+def csv_bytes(frame: pd.DataFrame) -> bytes:
+    """Six significant digits; NaN as an empty field."""
+    return frame.to_csv(index=False, float_format="%.6g", lineterminator="\n").encode()

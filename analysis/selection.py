@@ -1,0 +1,258 @@
+"""What of a study a figure or table is made from: task, targets, basis, checkpoint, layer, seeds, device."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from analysis.errors import AnalysisError
+from analysis.needs import Need, targets_name
+from analysis.run import Run
+from analysis.study import Study
+from lora.targets import parse_targets
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+    from torch import Tensor
+
+    from analysis.subspaces import Directions
+    from lora.saving import Factors
+
+DEFAULT_TARGETS, DEFAULT_BASIS, DEFAULT_CHECKPOINT = "qv", "A", "last"
+
+
+@dataclass(frozen=True, eq=False)
+class Selection:
+    """A study, and what to look at in it.
+
+    Attributes:
+        task: None only in a study without runs.
+        targets: of the runs, as run.json names them.
+        layer: from 0; None for the paper's relative place.
+        seeds: in this order; None for all there are.
+        choice: further settings of the runs, as `Study.run` takes them.
+        base: where the base model is now; None for where it was.
+    """
+
+    study: Study
+    task: str | None = None
+    targets: str = DEFAULT_TARGETS
+    basis: str = DEFAULT_BASIS
+    checkpoint: str = DEFAULT_CHECKPOINT
+    layer: int | None = None
+    seeds: tuple[int, ...] | None = None
+    device: str = "cpu"
+    choice: Mapping[str, Any] = field(default_factory=dict)
+    base: str | None = None
+
+    @classmethod
+    def of(cls, study: Study, task: str | None = None, **rest: Any) -> Selection:
+        """The selection, checked; `task` may be left out where the study has one.
+
+        Raises:
+            AnalysisError: the study has several tasks and none is chosen, or there is no such device.
+        """
+        tasks = sorted({run.settings["task"] for run in study.runs})
+        if task is None and len(tasks) > 1:
+            raise AnalysisError(
+                f"study {study.name} has the tasks {', '.join(tasks)}; choose one with --task"
+            )
+        if task is not None and tasks and task not in tasks:
+            raise AnalysisError(f"study {study.name} has no task {task!r}; it has {', '.join(tasks)}")
+        selection = cls(study, task or (tasks[0] if tasks else None), **rest)
+        _check_device(selection.device)
+        return dataclasses.replace(selection, targets=targets_name(selection.targets))
+
+    @property
+    def letters(self) -> tuple[str, ...]:
+        return parse_targets(self.targets.replace("-", ","))
+
+    def available(self, method: str = "lora") -> list[Run]:
+        """The study's runs of this task and these targets; of all targets for another method than lora."""
+        wanted: dict[str, Any] = {"method": method, **self._choice()}
+        if method == "lora":
+            wanted["targets"] = self.targets
+        found = [run for run in self.study.runs if wanted.items() <= run.settings.items()]
+        return [run for run in found if self.seeds is None or run.settings["seed"] in self.seeds]
+
+    def every_run(self, ranks: Iterable[int], count: int = 1) -> dict[tuple[int, int], Run]:
+        """Every (rank, seed) there is and its run, but for runs whose letters differ in rank.
+
+        Args:
+            ranks: what is needed where there is none.
+            count: how many seeds are then needed.
+
+        Raises:
+            MissingRunsError, AnalysisError: as `runs`.
+        """
+        found = {(run.settings["rank"], run.settings["seed"]) for run in self.available()}
+        pairs = sorted(pair for pair in found if isinstance(pair[0], int))
+        if not pairs:
+            return self.runs(ranks, self.seeds_with(ranks, count))
+        return {key: run for rank, seed in pairs for key, run in self.runs([rank], [seed]).items()}
+
+    def seeds_with(self, ranks: Iterable[int], count: int = 1) -> tuple[int, ...]:
+        """The seeds for which the study has all of these ranks; at least `count`, even if it lacks some.
+
+        Raises:
+            AnalysisError: fewer than `count` seeds were chosen.
+        """
+        if self.seeds is not None:
+            if len(self.seeds) < count:
+                raise AnalysisError(
+                    f"{count} seeds are compared, and --seeds gives {len(self.seeds)}; give more"
+                )
+            return self.seeds
+        ranks = set(ranks)
+        has: dict[int, set[Any]] = {}
+        for run in self.available():
+            has.setdefault(run.settings["seed"], set()).add(run.settings["rank"])
+        complete = [seed for seed in sorted(has) if ranks <= has[seed]]
+        candidates = dict.fromkeys((*complete, *sorted(has), *range(count)))
+        return tuple(candidates)[: max(count, len(complete))]
+
+    def runs(self, ranks: Iterable[int], seeds: Iterable[int]) -> dict[tuple[int, int], Run]:
+        """The run of each (rank, seed).
+
+        Raises:
+            MissingRunsError: the study lacks some; names them and the commands that train them.
+            AnalysisError: several runs match, or the runs are of different models.
+        """
+        seeds = tuple(seeds)
+        keys = [(rank, seed) for rank in ranks for seed in seeds]
+        needs = [Need(self.targets, rank, seed) for rank, seed in keys]
+        found = self.study.require(needs, **self._choice())
+        models = {(run.record["model"]["name"], run.record["model"]["sha256"]) for run in found}
+        if len(models) > 1:
+            names = ", ".join(sorted(f"{name} ({str(digest)[:12]})" for name, digest in models))
+            raise AnalysisError(
+                f"study {self.study.name}: the runs are of different models, {names}; train them on one"
+            )
+        return dict(zip(keys, found, strict=True))
+
+    def layers(self, run: Run) -> tuple[int, ...]:
+        """The layers that the run adapts, from 0."""
+        return run.adapter(self.checkpoint).layers
+
+    def one_layer(self, run: Run) -> int:
+        """The layer to look at, from 0: the chosen one, or the paper's relative place (`middle_layer`).
+
+        Raises:
+            AnalysisError: the run does not adapt the chosen layer.
+        """
+        there = self.layers(run)
+        if self.layer is None:
+            return there[middle_layer(len(there))]
+        if self.layer not in there:
+            raise AnalysisError(
+                f"--layer {self.layer + 1}: {run.id} adapts the layers {there[0] + 1} to {there[-1] + 1}"
+            )
+        return self.layer
+
+    def some_layers(self, run: Run) -> tuple[int, ...]:
+        """The paper's four relative places (`four_layers`), from 0."""
+        there = self.layers(run)
+        return tuple(there[place] for place in four_layers(len(there)))
+
+    def factors(self, run: Run, layer: int, letter: str) -> Factors:
+        """A and B of one projection, on the device."""
+        return self._moved(run.adapter(self.checkpoint)[layer, letter])
+
+    def directions(self, run: Run, layer: int, letter: str) -> Directions:
+        """The directions of one projection in the chosen basis."""
+        from analysis.subspaces import directions
+
+        initial = self._moved(run.initial()[layer, letter]) if self.basis == "A-A0" else None
+        return directions(self.factors(run, layer, letter), self.basis, initial)
+
+    def weight(self, run: Run, layer: int, letter: str) -> Float[Tensor, "d_out d_in"]:
+        """W0 of one projection, on the device."""
+        return run.base(self.base).projection(layer, letter).to(self.device)
+
+    def folder(self, results: Path) -> Path:
+        """results/STUDY, or results/STUDY/TASK where the study has several tasks."""
+        several = len({run.settings["task"] for run in self.study.runs}) > 1
+        return results / self.study.name / (self.task or "") if several else results / self.study.name
+
+    def stem(self, name: str, *, basis: bool = True, layer: bool = True) -> str:
+        """The files' name, with whatever was chosen otherwise than by default: nothing is overwritten.
+
+        Args:
+            basis, layer: whether the result depends on them.
+        """
+        parts = [name]
+        if self.targets != DEFAULT_TARGETS:
+            parts.append(self.targets)
+        if basis and self.basis != DEFAULT_BASIS:
+            parts.append(self.basis)
+        if layer and self.layer is not None:
+            parts.append(f"layer{self.layer + 1}")
+        if self.checkpoint != DEFAULT_CHECKPOINT:
+            parts.append(self.checkpoint)
+        if self.seeds is not None:
+            parts.append("seed" + "-".join(map(str, self.seeds)))
+        parts += [f"{key}{value}".replace("/", "_") for key, value in self.choice.items()]
+        return "-".join(parts)
+
+    def provenance(self, runs: Iterable[Run], *, basis: bool = True) -> dict[str, Any]:
+        """What a result was made from."""
+        used = list({run.id: run for run in runs}.values())
+        return {
+            "study": self.study.name,
+            "task": self.task,
+            "model": used[0].record["model"],
+            "targets": self.targets,
+            **({"basis": self.basis} if basis else {}),
+            "checkpoint": self.checkpoint,
+            "runs": [run.id for run in used],
+            "left_out": [name for name, _ in self.study.left_out],
+        }
+
+    def sentence(self, runs: Sequence[Run]) -> str:
+        """For captions: study, task, model, checkpoint, and what the runs differ in besides rank and seed."""
+        model = Path(runs[0].record["model"]["name"]).name  # of a folder, not where it lies
+        text = (
+            f"Study {self.study.name}, task {self.task}, model {model}, adapted {self.targets}, "
+            f"{self.checkpoint} checkpoint."
+        )
+        values = {
+            key: sorted({str(run.settings.get(key)) for run in runs})
+            for key in runs[0].settings
+            if key not in ("rank", "seed")
+        }
+        differing = [f"{key} ({', '.join(several)})" for key, several in values.items() if len(several) > 1]
+        return text + (f" The runs differ in {'; '.join(differing)}." if differing else "")
+
+    def _choice(self) -> dict[str, Any]:
+        return {**({"task": self.task} if self.task else {}), **self.choice}
+
+    def _moved(self, factors: Factors) -> Factors:
+        return dataclasses.replace(factors, A=factors.A.to(self.device), B=factors.B.to(self.device))
+
+
+def middle_layer(count: int) -> int:
+    """The layer, from 0, at the relative depth of the paper's: the 48th of 96."""
+    return max(1, count // 2) - 1
+
+
+def four_layers(count: int) -> tuple[int, ...]:
+    """First, one third, two thirds and last, from 0: the paper's 1, 32, 64 and 96 of 96.
+
+    Up to four layers are all there are; more give four different ones.
+    """
+    if count <= 4:
+        return tuple(range(count))
+    return tuple(number - 1 for number in (1, round(count / 3), round(2 * count / 3), count))
+
+
+def _check_device(name: str) -> None:
+    import torch
+
+    try:
+        torch.zeros(1, device=name)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise AnalysisError(f"--device {name}: not there ({reason}); cpu always is") from None

@@ -1,0 +1,44 @@
+"""What a table's differences are worth: intervals, paired comparisons, equivalence, corrections, verdicts.
+
+Pure functions of numpy arrays: a cell is its (seeds, examples) matrix of right and wrong answers.
+
+    from analysis import statistics
+
+    cell = statistics.Outcomes(correct, seeds=(0, 1, 2))          # bool (3, examples)
+    statistics.mean_accuracy(cell)                                # mean, seed sd, 95% interval
+    better = statistics.compare(cell, other)                      # difference, interval, p-value
+    same = statistics.equivalence(cell, other, margin=0.01)       # two one-sided tests
+    statistics.with_holm([better, ...])                           # corrected for the family
+    statistics.verdict(better), statistics.seeds_needed(better)   # "undecided", 3 more seeds
+
+Accuracies and differences are shares (0.01 is one point); tables show per cent.
+"""
+
+from analysis.statistics.best import Best, best_together
+from analysis.statistics.bootstrap import CellMean, mean_accuracy
+from analysis.statistics.comparison import Comparison, compare, equivalence
+from analysis.statistics.holm import holm, with_holm
+from analysis.statistics.mcnemar import mcnemar
+from analysis.statistics.outcomes import Outcomes
+from analysis.statistics.planning import Needed, seeds_needed
+from analysis.statistics.variance import Components, components
+from analysis.statistics.verdicts import verdict
+
+__all__ = [
+    "Best",
+    "CellMean",
+    "Comparison",
+    "Components",
+    "Needed",
+    "Outcomes",
+    "best_together",
+    "compare",
+    "components",
+    "equivalence",
+    "holm",
+    "mcnemar",
+    "mean_accuracy",
+    "seeds_needed",
+    "verdict",
+    "with_holm",
+]

@@ -1,0 +1,56 @@
+"""Which cells of a table may be called best."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from analysis.errors import AnalysisError
+from analysis.statistics.bootstrap import RESAMPLES
+from analysis.statistics.comparison import Comparison, compare
+from analysis.statistics.holm import with_holm
+from analysis.statistics.outcomes import Outcomes, outcomes
+from analysis.statistics.verdicts import ALPHA, verdict
+
+Key = TypeVar("Key", bound=Hashable)
+
+
+@dataclass(frozen=True)
+class Best(Generic[Key]):
+    """The cells that are not significantly worse than the one with the highest mean.
+
+    Attributes:
+        top: the cell with the highest mean; the first of equal ones.
+        together: `top` and those not significantly worse, in the order given.
+        against: top minus each other cell, `p_holm` corrected for each other.
+        decided: some cell is significantly worse, so that being in `together` says something.
+    """
+
+    top: Key
+    together: tuple[Key, ...]
+    against: Mapping[Key, Comparison]
+    decided: bool
+
+
+def best_together(
+    cells: Mapping[Key, Outcomes | Any], *, alpha: float = ALPHA, resamples: int = RESAMPLES
+) -> Best[Key]:
+    """Compare every cell with the highest, on the same examples, corrected by Holm.
+
+    Which cell is the highest is itself read from the data and owes something to luck, so with many equal
+    cells some one of them is left out more often than alpha (of 15, in up to a fifth of the studies).  What
+    holds is what the mark says: a cell that is truly best is marked with a chance of at least 1 - alpha.
+
+    Raises:
+        AnalysisError: no cells, or cells with different numbers of examples.
+    """
+    if not cells:
+        raise AnalysisError("no cells to compare; give at least one")
+    made = {key: outcomes(cell) for key, cell in cells.items()}
+    top = max(made, key=lambda key: made[key].correct.mean())
+    others = [key for key in made if key != top]
+    compared = with_holm(compare(made[top], made[key], resamples=resamples) for key in others)
+    against = dict(zip(others, compared, strict=True))
+    worse = {key for key, comparison in against.items() if verdict(comparison, alpha) == "supported"}
+    return Best(top, tuple(key for key in made if key not in worse), against, bool(worse))

@@ -1,0 +1,146 @@
+"""Two cells compared on the same examples: is one better, are they equal for what matters?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from analysis.errors import AnalysisError
+from analysis.statistics.bootstrap import GENERATOR_SEED, RESAMPLES, draws, interval, sources, tail
+from analysis.statistics.mcnemar import mcnemar
+from analysis.statistics.outcomes import Outcomes, Pairs, outcomes, paired
+from analysis.statistics.variance import Components, components
+
+MARGIN = 0.01
+LEVEL = 0.95
+EQUIVALENCE_LEVEL = 0.90
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """First minus second, as a share (0.01 is one point).
+
+    Attributes:
+        difference: as measured.
+        low, high: its interval, at `level`.
+        p_value: of no difference (two-sided); of a difference of `margin` or more where `margin` is set.
+        p_holm: the same corrected for a family, None until `with_holm` sets it.
+        seeds: pairs of runs.
+        examples: answered by all of them.
+        method: in words.
+        level: of the interval: 95%, or 90% for equivalence.
+        margin: what counts as equal, in an equivalence test; else None.
+        sources: the variation that interval and p-value hold: seeds and examples, or examples alone.
+        components: of the differences, for `seeds_needed`.
+    """
+
+    difference: float
+    low: float
+    high: float
+    p_value: float
+    p_holm: float | None
+    seeds: int
+    examples: int
+    method: str
+    level: float
+    margin: float | None
+    sources: tuple[str, ...]
+    components: Components
+
+
+def compare(
+    first: Outcomes | Any,
+    second: Outcomes | Any,
+    *,
+    resamples: int = RESAMPLES,
+    generator_seed: int = GENERATOR_SEED,
+) -> Comparison:
+    """Is the first cell better or worse than the second?
+
+    The differences of paired runs go through the hierarchical bootstrap (`bootstrap.py`); the p-value is
+    twice the share of draws on the wrong side of 0, so that it is below 5% where the 95% interval leaves 0
+    out. With one pair of runs the p-value is McNemar's (mid-p): then both speak of these two runs, not of
+    other seeds.
+
+    Args:
+        first, second: Outcomes, or (seeds, examples) of zeros and ones; same examples, in the same order.
+
+    Raises:
+        AnalysisError: the cells' examples differ in number, or an argument is not such a matrix.
+    """
+    pairs = paired(outcomes(first), outcomes(second))
+    sample = _draws(pairs, resamples, generator_seed)
+    one_pair = len(pairs.difference) == 1
+    if one_pair:
+        p_value = mcnemar(
+            int(np.count_nonzero(pairs.difference > 0)), int(np.count_nonzero(pairs.difference < 0))
+        )
+    else:
+        p_value = min(1.0, 2 * min(tail(sample, 0, below=True), tail(sample, 0, below=False)))
+    words = f"McNemar mid-p; interval: {_words(pairs)}" if one_pair else _words(pairs)
+    return _comparison(pairs, sample, LEVEL, p_value, words, None)
+
+
+def equivalence(
+    first: Outcomes | Any,
+    second: Outcomes | Any,
+    *,
+    margin: float = MARGIN,
+    resamples: int = RESAMPLES,
+    generator_seed: int = GENERATOR_SEED,
+) -> Comparison:
+    """Do the cells differ by less than `margin`, either way?
+
+    Two one-sided 5% tests (TOST; Schuirmann, 1987): both reject where the 90% interval lies within +-margin.
+    `p_value` is the larger of the two.  A p-value of `compare` above 5% shows no such thing.
+
+    Args:
+        margin: a share; 0.01 is one point.
+
+    Raises:
+        AnalysisError: as `compare`; margin not above 0.
+    """
+    if not margin > 0:
+        raise AnalysisError(f"margin={margin} is not valid; give a share above 0, such as 0.01 for one point")
+    pairs = paired(outcomes(first), outcomes(second))
+    sample = _draws(pairs, resamples, generator_seed)
+    p_value = max(tail(sample, -margin, below=True), tail(sample, margin, below=False))
+    words = f"two one-sided tests, {_words(pairs)}"
+    return _comparison(pairs, sample, EQUIVALENCE_LEVEL, p_value, words, margin)
+
+
+def _draws(pairs: Pairs, resamples: int, generator_seed: int) -> np.ndarray:
+    n = len(pairs.difference)
+    return draws(pairs.difference, np.array([-n, n]), resamples, np.random.default_rng(generator_seed))
+
+
+def _comparison(
+    pairs: Pairs, sample: np.ndarray, level: float, p_value: float, method: str, margin: float | None
+) -> Comparison:
+    n, m = pairs.difference.shape
+    difference = float(pairs.difference.mean())
+    low, high = interval(sample, level)
+    return Comparison(
+        difference=difference,
+        low=max(-1.0, min(low, difference)),
+        high=min(1.0, max(high, difference)),
+        p_value=p_value,
+        p_holm=None,
+        seeds=n,
+        examples=m,
+        method=method,
+        level=level,
+        margin=margin,
+        sources=sources(n),
+        components=components(pairs.difference),
+    )
+
+
+def _words(pairs: Pairs) -> str:
+    n = len(pairs.difference)
+    if n == 1:
+        return "bootstrap over examples (one pair of runs)"
+    pairing = "" if pairs.same_seed >= n else f", {pairs.same_seed} of {n} pairs by seed"
+    return f"paired bootstrap over seeds and examples{pairing}"

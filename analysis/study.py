@@ -1,0 +1,246 @@
+"""A study: the runs that are analysed together, as a table, and each with its files.
+
+Only finished and undamaged runs count; every other one is named with the reason. Opening a study reads
+run.json files and the headers of adapters.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from analysis.errors import AnalysisError
+from analysis.needs import SWEPT, MissingRunsError, Need, commands, targets_name
+from analysis.run import Run, rank_name, read_run, row
+from experiments.store import runs
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+
+def load(study: str, root: str | Path = "outputs") -> DataFrame:
+    """The finished runs of a study, one row each; see `Study.frame`.
+
+    Raises:
+        AnalysisError: there is no such study.
+    """
+    return Study.open(study, root).frame
+
+
+@dataclass(frozen=True, eq=False)
+class Study:
+    """A study's runs.
+
+    Attributes:
+        name: the study.
+        root: the folder of studies.
+        runs: the finished runs, by name.
+        left_out: the other folders, each with the reason.
+    """
+
+    name: str
+    root: Path
+    runs: tuple[Run, ...]
+    left_out: tuple[tuple[str, str], ...]
+
+    @classmethod
+    def open(cls, study: str, root: str | Path = "outputs") -> Study:
+        """Read the run.json files of a study and the headers of its adapters.
+
+        A run is left out where it is unfinished or failed, where run.json is damaged, and where an adapter
+        file is missing, truncated or not what run.json says.
+
+        Raises:
+            AnalysisError: there is no such study; names those there are.
+        """
+        root = Path(root)
+        if not study or not (root / study).is_dir():
+            raise AnalysisError(_no_study(study, root))
+        finished, left_out = [], []
+        for folder in runs(root, study):
+            try:
+                finished.append(read_run(folder))
+            except AnalysisError as error:
+                left_out.append((folder.id, str(error)))
+        return cls(study, root, tuple(finished), tuple(left_out))
+
+    @cached_property
+    def frame(self) -> DataFrame:
+        """One row a run: run, path, the keys of `settings`, then what came out.
+
+        trainable, adapter_parameters, head_parameters, bias_parameters and total are parameter counts; metric
+        names the task's main metric, {split}_{checkpoint} ("dev_last", "test_best", ...) are its values,
+        step_{checkpoint} the steps; seconds is the run's time. What a run does not have is missing.
+        """
+        import pandas
+
+        rows = [row(run) for run in self.runs]
+        columns = list(dict.fromkeys(key for values in rows for key in values))
+        frame = pandas.DataFrame(rows, columns=columns or ["run", "path"])
+        for name in columns:
+            values = [values[name] for values in rows if values.get(name) is not None]
+            if values and all(type(value) is int for value in values):
+                frame[name] = frame[name].astype("Int64")  # stays whole where a run has none
+        return frame
+
+    def run(
+        self,
+        task: str | None = None,
+        targets: str | Iterable[str] | None = None,
+        rank: int | Mapping[str, int] | None = None,
+        seed: int | None = None,
+        method: str = "lora",
+        **more: Any,
+    ) -> Run:
+        """The one run of these settings.
+
+        Args:
+            task, targets, rank, seed, method: as for run.py; None is any.
+            more: any other key of `settings`, such as lr=0.01 or **{"task.train": 100}.
+
+        Raises:
+            AnalysisError: none matches, several do (names what they differ in), or a key is unknown.
+        """
+        chosen = {"task": task, "targets": targets, "rank": rank, "seed": seed, "method": method, **more}
+        choice = self._choice({key: value for key, value in chosen.items() if value is not None})
+        found = self._matching(choice)
+        if not found:
+            asked = ", ".join(f"{key}={value}" for key, value in choice.items())
+            raise AnalysisError(f"study {self.name} has no run with {asked}; {self._there(choice)}")
+        return self._only(found)
+
+    def require(self, needs: Sequence[Need], **choice: Any) -> list[Run]:
+        """The LoRA runs that an analysis needs, one for each of `needs`, in their order.
+
+        Args:
+            choice: as in `run`; needed where the study has several runs of the same targets, rank and seed.
+
+        Raises:
+            MissingRunsError: some are not there; with the commands that train them as the study's other LoRA
+                runs were.
+            AnalysisError: a need matches several runs, or the study's runs leave open how to train a missing
+                one.
+        """
+        chosen = self._choice({"method": "lora", **choice})
+        found: list[Run] = []
+        missing: dict[Need, None] = {}
+        for need in needs:
+            matching = self._matching(chosen | {key: getattr(need, key) for key in SWEPT})
+            if matching:
+                found.append(self._only(matching))
+            else:
+                missing[need] = None
+        if missing:
+            lines = commands(self.name, self.root, self._recipe(chosen), [*missing])
+            raise MissingRunsError(self.name, [*missing], lines)
+        return found
+
+    def _recipe(self, choice: Mapping[str, Any]) -> dict[str, Any]:
+        """The settings that the study's LoRA runs of this choice share, but for targets, rank and seed.
+
+        Where there is no such run, the task and model of the study's other runs, if they agree.
+        """
+        like = self._matching(choice)
+        if like:
+            differing = {key: values for key, values in _differences(like).items() if key not in SWEPT}
+            if differing:
+                raise AnalysisError(
+                    f"study {self.name} lacks runs that are needed, and those it has differ in "
+                    f"{_told(differing)}; say which are meant, as in {_example(differing)}"
+                )
+            return {key: value for key, value in like[0].settings.items() if key not in SWEPT}
+        others = _differences(self.runs)
+        shared = {
+            key: self.runs[0].settings[key] for key in ("task", "model") if self.runs and key not in others
+        }
+        return shared | dict(choice)
+
+    def _matching(self, choice: Mapping[str, Any]) -> list[Run]:
+        return [run for run in self.runs if all(run.settings.get(k) == value for k, value in choice.items())]
+
+    def _only(self, found: Sequence[Run]) -> Run:
+        if len(found) == 1:
+            return found[0]
+        differing = _differences(found)
+        if not differing:
+            names = ", ".join(run.id for run in found)
+            raise AnalysisError(
+                f"study {self.name} has one run in several folders: {names}; remove the copies"
+            )
+        raise AnalysisError(
+            f"study {self.name} has {len(found)} such runs; they differ in {_told(differing)}: choose one, "
+            f"as in {_example(differing)}"
+        )
+
+    def _choice(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """The values in the words of `settings`."""
+        known = dict.fromkeys(key for run in self.runs for key in run.settings)
+        choice = {}
+        for key, value in values.items():
+            if known and key not in known and key not in (*SWEPT, "task"):
+                close = difflib.get_close_matches(key, known, n=1)
+                hint = f"did you mean {close[0]}?" if close else f"valid are {', '.join(known)}"
+                raise AnalysisError(f"{key} is not a setting of the runs of study {self.name}; {hint}")
+            if key == "targets":
+                value = targets_name(value)
+            elif key == "rank" and isinstance(value, Mapping):
+                value = rank_name(value)
+            choice[key] = value
+        return choice
+
+    def _there(self, choice: Mapping[str, Any]) -> str:
+        """The values that the study has for the keys of a choice."""
+        if not self.runs:
+            reasons = f" ({len(self.left_out)} left out: {self.left_out[0][1]})" if self.left_out else ""
+            return f"it has no finished run{reasons}"
+        values = {key: _values(self.runs, key) for key in choice}
+        return "it has " + _told(
+            {key: [v for v in several if v is not None] for key, several in values.items()}
+        )
+
+
+def _no_study(study: str, root: Path) -> str:
+    there = sorted(path.name for path in root.iterdir() if _is_study(path)) if root.is_dir() else []
+    if not there:
+        return f"study {study!r}: there are no studies in {root}; train one with python run.py, or give root"
+    close = difflib.get_close_matches(study, there, n=1)
+    hint = f"; did you mean {close[0]}?" if close else ""
+    return (
+        f"study {study!r}: there is no such folder in {root}; the studies there are {', '.join(there)}{hint}"
+    )
+
+
+def _is_study(path: Path) -> bool:
+    return path.is_dir() and not path.name.startswith(".")
+
+
+def _values(found: Iterable[Run], key: str) -> list[Any]:
+    """The different values of a setting; None where a run does not have it."""
+    values = list(dict.fromkeys(run.settings.get(key) for run in found))
+    return sorted(values, key=lambda value: (isinstance(value, str), value is not None, value or 0))
+
+
+def _differences(found: Sequence[Run]) -> dict[str, list[Any]]:
+    """The settings in which runs differ, with their values; of another task or model not its details too."""
+    keys = dict.fromkeys(key for run in found for key in run.settings)
+    values = {key: _values(found, key) for key in keys}
+    differing = {key: several for key, several in values.items() if len(several) > 1}
+    return {
+        key: several
+        for key, several in differing.items()
+        if key.partition(".")[0] not in differing.keys() - {key}
+    }
+
+
+def _told(values: Mapping[str, Sequence[Any]]) -> str:
+    return "; ".join(f"{key} ({', '.join(map(str, several))})" for key, several in values.items())
+
+
+def _example(differing: Mapping[str, Sequence[Any]]) -> str:
+    key, values = next(iter(differing.items()))
+    value = next(value for value in values if value is not None)
+    return f"{key}={value!r}" if "." not in key else f"**{{{key!r}: {value!r}}}"

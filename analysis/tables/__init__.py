@@ -1,0 +1,1 @@
+"""The paper's Table 7 and the spectra of dW, computed from a study."""

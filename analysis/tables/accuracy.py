@@ -1,0 +1,523 @@
+"""The paper's Tables 5 and 6 from a study, ours beside the paper's: which weight types, which rank.
+
+    frame = analysis.load("study")
+    made = table6(frame, checkpoint="best")
+    print(made.table.terminal())        # or .markdown(), .latex()
+    made.cells                          # one row a cell, for CSV
+
+Every number of ours is on one split of one checkpoint, from the runs' own predictions, in per cent.  A cell's
+interval is a bootstrap over seeds and examples; cells are marked where the data support it and nowhere else
+(`analysis.statistics`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from analysis import paper_values
+from analysis.errors import AnalysisError
+from analysis.paper_values import PaperValue
+from analysis.predictions import CHECKPOINTS, read_predictions
+from analysis.statistics import Best, CellMean, Outcomes, best_together, mean_accuracy
+from analysis.tables.layout import Cell, Row, Table
+from analysis.tables.numbers import MISSING
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+TABLE5_TARGETS = ("q", "k", "v", "o", "qk", "qv", "qkvo")
+TABLE6_TARGETS = ("q", "qv", "qkvo")
+TABLE6_RANKS = (1, 2, 4, 8, 64)
+BUDGET_TARGETS, BUDGET_RANK = "q", 8
+CHOSEN_ON = "dev"
+PAPER_TASKS = {"wikisql": "WikiSQL", "multinli": "MultiNLI"}
+CHECKPOINT_WORDS = {"last": "the last step", "best": f"the best evaluation on {CHOSEN_ON}"}
+AGREEMENT = 1e-6
+
+Place = tuple[str, int]
+"""Targets and rank: where a cell stands."""
+
+
+@dataclass(frozen=True, eq=False)
+class AccuracyTable:
+    """Table 5 or 6 of a study.
+
+    Attributes:
+        table: as readers see it.
+        cells: one row a cell, ours and the paper's, percentages: table, task, targets, rank, parameters,
+            mean, seed_sd, low, high, seeds, examples, varies (what the interval holds), lr, lr_rule,
+            checkpoint, split, metric, marked, below_highest (points, on paired runs), p_holm (of that),
+            paper, paper_noise, paper_notes.  What a cell does not have is missing.
+        runs: the ids of the runs used.
+    """
+
+    table: Table
+    cells: DataFrame
+    runs: tuple[str, ...]
+
+
+def table5(
+    frame: DataFrame,
+    *,
+    checkpoint: str = "last",
+    split: str = "test",
+    lr: float | None = None,
+    budget: int | None = None,
+) -> AccuracyTable:
+    """Which weight types to adapt at equal cost (the paper's Table 5).
+
+    Of each set of types, the study's rank whose parameters are nearest to the budget, by the rule of
+    `experiments.budget`: at most half of one rank's parameters away.
+
+    Args:
+        frame: a study's runs, as `analysis.load` gives them.
+        checkpoint: "last", or "best" on dev.
+        split: what to report.
+        lr: only runs of this learning rate; None: where a cell has several, the one that is best on dev.
+        budget: parameters of the adapter; None: those of q at r = 8, as in the paper.
+
+    Raises:
+        AnalysisError: the study has no such runs, runs that cannot stand in one table, or damaged ones.
+    """
+    choice = _Choice(checkpoint, split, lr)
+    lora = _lora(frame)
+    cost = budget or _cost_of_q(lora)
+    within = lora[(lora["adapter_parameters"] - cost).abs() * 2 * lora["rank"] <= lora["adapter_parameters"]]
+    ranks = {
+        targets: min(found["rank"], key=lambda rank: (abs(_cost(found, rank) - cost), rank))
+        for targets in TABLE5_TARGETS
+        if len(found := within[within["targets"] == targets])
+    }
+    if not ranks:
+        raise AnalysisError(f"no run of the study costs {cost:,} parameters; give budget, or train such runs")
+    places = [(targets, int(ranks[targets])) for targets in TABLE5_TARGETS if targets in ranks]
+    results = _results(lora, places, choice)
+    papers = {place[0]: place for place in _paper_places("table5")}
+
+    def group(result: _TaskResult) -> tuple[Row, ...]:
+        ours = [result.cell((targets, ranks.get(targets, 0))) for targets in TABLE5_TARGETS]
+        theirs = [_paper("table5", result.task, papers[targets]) for targets in TABLE5_TARGETS]
+        return (*_rows((result.task,), ours), _paper_row((PAPER_TASKS[result.column],), theirs))
+
+    head = (
+        Row(("r", "ours"), tuple(Cell(str(ranks.get(t, MISSING))) for t in TABLE5_TARGETS)),
+        Row(("", "paper"), tuple(Cell(str(papers[t][1])) for t in TABLE5_TARGETS)),
+    )
+    missing = [targets for targets in TABLE5_TARGETS if targets not in ranks]
+    shown = Table(
+        title=f"Table 5: which weight types to adapt, with {cost:,} parameters",
+        labels=("", ""),
+        columns=tuple(_weights(targets) for targets in TABLE5_TARGETS),
+        groups=(head, *(group(result) for result in results)),
+        notes=_notes(results, choice, missing),
+    )
+    return AccuracyTable(shown, _tidy("table5", results, places, choice, papers), _runs(results))
+
+
+def table6(
+    frame: DataFrame, *, checkpoint: str = "last", split: str = "test", lr: float | None = None
+) -> AccuracyTable:
+    """The effect of the rank (the paper's Table 6); ranks that only the study has get a column too.
+
+    Args and raises as `table5`.
+    """
+    choice = _Choice(checkpoint, split, lr)
+    lora = _lora(frame)
+    lora = lora[lora["targets"].isin(TABLE6_TARGETS)]
+    if lora.empty:
+        raise AnalysisError(
+            f"the study has no LoRA run of {', '.join(TABLE6_TARGETS)} at one rank; train some"
+        )
+    ranks = sorted({*TABLE6_RANKS, *map(int, lora["rank"])})
+    there = {(targets, int(rank)) for targets, rank in zip(lora["targets"], lora["rank"], strict=True)}
+    places = [(targets, rank) for targets in TABLE6_TARGETS for rank in ranks if (targets, rank) in there]
+    results = _results(lora, places, choice)
+
+    def group(result: _TaskResult) -> tuple[Row, ...]:
+        rows: list[Row] = []
+        for targets in TABLE6_TARGETS:
+            ours = [result.cell((targets, rank)) for rank in ranks]
+            theirs = [_paper("table6", result.task, (targets, rank)) for rank in ranks]
+            rows.extend(_rows((result.task, _weights(targets)), ours))
+            rows.append(_paper_row((PAPER_TASKS[result.column], ""), theirs))
+        return tuple(rows)
+
+    missing = [
+        f"{targets} r={rank}" for targets in TABLE6_TARGETS for rank in ranks if (targets, rank) not in there
+    ]
+    shown = Table(
+        title="Table 6: the effect of the rank",
+        labels=("", "weights", ""),
+        columns=tuple(f"r={rank}" for rank in ranks),
+        groups=tuple(group(result) for result in results),
+        notes=_notes(results, choice, missing),
+    )
+    papers = {place: place for place in _paper_places("table6")}
+    return AccuracyTable(shown, _tidy("table6", results, places, choice, papers), _runs(results))
+
+
+# ------------------------------------------------------------------------------------------- the cells
+
+
+@dataclass(frozen=True)
+class _Choice:
+    checkpoint: str
+    split: str
+    lr: float | None
+
+    def __post_init__(self) -> None:
+        if self.checkpoint not in CHECKPOINTS:
+            raise AnalysisError(
+                f"checkpoint {self.checkpoint!r} is unknown; valid are {', '.join(CHECKPOINTS)}"
+            )
+
+
+@dataclass(frozen=True)
+class _CellResult:
+    """One cell of ours."""
+
+    mean: CellMean
+    outcomes: Outcomes
+    parameters: int
+    lr: float
+    lr_tried: tuple[float, ...]
+    runs: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _TaskResult:
+    """A task's cells; `column` is its name in the paper's tables."""
+
+    task: str
+    column: str
+    metric: str
+    cells: Mapping[Place, _CellResult]
+    best: Best[Place]
+    differing: Mapping[str, Sequence[Any]]
+
+    def cell(self, place: Place) -> tuple[_CellResult | None, bool]:
+        """The cell, and whether it is marked."""
+        return self.cells.get(place), self.best.decided and place in self.best.together
+
+
+def _lora(frame: DataFrame) -> DataFrame:
+    """The LoRA runs with one rank, of the tasks that the paper's tables have."""
+    import pandas
+
+    if frame.empty:
+        raise AnalysisError("the study has no finished run; train some with python run.py -m")
+    lora = frame[(frame["method"] == "lora") & frame["task"].isin([*paper_values.TASKS])].copy()
+    if not lora.empty:
+        lora["rank"] = pandas.to_numeric(lora["rank"], errors="coerce")
+        lora = lora[lora["rank"].notna()]
+    if lora.empty:
+        tasks = ", ".join(sorted(set(frame["task"])))
+        raise AnalysisError(
+            f"the study has no LoRA run of one rank on {', '.join(paper_values.TASKS)}; its tasks are {tasks}"
+        )
+    lora["rank"] = lora["rank"].astype(int)
+    return lora
+
+
+def _cost_of_q(lora: DataFrame) -> int:
+    found = lora[(lora["targets"] == BUDGET_TARGETS) & (lora["rank"] == BUDGET_RANK)]
+    if found.empty:
+        raise AnalysisError(
+            f"the study has no run of {BUDGET_TARGETS} at r={BUDGET_RANK}, whose parameters are Table 5's "
+            "budget; train one, or give budget"
+        )
+    return int(found["adapter_parameters"].iloc[0])
+
+
+def _cost(found: DataFrame, rank: int) -> int:
+    return int(found[found["rank"] == rank]["adapter_parameters"].iloc[0])
+
+
+def _results(lora: DataFrame, places: Sequence[Place], choice: _Choice) -> list[_TaskResult]:
+    """The tasks in the paper's order."""
+    results = []
+    for task in [task for task in paper_values.TASKS if task in set(lora["task"])]:
+        runs = lora[lora["task"] == task]
+        cells: dict[Place, _CellResult] = {}
+        ids: tuple[str, ...] | None = None
+        used = []
+        for targets, rank in places:
+            found = runs[(runs["targets"] == targets) & (runs["rank"] == rank)]
+            if choice.lr is not None:
+                found = found[np.isclose(found["lr"].astype(float), choice.lr, rtol=1e-9, atol=0)]
+            if found.empty:
+                continue
+            chosen = _one_a_seed(_best_lr(found, choice), f"{task} {targets} r={rank}")
+            cell, ids = _cell(chosen, found, choice, ids)
+            cells[targets, rank] = cell
+            used.append(chosen)
+        if not cells:
+            continue
+        import pandas
+
+        differing = _differing(pandas.concat(used), but=("targets", "rank", "seed", "lr"))
+        _check_one_table(task, differing)
+        metric = str(runs["metric"].iloc[0]).replace("_", " ")
+        best = best_together({place: cell.outcomes for place, cell in cells.items()})
+        results.append(_TaskResult(task, paper_values.TASKS[task], metric, cells, best, differing))
+    if not results:
+        rate = "" if choice.lr is None else f" at lr={choice.lr:g}"
+        raise AnalysisError(f"the study has no run for this table{rate}")
+    return results
+
+
+def _best_lr(found: DataFrame, choice: _Choice) -> DataFrame:
+    """The runs of the learning rate with the highest mean on dev, of those with the most seeds."""
+    rates = sorted(set(found["lr"]))
+    if len(rates) == 1:
+        return found
+    column = f"{CHOSEN_ON}_{choice.checkpoint}"
+    if column not in found or found[column].isna().any():
+        raise AnalysisError(
+            f"lr: a cell has {', '.join(f'{rate:g}' for rate in rates)}, and its runs have no {CHOSEN_ON} "
+            "split to choose by; give lr"
+        )
+    by_rate = found.groupby("lr")
+    seeds = by_rate["seed"].nunique()
+    means = by_rate[column].mean()[seeds == seeds.max()]
+    return found[found["lr"] == means.idxmax()]
+
+
+def _one_a_seed(found: DataFrame, where: str) -> DataFrame:
+    """The runs in order of their seeds."""
+    if found["seed"].is_unique:
+        return found.sort_values("seed")
+    differing = _differing(found[found["seed"].duplicated(keep=False)], but=("seed",))
+    if not differing:
+        raise AnalysisError(f"{where} has one run in several folders; remove the copies")
+    told = "; ".join(f"{name} ({', '.join(map(str, values))})" for name, values in differing.items())
+    raise AnalysisError(
+        f"{where} has several runs of one seed, which differ in {told}; {_leave_one(differing)}"
+    )
+
+
+def _cell(
+    chosen: DataFrame, found: DataFrame, choice: _Choice, ids: tuple[str, ...] | None
+) -> tuple[_CellResult, tuple[str, ...]]:
+    """The cell of these runs, one a seed, and its examples, which must be `ids` where those are given."""
+    answers = []
+    for row in chosen.to_dict("records"):
+        read = read_predictions(row["path"], choice.split, choice.checkpoint)
+        if ids is not None and read.ids != ids:
+            raise AnalysisError(
+                f"{row['run']} answers other examples than the runs before it; "
+                "the runs of one table must share their data (task.seed, task.test, ...)"
+            )
+        reported = row.get(f"{choice.split}_{choice.checkpoint}")
+        if reported is not None and abs(float(read.correct.mean()) - reported) > AGREEMENT:
+            raise AnalysisError(
+                f"{row['run']}: its predictions are {read.correct.mean():.4f} right, run.json says "
+                f"{reported:.4f}; train it again"
+            )
+        ids = read.ids
+        answers.append(read.correct)
+    assert ids is not None
+    outcomes = Outcomes(np.array(answers), tuple(int(seed) for seed in chosen["seed"]))
+    result = _CellResult(
+        mean=mean_accuracy(outcomes),
+        outcomes=outcomes,
+        parameters=int(chosen["adapter_parameters"].iloc[0]),
+        lr=float(chosen["lr"].iloc[0]),
+        lr_tried=tuple(sorted(float(rate) for rate in set(found["lr"]))),
+        runs=tuple(chosen["run"]),
+    )
+    return result, ids
+
+
+def _differing(found: DataFrame, but: Iterable[str]) -> dict[str, list[Any]]:
+    """The settings, which stand before `trainable` in a study's frame, in which runs differ."""
+    settings = list(found.columns)[: list(found.columns).index("trainable")]
+    names = [name for name in settings if name not in ("run", "path", *but)]
+    values = {name: list(dict.fromkeys(found[name].dropna().tolist())) for name in names}
+    return {name: several for name, several in values.items() if len(several) > 1}
+
+
+def _check_one_table(task: str, differing: Mapping[str, Sequence[Any]]) -> None:
+    for name, values in differing.items():
+        if name == "model" or name.startswith(("model.", "task.")):
+            raise AnalysisError(
+                f"{task}: the runs differ in {name} ({', '.join(map(str, values))}) and cannot stand in one "
+                f"table; {_leave_one({name: values})}"
+            )
+
+
+def _leave_one(differing: Mapping[str, Sequence[Any]]) -> str:
+    name, values = next(iter(differing.items()))
+    return f"leave one kind in, as in frame[frame[{name!r}] == {values[0]!r}]"
+
+
+# ------------------------------------------------------------------------------------------- the layout
+
+
+def _rows(labels: tuple[str, ...], cells: Sequence[tuple[_CellResult | None, bool]]) -> tuple[Row, ...]:
+    """Our two lines: mean and spread of seeds, then the interval."""
+    blank = ("",) * len(labels)
+    means = tuple(Cell(_mean(cell.mean), marked) if cell else Cell(MISSING) for cell, marked in cells)
+    intervals = tuple(Cell(_interval(cell.mean) if cell else "") for cell, _ in cells)
+    return (Row((*labels, "ours"), means), Row((*blank, "95%"), intervals))
+
+
+def _paper_row(labels: tuple[str, ...], values: Sequence[PaperValue | None]) -> Row:
+    return Row((*labels, "paper"), tuple(Cell(f"{v.value:.1f}" if v else "") for v in values))
+
+
+def _mean(cell: CellMean) -> str:
+    spread = f" ±{100 * cell.seed_sd:.1f}" if cell.seeds > 1 else ""
+    return f"{100 * cell.mean:.1f}{spread}"
+
+
+def _interval(cell: CellMean) -> str:
+    return f"{100 * cell.low:.1f}–{100 * cell.high:.1f}"
+
+
+def _weights(targets: str) -> str:
+    return ", ".join(f"W_{letter}" for letter in targets)
+
+
+def _paper_places(name: str) -> list[Place]:
+    return [(row["targets"], row["rank"]) for row in paper_values.table(name).rows]
+
+
+def _paper(name: str, task: str, place: Place) -> PaperValue | None:
+    if place not in _paper_places(name):
+        return None
+    return paper_values.accuracy(name, task=task, targets=place[0], rank=place[1])
+
+
+def _notes(results: Sequence[_TaskResult], choice: _Choice, missing: Sequence[str]) -> tuple[str, ...]:
+    cells = [cell for result in results for cell in result.cells.values()]
+    counts = sorted({cell.mean.seeds for cell in cells})
+    if counts[-1] == 1:
+        scores = "one seed"
+    else:
+        between = counts[0] if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+        scores = f"mean ± standard deviation over {between} seeds"
+    metrics = ", ".join(dict.fromkeys(f"{result.metric} on {result.task}" for result in results))
+    sizes = ", ".join(
+        f"{next(iter(result.cells.values())).mean.examples:,} ({result.task})" for result in results
+    )
+    notes = [
+        f"Ours: {metrics}, in %, {scores}; {choice.split} split, {sizes} examples; "
+        f"checkpoint: {CHECKPOINT_WORDS[choice.checkpoint]}.",
+        _interval_note(counts),
+        *_mark_notes(results),
+        _rate_note(cells, choice),
+    ]
+    varied = {name: values for result in results for name, values in result.differing.items()}
+    if varied:
+        told = "; ".join(f"{name} ({', '.join(map(str, values))})" for name, values in varied.items())
+        notes.append(f"The cells differ in more than weights and rank: {told}.")
+    noises = ", ".join(
+        f"±{paper_values.table('table5').quantities[result.column]['noise']} on {PAPER_TASKS[result.column]}"
+        for result in results
+    )
+    notes.append(
+        "Paper: GPT-3 175B on the validation set, by which it also chose the checkpoint; "
+        f"its noise is {noises}."
+    )
+    if missing:
+        notes.append(f"Not in the study: {', '.join(missing)}.")
+    return tuple(notes)
+
+
+def _interval_note(counts: Sequence[int]) -> str:
+    both = "95%: interval of the mean, from a bootstrap over seeds and examples"
+    alone = "over examples alone, which says nothing of other seeds"
+    if counts[-1] == 1:
+        return f"95%: interval of the mean, from a bootstrap {alone}."
+    return f"{both}{f'; with one seed {alone}' if counts[0] == 1 else ''}."
+
+
+def _mark_notes(results: Sequence[_TaskResult]) -> Iterable[str]:
+    rule = "significantly worse than the task's highest (5%, paired, Holm over the comparisons with it)"
+    decided = [result.task for result in results if result.best.decided]
+    others = [result.task for result in results if not result.best.decided]
+    if decided:
+        yield f"Marked on {', '.join(decided)}: the cells that are not {rule}."
+    if others:
+        yield f"No cell is marked on {', '.join(others)}: none is {rule}."
+
+
+def _rate_note(cells: Sequence[_CellResult], choice: _Choice) -> str:
+    rates = sorted({cell.lr for cell in cells})
+    told = ", ".join(f"{rate:g}" for rate in rates)
+    grids = sorted({cell.lr_tried for cell in cells if len(cell.lr_tried) > 1})
+    if grids:
+        tried = ", ".join(f"{rate:g}" for rate in sorted({rate for grid in grids for rate in grid}))
+        return (
+            f"Learning rate: of {tried}, each cell's best on {CHOSEN_ON} ({told} in this table); "
+            "that choice is not in the intervals."
+        )
+    return f"Learning rate: {told}{', fixed' if len(rates) == 1 else ', by cell as the study has it'}."
+
+
+def _tidy(
+    name: str,
+    results: Sequence[_TaskResult],
+    places: Sequence[Place],
+    choice: _Choice,
+    papers: Mapping[Any, Place],
+) -> DataFrame:
+    """One row for each cell that the study or the paper has."""
+    import pandas
+
+    def paper_place(place: Place) -> Place | None:
+        return papers.get(place[0]) if name == "table5" else papers.get(place)
+
+    rows = []
+    for result in results:
+        shown = {paper_place(place) for place in places}
+        for place in [*places, *(theirs for theirs in papers.values() if theirs not in shown)]:
+            theirs = paper_place(place)
+            value = _paper(name, result.task, theirs) if theirs else None
+            cell, marked = result.cell(place)
+            rows.append(
+                {
+                    "table": name,
+                    "task": result.task,
+                    "targets": place[0],
+                    "rank": place[1],
+                    **(_measured(result, place, cell, choice) if cell else {}),
+                    "marked": marked if cell else None,
+                    "paper_task": PAPER_TASKS[result.column],
+                    "paper_rank": theirs[1] if theirs else None,
+                    "paper": value.value if value else None,
+                    "paper_noise": value.noise if value else None,
+                    "paper_notes": " ".join(value.notes) if value else None,
+                }
+            )
+    return pandas.DataFrame(rows).convert_dtypes(convert_floating=False, convert_string=False)
+
+
+def _measured(result: _TaskResult, place: Place, cell: _CellResult, choice: _Choice) -> dict[str, Any]:
+    mean, against = cell.mean, result.best.against.get(place)
+    return {
+        "parameters": cell.parameters,
+        "mean": 100 * mean.mean,
+        "seed_sd": 100 * mean.seed_sd,
+        "low": 100 * mean.low,
+        "high": 100 * mean.high,
+        "seeds": mean.seeds,
+        "examples": mean.examples,
+        "varies": " and ".join(mean.sources),
+        "lr": cell.lr,
+        "lr_rule": f"best on {CHOSEN_ON}" if len(cell.lr_tried) > 1 else "fixed",
+        "checkpoint": choice.checkpoint,
+        "split": choice.split,
+        "metric": result.metric,
+        "below_highest": 100 * against.difference if against else 0.0,
+        "p_holm": against.p_holm if against else None,
+    }
+
+
+def _runs(results: Sequence[_TaskResult]) -> tuple[str, ...]:
+    return tuple(run for result in results for cell in result.cells.values() for run in cell.runs)

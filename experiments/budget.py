@@ -1,0 +1,97 @@
+"""Equal budgets: the rank at which a set of projections costs a given number of parameters.
+
+The paper's Table 5 gives 18M parameters to one type of weight at r = 8, to two at r = 4, to four at r = 2. An
+adapter of rank r on W (d_out, d_in) has r (d_in + d_out) parameters, so with grouped-query attention, where
+W_k and W_v are smaller than W_q, equal ranks are not equal budgets: W_k alone gets a higher rank than W_q
+alone.
+
+Within one set every letter has the same rank, as in the paper, and it is the one whose cost is nearest to the
+budget; of two equally near the smaller, so that a tie is not decided by spending more.  Nothing here imports
+torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from experiments.errors import UserError
+from lora.targets import parse_targets
+
+
+@dataclass(frozen=True)
+class BudgetedRank:
+    """One set of letters at its rank.
+
+    Attributes:
+        targets: the letters, in the order q k v o up down.
+        rank: of each of them.
+        parameters: what that costs.
+        budget: what it was to cost.
+    """
+
+    targets: tuple[str, ...]
+    rank: int
+    parameters: int
+    budget: int
+
+    @property
+    def excess(self) -> float:
+        """How far the cost is from the budget, as a share of it; negative below."""
+        return self.parameters / self.budget - 1
+
+
+def parameters_per_rank(targets: str, shapes: Mapping[str, tuple[int, int]], layers: int) -> int:
+    """What one rank costs: the sum of d_in + d_out over letters and layers.
+
+    Args:
+        targets: letters, as a run takes them.
+        shapes: letter -> W's (d_out, d_in).
+        layers: how many are adapted.
+
+    Raises:
+        UserError: a letter is unknown or has no shape.
+    """
+    return layers * sum(sum(_shape(letter, shapes)) for letter in _letters(targets))
+
+
+def rank_for_budget(
+    budget: int, targets: str, shapes: Mapping[str, tuple[int, int]], layers: int
+) -> BudgetedRank:
+    """The rank of `targets` whose cost is nearest to `budget` parameters.
+
+    Args:
+        budget: parameters of A and B in all layers; 18,874,368 in the paper's Table 5.
+        targets, shapes, layers: as `parameters_per_rank`.
+
+    Raises:
+        UserError: the budget is nearer to nothing than to r = 1, or asks for more than a full rank; a letter
+            is unknown or has no shape.
+    """
+    each = parameters_per_rank(targets, shapes, layers)
+    rank = (2 * budget + each - 1) // (2 * each)  # budget / each, a half rounded down
+    if rank < 1:
+        raise UserError(
+            f"budget={budget:,} is too small for targets={targets}: r=1 costs {each:,} parameters"
+        )
+    letters = _letters(targets)
+    full = min(min(_shape(letter, shapes)) for letter in letters)
+    if rank > full:
+        raise UserError(
+            f"budget={budget:,} is too large for targets={targets}: it is rank {rank}, "
+            f"and a full rank of {full} costs {each * full:,} parameters"
+        )
+    return BudgetedRank(letters, rank, each * rank, budget)
+
+
+def _letters(targets: str) -> tuple[str, ...]:
+    try:
+        return parse_targets(targets)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+
+
+def _shape(letter: str, shapes: Mapping[str, tuple[int, int]]) -> tuple[int, int]:
+    if letter not in shapes:
+        raise UserError(f"targets: no shape is given for {letter!r}; there are {', '.join(shapes)}")
+    return shapes[letter]

@@ -1,0 +1,172 @@
+"""The figures' numbers, from factors that are known, by another way than the code's."""
+
+import numpy as np
+import pytest
+from scipy.linalg import subspace_angles
+
+from analysis.figures import fig3, fig4, fig6, fig7, fig8
+from analysis.needs import MissingRunsError
+from tests.analysis.planted import LAYERS, D, factors, write_run
+
+
+def phi(V1, V2, i, j):
+    """Mean squared cosine of the principal angles; V1 and V2 hold directions as rows."""
+    return np.mean(np.cos(subspace_angles(V1[:i].T, V2[:j].T)) ** 2)
+
+
+def right_of_A(layer, letter, rank, seed):
+    return np.linalg.svd(factors(layer, letter, rank, seed).A.double().numpy(), full_matrices=False)[2]
+
+
+def svd_of_dW(layer, letter, rank, seed):
+    pair = factors(layer, letter, rank, seed)
+    U, _, Vh = np.linalg.svd(pair.scaling * (pair.B.double() @ pair.A.double()).numpy())
+    return U[:, :rank], Vh[:rank]
+
+
+def cell(numbers, i, j, **where):
+    found = numbers[(numbers["i"] == i) & (numbers["j"] == j)]
+    for key, value in where.items():
+        found = found[found[key] == value]
+    assert len(found) == 1
+    return found.iloc[0]
+
+
+def titles(drawing):
+    return [axes.get_title() for axes in drawing.figure.axes if axes.get_title()]
+
+
+CELLS = ((1, 1), (2, 5), (8, 64), (8, 3), (5, 40))
+
+
+def test_fig3_compares_ranks_8_and_64_in_the_middle_layer(planted):
+    result = fig3.make(planted.select())
+    assert len(result.numbers) == 2 * 8 * 64
+    for letter in "qv":
+        small, large = right_of_A(1, letter, 8, 0), right_of_A(1, letter, 64, 0)
+        for i, j in CELLS:
+            found = cell(result.numbers, i, j, weight=f"W_{letter}", layer=2)
+            assert found.phi == pytest.approx(phi(small, large, i, j), abs=1e-9)
+            assert found.null_mean == pytest.approx(max(i, j) / D)
+    q, v = r"$\Delta W_{q}$", r"$\Delta W_{v}$"
+    assert titles(result.drawings[""]) == [q, v, f"{q}, zoom", f"{v}, zoom", r"$\phi$"]
+    assert titles(result.drawings["-z"])[-1] == "$z$"
+
+
+def test_fig3_caption_says_what_it_is_of_and_what_is_blank(planted):
+    drawings = fig3.make(planted.select()).drawings
+    for text in ("Study planted", "task sql", "model base", f"d = {D}", "r = 8", "r = 64", "seed 0"):
+        assert text in drawings[""].caption
+        assert text in drawings["-z"].caption
+    for text in ("the paper's basis", "last checkpoint", "layer 2 of 5", "max(i, j)/d", "(j > i) are blank"):
+        assert text in drawings[""].caption
+    assert "nothing is blank" in drawings[""].caption
+
+
+@pytest.mark.parametrize(("basis", "side"), [("dW-right", 1), ("dW-left", 0)])
+def test_fig3_in_the_bases_of_dW(planted, basis, side):
+    result = fig3.make(planted.select(basis=basis, layer=0))
+    assert result.name == f"fig3-{basis}-layer1"
+    small, large = svd_of_dW(0, "q", 8, 0)[side], svd_of_dW(0, "q", 64, 0)[side]
+    small, large = (small, large) if side else (small.T, large.T)
+    for i, j in CELLS:
+        assert cell(result.numbers, i, j, weight="W_q").phi == pytest.approx(
+            phi(small, large, i, j), abs=1e-8
+        )
+
+
+def test_fig3_leaves_dW_of_zero_undefined(planted):
+    result = fig3.make(planted.select(basis="dW-right", layer=LAYERS - 1))
+    assert result.numbers["phi"].isna().all()
+    assert "not defined" in result.drawings[""].caption
+
+
+def test_fig3_of_a_weight_with_more_outputs_than_inputs(planted, tmp_path):
+    from analysis.selection import Selection
+    from analysis.study import Study
+
+    for rank in (8, 64):
+        write_run(tmp_path, planted.base, rank, 0, letters=("q", "up"))
+    study = Study.open("planted", tmp_path)
+    result = fig3.make(Selection.of(study, targets="q,up", basis="B"))
+    assert set(result.numbers["weight"]) == {"W_q", "W_up"}
+    assert f"d = {D} and {4 * D}" in result.drawings[""].caption
+    small, large = (
+        np.linalg.svd(factors(1, "up", rank, 0).B.double().numpy(), full_matrices=False)[0].T
+        for rank in (8, 64)
+    )
+    assert cell(result.numbers, 3, 7, weight="W_up").phi == pytest.approx(phi(small, large, 3, 7), abs=1e-9)
+
+
+def test_fig6_is_fig3_in_four_layers(planted):
+    result = fig6.make(planted.select())
+    assert sorted(result.numbers["layer"].unique()) == [1, 2, 3, 5]
+    middle = fig3.make(planted.select()).numbers
+    here = result.numbers[result.numbers["layer"] == 2].reset_index(drop=True)
+    assert here.equals(middle)
+    assert titles(result.drawings[""])[:2] == [r"Layer 1, $\Delta W_{q}$", r"Layer 1, $\Delta W_{v}$"]
+    assert len(titles(result.drawings[""])) == 16 + 1
+
+
+def test_fig4_compares_the_first_two_seeds_and_keeps_every_pair(planted):
+    result = fig4.make(planted.select())
+    numbers = result.numbers
+    pairs = numbers[["seed_i", "seed_j", "drawn"]].dropna().drop_duplicates().values.tolist()
+    assert pairs == [[0, 1, 1], [0, 2, 0], [1, 2, 0]]
+    for one, other in ((0, 1), (1, 2)):
+        first, second = right_of_A(1, "v", 64, one), right_of_A(1, "v", 64, other)
+        for i, j in ((1, 1), (64, 64), (10, 3)):
+            found = cell(numbers, i, j, weight="W_v", seed_i=one, seed_j=other)
+            assert found.phi == pytest.approx(phi(first, second, i, j), abs=1e-9)
+    assert len(result.provenance["runs"]) == 3
+
+
+def test_fig4_random_panel_is_at_the_null(planted):
+    result = fig4.make(planted.select())
+    mean = result.numbers[result.numbers["weight"] == "random, mean of 20"]
+    assert len(mean) == 64 * 64
+    assert np.abs(mean["phi"] - mean["null_mean"]).max() < 0.1
+    assert np.abs(mean["z"]).max() < 5 / np.sqrt(20)
+    one = result.numbers[result.numbers["weight"] == "random, one pair"]
+    assert one["z"].std() > 2 * mean["z"].std()
+    assert "mean of 20" in titles(result.drawings[""])[2]
+    assert "one pair" in titles(result.drawings["-z"])[2]
+
+
+def test_fig4_takes_the_seeds_in_the_order_given(planted):
+    result = fig4.make(planted.select(seeds=(2, 0)))
+    drawn = result.numbers[result.numbers["drawn"] == 1]
+    assert drawn[["seed_i", "seed_j"]].dropna().drop_duplicates().values.tolist() == [[2, 0]]
+
+
+def test_fig7_is_fig4_in_four_layers(planted):
+    result = fig7.make(planted.select())
+    assert sorted(result.numbers["layer"].unique()) == [1, 2, 3, 5]
+    first, second = right_of_A(4, "q", 64, 0), right_of_A(4, "q", 64, 1)
+    found = cell(result.numbers, 7, 9, weight="W_q", layer=5)
+    assert found.phi == pytest.approx(phi(first, second, 7, 9), abs=1e-9)
+    order = [title.split(",")[0] for title in titles(result.drawings[""])[:-1]]
+    assert order == [f"Layer {layer}" for layer in (1, 1, 2, 2, 3, 3, 5, 5)]
+
+
+@pytest.mark.parametrize("basis", ["A", "dW-left"])
+def test_fig8_compares_with_the_top_tenth_of_W(planted, basis):
+    result = fig8.make(planted.select(basis=basis))
+    numbers = result.numbers
+    assert numbers["i"].max() == 8  # 10 % of 72, rounded up
+    U, _, Vh = np.linalg.svd(planted.weights[1, "q"].numpy())
+    top = Vh if basis == "A" else U.T
+    for rank in (4, 8, 64):
+        found = right_of_A(1, "q", rank, 0) if basis == "A" else svd_of_dW(1, "q", rank, 0)[0].T
+        for i, j in ((1, 1), (8, rank), (3, 2)):
+            value = cell(numbers, i, j, against=f"r={rank}").phi
+            assert value == pytest.approx(phi(top, found, i, j), abs=1e-8)
+    random = numbers[numbers["against"] == "random, mean of 20"]
+    assert random["j"].max() == 64
+    assert np.abs(random["z"]).max() < 5 / np.sqrt(20)
+
+
+@pytest.mark.parametrize("figure", [fig3, fig4, fig6, fig7, fig8])
+def test_missing_runs_are_named(planted, figure):
+    with pytest.raises(MissingRunsError, match=r"lacks .*q r=64 seed=0"):
+        figure.make(planted.select(targets="q"))

@@ -1,0 +1,86 @@
+import numpy as np
+import pytest
+import torch
+from scipy.linalg import subspace_angles
+
+from analysis.errors import AnalysisError
+from analysis.figures.panels import frame, similarity, zoom
+from analysis.subspaces import Directions
+
+
+def directions(n, d, seed, values=None, rank=None):
+    generator = torch.Generator().manual_seed(seed)
+    vectors = torch.linalg.qr(torch.randn(d, n, generator=generator, dtype=torch.float64)).Q.T.clone()
+    if rank is not None:
+        vectors[rank:] = torch.nan
+    values = torch.arange(n, 0, -1, dtype=torch.float64) if values is None else torch.tensor(values)
+    return Directions(vectors, values, n if rank is None else rank, "A")
+
+
+@pytest.fixture
+def panel():
+    return similarity(directions(8, 40, 0), directions(30, 40, 1), "title", {"weight": "W_q"})
+
+
+def test_phi_is_the_mean_squared_cosine_of_the_principal_angles(panel):
+    one, other = directions(8, 40, 0).vectors.numpy(), directions(30, 40, 1).vectors.numpy()
+    for i, j in ((1, 1), (3, 20), (8, 30), (5, 2)):
+        expected = np.mean(np.cos(subspace_angles(one[:i].T, other[:j].T)) ** 2)
+        assert panel.phi[i - 1, j - 1] == pytest.approx(expected, abs=1e-12)
+
+
+def test_null_and_z(panel):
+    i, j, d = 3, 20, 40
+    std = np.sqrt(2 * i * j * (d - i) * (d - j) / (d**2 * (d - 1) * (d + 2))) / i
+    assert panel.mean[i - 1, j - 1] == pytest.approx(j / d)
+    assert panel.z[i - 1, j - 1] == pytest.approx((panel.phi[i - 1, j - 1] - j / d) / std)
+    assert panel.d == d
+
+
+def test_cells_beyond_the_null_are_those_with_z_above_two(panel):
+    assert np.array_equal(panel.beyond_null, panel.z > 2)
+    same = similarity(directions(8, 40, 0), directions(8, 40, 0), "", {})
+    assert same.beyond_null.diagonal().all()
+
+
+def test_near_equal_singular_values_are_marked_on_their_own_axis():
+    rows = directions(4, 40, 0, values=[3.0, 2.0, 1.999, 1.0])
+    panel = similarity(rows, directions(3, 40, 1), "", {})
+    assert panel.arbitrary_i.tolist() == [False, True, False, False]
+    assert not panel.arbitrary_j.any()
+
+
+def test_directions_that_do_not_exist_are_undefined_and_not_beyond_chance():
+    panel = similarity(directions(4, 40, 0, rank=2), directions(3, 40, 1), "", {})
+    assert panel.undefined(z=False)[2:].all()
+    assert not panel.undefined(z=False)[:2].any()
+    assert not panel.beyond_null[2:].any()
+
+
+def test_zoom_blanks_what_is_above_the_diagonal_and_changes_no_number(panel):
+    small = zoom(panel, 8, "zoom")
+    assert small.shape == (8, 8)
+    assert np.array_equal(small.phi, panel.phi[:8, :8])
+    assert np.array_equal(small.shown, np.tril(np.ones((8, 8), bool)))
+    assert panel.shown.all()
+
+
+def test_frame_has_a_row_for_each_shown_cell(panel):
+    table = frame([panel, zoom(panel, 8, "zoom")])
+    assert len(table) == 8 * 30 + 36
+    cell = table[(table.i == 3) & (table.j == 20)].iloc[0]
+    assert cell.weight == "W_q"
+    assert cell.phi == panel.phi[2, 19]
+    assert cell.null_mean == panel.mean[2, 19]
+    assert cell.z == panel.z[2, 19]
+
+
+def test_frame_marks_a_cell_where_either_of_its_subspaces_is_arbitrary():
+    rows = directions(2, 40, 0, values=[2.0, 1.999])
+    table = frame([similarity(rows, directions(2, 40, 1), "", {})])
+    assert table.sort_values(["i", "j"]).arbitrary.tolist() == [1, 1, 0, 0]
+
+
+def test_spaces_of_different_dimensions_are_refused():
+    with pytest.raises(AnalysisError, match=r"R\^40 and of R\^50"):
+        similarity(directions(4, 40, 0), directions(4, 50, 0), "W_q", {})

@@ -1,0 +1,138 @@
+"""Comparisons err as often as they say, and find what is planted."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from analysis.errors import AnalysisError
+from analysis.statistics import Outcomes, compare, equivalence, mcnemar, verdict
+
+RESAMPLES = 1000
+
+
+def verdicts(simulate, test, seeds, accuracies, *, seed_sd=0.0, examples=200, count=400, **options):
+    """The verdicts on pairs of cells with these true accuracies, which share their examples."""
+    generator = np.random.default_rng(7)
+    found = []
+    for trial in range(count):
+        difficulty = generator.standard_normal(examples)
+        first, second = (
+            simulate(generator, seeds, examples, accuracy, seed_sd=seed_sd, difficulty=difficulty)
+            for accuracy in accuracies
+        )
+        found.append(test(first, second, resamples=RESAMPLES, generator_seed=trial, **options))
+    return found
+
+
+def share(comparisons, wanted):
+    return np.mean([verdict(comparison) in wanted for comparison in comparisons])
+
+
+@pytest.mark.parametrize(
+    ("seeds", "seed_sd", "least"),
+    [
+        (1, 0.0, 0.02),  # McNemar: of these runs, so their seeds do not count
+        (3, 0.0, 0.0),
+        (3, 0.4, 0.015),
+        (5, 0.1, 0.0),
+        (5, 0.4, 0.02),
+    ],
+)
+def test_false_positives(simulate, binomial_limits, seeds, seed_sd, least):
+    count = 400
+    found = verdicts(simulate, compare, seeds, (0.7, 0.7), seed_sd=seed_sd, count=count)
+    _, most = binomial_limits(0.05, count)
+    assert least <= share(found, ("supported", "contradicted")) <= most
+    covered = np.mean([comparison.low <= 0 <= comparison.high for comparison in found])
+    assert covered >= binomial_limits(0.95, count)[0]
+
+
+def test_power(simulate):
+    """8 points, standard error 1.7: the normal test has a power of 99.6%, Student's with 4 degrees 95%."""
+    found = verdicts(simulate, compare, 5, (0.78, 0.7), seed_sd=0.05, examples=500, count=100)
+    assert share(found, ("supported",)) > 0.85
+    assert share(found, ("contradicted",)) == 0
+    swapped = verdicts(simulate, compare, 5, (0.7, 0.78), seed_sd=0.05, examples=500, count=100)
+    assert share(swapped, ("contradicted",)) > 0.85
+
+
+def test_pairing_gives_power(simulate):
+    """The same answers with the examples of one cell shuffled: as different, less sure."""
+    generator = np.random.default_rng(0)
+    difficulty = generator.standard_normal(1000)
+    cells = [
+        simulate(generator, 3, 1000, accuracy, example_sd=4, difficulty=difficulty)
+        for accuracy in (0.7, 0.73)
+    ]
+    together = compare(*cells)
+    apart = compare(cells[0], cells[1][:, generator.permutation(1000)])
+    assert together.difference == pytest.approx(apart.difference)
+    assert together.high - together.low < 0.8 * (apart.high - apart.low)
+
+
+@pytest.mark.parametrize(("seeds", "seed_sd", "least"), [(1, 0.0, 0.02), (3, 0.05, 0.0), (5, 0.3, 0.02)])
+def test_equivalence_at_the_edge_of_the_margin(simulate, binomial_limits, seeds, seed_sd, least):
+    """Cells that differ by the margin itself are called equal in 5% of the studies at most."""
+    count = 400
+    found = verdicts(simulate, equivalence, seeds, (0.8, 0.7), seed_sd=seed_sd, margin=0.1, count=count)
+    assert least <= share(found, ("supported",)) <= binomial_limits(0.05, count)[1]
+    assert share(found, ("contradicted",)) <= binomial_limits(0.05, count)[1]
+
+
+def test_equivalence_is_found_and_contradicted(simulate):
+    settings = {"seed_sd": 0.02, "examples": 800, "count": 60, "margin": 0.1}
+    assert share(verdicts(simulate, equivalence, 3, (0.7, 0.7), **settings), ("supported",)) > 0.9
+    assert share(verdicts(simulate, equivalence, 3, (0.9, 0.6), **settings), ("contradicted",)) > 0.9
+    few = {**settings, "examples": 20}
+    assert share(verdicts(simulate, equivalence, 3, (0.7, 0.7), **few), ("undecided",)) > 0.9
+
+
+def test_equivalence_is_its_interval_inside_the_margin(simulate):
+    found = verdicts(simulate, equivalence, 3, (0.72, 0.7), seed_sd=0.05, margin=0.08, count=100)
+    inside = [max(-comparison.low, comparison.high) < 0.08 for comparison in found]
+    assert 10 < sum(inside) < 90
+    supported = [verdict(comparison) == "supported" for comparison in found]
+    agree = sum(said == within for said, within in zip(supported, inside, strict=True))
+    assert agree >= 99  # an interval may end between two draws
+
+
+def test_one_pair_of_runs_is_mcnemar():
+    generator = np.random.default_rng(0)
+    first, second = generator.random(300) < 0.7, generator.random(300) < 0.6
+    found = compare(first, second)
+    assert found.p_value == mcnemar(int(np.sum(first & ~second)), int(np.sum(second & ~first)))
+    assert found.sources == ("examples",)
+    assert found.seeds == 1
+    assert "McNemar" in found.method
+
+
+def test_what_is_measured(simulate):
+    generator = np.random.default_rng(0)
+    first, second = (simulate(generator, 4, 250, accuracy, seed_sd=0.1) for accuracy in (0.8, 0.6))
+    found = compare(Outcomes(first, (0, 1, 2, 3)), Outcomes(second, (0, 1, 2, 8)))
+    assert found.difference == pytest.approx(first.mean() - second.mean())
+    assert (found.seeds, found.examples, found.level, found.margin) == (4, 250, 0.95, None)
+    assert found.low < found.difference < found.high
+    assert found.p_holm is None
+    assert "3 of 4 pairs by seed" in found.method
+    back = compare(second, first)
+    assert back.difference == pytest.approx(-found.difference)
+    assert (back.low, back.high) == pytest.approx((-found.high, -found.low), abs=0.01)
+
+
+def test_runs_that_answer_alike_leave_some_doubt():
+    same = np.arange(50) < 30
+    found = compare(same, same)
+    assert found.difference == 0
+    assert found.p_value == 1
+    assert found.low < 0 < found.high
+    assert verdict(equivalence(same, same, margin=0.01)) == "undecided"  # 50 examples cannot show a point
+    many = np.arange(5000) < 3000
+    assert verdict(equivalence(many, many, margin=0.01)) == "supported"
+
+
+@pytest.mark.parametrize("margin", [0, -0.01, float("nan")])
+def test_no_margin(margin):
+    with pytest.raises(AnalysisError, match="margin"):
+        equivalence([0, 1], [1, 1], margin=margin)

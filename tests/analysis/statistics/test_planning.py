@@ -1,0 +1,137 @@
+"""How many seeds would decide, against the textbook's power and against simulation."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy.stats import nct, norm, t
+
+from analysis.errors import AnalysisError
+from analysis.statistics import Comparison, Components, compare, equivalence, seeds_needed, verdict
+
+
+def comparison(difference, *, seed_variance, example_variance, residual, seeds=3, examples=1000, margin=None):
+    """One whose estimated components are these."""
+    found = Components(
+        seeds=seeds,
+        examples=examples,
+        between_seeds=examples * seed_variance + residual,
+        between_examples=seeds * example_variance + residual,
+        residual=residual,
+    )
+    return Comparison(difference, math.nan, math.nan, 1.0, None, seeds, examples, "", 0.95, margin, (), found)
+
+
+@pytest.mark.parametrize("effect", [0.6, 1.0, 1.5])
+def test_seeds_alone_are_a_one_sample_t_test(effect):
+    """With nothing but seeds varying, the noncentral t distribution gives the power exactly."""
+
+    def power(n):
+        critical = t.isf(0.025, n - 1)
+        return nct.sf(critical, n - 1, effect * math.sqrt(n))
+
+    found = seeds_needed(
+        comparison(0.01 * effect, seed_variance=1e-4, example_variance=0, residual=0, seeds=2)
+    )
+    needed = 2 + found.more_seeds
+    assert power(needed) >= 0.79
+    assert power(needed - 1) < 0.81
+
+
+def test_a_decided_comparison_needs_none():
+    found = seeds_needed(comparison(0.2, seed_variance=1e-4, example_variance=0.01, residual=0.1, seeds=5))
+    assert found.more_seeds == 0
+    assert found.examples is None
+
+
+def test_examples_may_be_what_lacks():
+    """The examples' share of the variance stays, however many seeds there are."""
+    difference, variance = 0.01, 0.2
+    limit = (norm.isf(0.025) + norm.isf(0.2)) ** 2 * variance / difference**2  # with seeds without end
+    lacking = comparison(
+        difference, seed_variance=1e-6, example_variance=variance, residual=0.1, examples=1000
+    )
+    found = seeds_needed(lacking)
+    assert found.more_seeds is None
+    assert limit < found.examples < 2.5 * limit
+    assert f"{found.examples:,} with {found.seeds} seeds" in found.reason
+    enough = replace(lacking.components, examples=found.examples, seeds=found.seeds)
+    enough = replace(
+        enough,
+        between_seeds=found.examples * 1e-6 + 0.1,
+        between_examples=found.seeds * variance + 0.1,
+    )
+    assert seeds_needed(replace(lacking, components=enough)).more_seeds == 0
+
+
+def test_more_seeds_where_the_difference_is_smaller():
+    needed = [
+        seeds_needed(
+            comparison(d, seed_variance=1e-4, example_variance=1e-3, residual=0.1, examples=10_000)
+        ).more_seeds
+        for d in (0.03, 0.02, 0.01)
+    ]
+    assert needed == sorted(needed)
+    assert needed[0] < needed[-1]
+
+
+def test_equivalence_goes_by_the_distance_from_the_margin():
+    def needed(difference, margin):
+        return seeds_needed(
+            comparison(difference, seed_variance=1e-4, example_variance=0, residual=0, seeds=2, margin=margin)
+        ).more_seeds
+
+    assert needed(0.0, 0.01) == needed(0.02, 0.01) == needed(-0.02, 0.01)
+    assert needed(0.0, 0.01) < needed(0.005, 0.01)
+
+
+def test_the_plan_holds_in_simulation(simulate):
+    """Seeds planned from the true components decide about 80% of the studies."""
+    generator = np.random.default_rng(5)
+
+    def study(seeds):
+        difficulty = generator.standard_normal(400)
+        return [
+            simulate(generator, seeds, 400, accuracy, seed_sd=0.12, difficulty=difficulty)
+            for accuracy in (0.745, 0.7)
+        ]
+
+    large = compare(*study(200), resamples=10)
+    pilot = replace(large.components, seeds=3)
+    pilot = replace(
+        pilot,
+        between_examples=3 * large.components.example_variance + large.components.residual,
+    )
+    plan = seeds_needed(replace(large, difference=0.045, components=pilot))
+    seeds = 3 + plan.more_seeds
+    assert 6 <= seeds <= 20
+    decided = [verdict(compare(*study(seeds), resamples=1000)) == "supported" for _ in range(150)]
+    assert 0.65 < np.mean(decided) < 0.92
+
+
+@pytest.mark.parametrize(
+    ("found", "reason"),
+    [
+        (compare([0, 1, 1], [1, 1, 0]), "train at least three"),
+        (comparison(0.0, seed_variance=1, example_variance=1, residual=1), "exactly 0"),
+        (comparison(0.01, seed_variance=1, example_variance=1, residual=1, margin=0.01), "the margin"),
+    ],
+)
+def test_what_cannot_be_planned(found, reason):
+    needed = seeds_needed(found)
+    assert needed.more_seeds is None
+    assert needed.examples is None
+    assert reason in needed.reason
+
+
+def test_answers_without_variance_are_decided():
+    same = np.ones((3, 5000), dtype=bool)
+    assert seeds_needed(equivalence(same, same)).more_seeds == 0
+
+
+def test_wrong_levels():
+    with pytest.raises(AnalysisError, match="power"):
+        seeds_needed(comparison(0.01, seed_variance=1, example_variance=1, residual=1), power=1)

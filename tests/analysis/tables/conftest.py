@@ -1,0 +1,5 @@
+"""The planted study."""
+
+from tests.analysis.planted import planted
+
+__all__ = ["planted"]

@@ -1,0 +1,181 @@
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from analysis.commands import BASES, CHECKPOINTS, COMMANDS, main
+from analysis.subspaces import BASES as LIBRARY_BASES
+from tests.analysis.planted import STUDY, planted, write_run
+
+__all__ = ["planted"]
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+HEAVY = ("torch", "matplotlib", "pandas", "scipy", "numpy")
+
+
+def python(*arguments, **environment):
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, **environment},
+    )
+
+
+@pytest.fixture
+def study(planted, tmp_path):
+    """`study("fig3", ...)`: main() on the planted study, its files in `study.out`."""
+
+    def run(*arguments):
+        place = ["--study", STUDY, "--root", str(planted.root), "--out", str(tmp_path / "results")]
+        return main([arguments[0], *place, *arguments[1:]])
+
+    run.out = tmp_path / "results"
+    return run
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--help"],
+        ["fig3", "--help"],
+        ["fig3"],
+        ["fig3", "--study", "x", "--seeds", "a"],
+    ],
+)
+def test_help_and_wrong_arguments_need_nothing_heavy(arguments):
+    code = (
+        "import sys; from analysis.commands import main; status = main(sys.argv[1:]);"
+        f"heavy = [name for name in {HEAVY} if name in sys.modules];"
+        "print('HEAVY', heavy); sys.exit(status)"
+    )
+    done = python("-c", code, *arguments)
+    assert done.stdout.splitlines()[-1] == "HEAVY []"
+    assert done.returncode == (0 if "--help" in arguments else 2)
+
+
+def test_help_names_every_command():
+    done = python("-m", "analysis", "--help")
+    assert done.returncode == 0
+    for name in (*COMMANDS, "all"):
+        assert f"    {name} " in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "COMMAND"),
+        (["fig5", "--study", "x"], "invalid choice: 'fig5'"),
+        (["fig3"], "--study"),
+        (["fig3", "--study", "x", "--basis", "C"], "invalid choice: 'C'"),
+        (["fig3", "--study", "x", "--layer", "0"], "layers are counted from 1"),
+        (["fig3", "--study", "x", "--seeds", "1,1"], "give different integers"),
+        (["fig3", "--study", "x", "--targets", "z"], "'z' is not a projection"),
+        (["fig3", "--study", "x", "--choose", "lr"], "write KEY=VALUE"),
+    ],
+)
+def test_wrong_arguments_are_one_line_and_status_2(arguments, message, capsys):
+    assert main(arguments) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+
+
+def test_choices_are_those_of_the_library():
+    assert BASES == LIBRARY_BASES
+    assert CHECKPOINTS == ("last", "best")
+
+
+def test_a_figure_leaves_its_files_and_prints_a_line_for_each(study, capsys):
+    assert study("fig3") == 0
+    names = [
+        "fig3.pdf",
+        "fig3.png",
+        "fig3.txt",
+        "fig3-z.pdf",
+        "fig3-z.png",
+        "fig3-z.txt",
+        "fig3.csv",
+        "fig3.json",
+    ]
+    assert capsys.readouterr().out.splitlines() == [str(study.out / name) for name in names]
+    assert sorted(os.listdir(study.out)) == sorted(names)
+
+
+def test_another_process_makes_the_same_bytes_without_a_window_system(study, planted, tmp_path):
+    assert study("fig3") == 0
+    code = (
+        "import sys; from analysis.commands import main; status = main(sys.argv[1:]);"
+        "assert 'matplotlib.pyplot' not in sys.modules; sys.exit(status)"
+    )
+    place = ["--study", STUDY, "--root", str(planted.root), "--out", str(tmp_path / "again")]
+    done = python("-c", code, "fig3", *place, PYTHONHASHSEED="17")
+    assert (done.returncode, done.stderr) == (0, "")
+    for path in study.out.iterdir():
+        assert path.read_bytes() == (tmp_path / "again" / path.name).read_bytes(), path.name
+
+
+def test_a_table_is_printed_and_written(study, capsys):
+    assert study("table7", "--layer", "1") == 0
+    assert "Table 7, layer 1 of 5" in capsys.readouterr().out
+    assert sorted(os.listdir(study.out)) == [
+        f"table7-layer1.{ending}" for ending in ("csv", "json", "md", "tex")
+    ]
+
+
+def test_errors_of_the_library_are_one_line_and_status_1(study, planted, capsys):
+    assert main(["fig3", "--study", "plante", "--root", str(planted.root)]) == 1
+    assert study("fig3", "--layer", "9") == 1
+    first, second = capsys.readouterr().err.splitlines()
+    assert first.startswith("error: study 'plante'")
+    assert second.startswith("error: --layer 9")
+    assert not study.out.exists()
+
+
+def test_missing_runs_come_with_the_command(study, capsys):
+    assert study("fig4", "--seeds", "0,7") == 1
+    error, command = capsys.readouterr().err.splitlines()
+    assert error.startswith("error: study planted lacks 1 run: qv r=64 seed=7")
+    assert command.strip().startswith("python run.py -m study=planted")
+    assert command.endswith("targets=qv rank=64 seed=7")
+
+
+def test_runs_that_are_left_out_are_named_and_the_rest_is_used(planted, tmp_path, capsys):
+    root = tmp_path / "outputs"
+    shutil.copytree(planted.root, root)
+    half = write_run(root, planted.base, 8, 5)
+    half.file("run.json").unlink()
+    torn = write_run(root, planted.base, 64, 5)
+    torn.file("adapter.safetensors").write_bytes(torn.file("adapter.safetensors").read_bytes()[:-40])
+    place = ["--study", STUDY, "--root", str(root), "--out", str(tmp_path / "results")]
+    assert main(["fig3", *place]) == 0
+    lines = capsys.readouterr().err.splitlines()
+    assert {line.split(":")[1].strip() for line in lines} == {half.id, torn.id}
+    assert all(line.startswith("left out: ") for line in lines)
+
+
+def test_settings_choose_among_runs(planted, tmp_path, capsys):
+    for rank in (8, 64):
+        write_run(tmp_path, planted.base, rank, 0)
+    write_run(tmp_path, planted.base, 8, 0, lr=0.5)
+    place = ["--study", STUDY, "--root", str(tmp_path), "--out", str(tmp_path / "results")]
+    assert main(["fig3", *place]) == 1
+    assert "they differ in lr (0.02, 0.5): choose one" in capsys.readouterr().err
+    assert main(["fig3", *place, "--choose", "lr=0.02"]) == 0
+    assert (tmp_path / "results" / "fig3-lr0.02.csv").is_file()
+
+
+def test_all_makes_what_it_can(planted, tmp_path, capsys):
+    write_run(tmp_path, planted.base, 8, 0)
+    place = ["--study", STUDY, "--root", str(tmp_path), "--out", str(tmp_path / "results")]
+    assert main(["all", *place]) == 1
+    made = {path.stem.removesuffix("-z") for path in (tmp_path / "results").iterdir()}
+    assert made == {"table7", "spectra"}
+    errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert [error.split(": ")[1] for error in errors] == ["fig3", "fig4", "fig6", "fig7", "fig8"]

@@ -1,0 +1,72 @@
+import json
+import os
+
+import pandas as pd
+import pytest
+
+from analysis.output import Drawing, Result, csv_bytes, rendered, write
+
+
+@pytest.fixture
+def figure():
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(2, 1))
+    figure.add_axes((0.2, 0.2, 0.7, 0.7)).set_title(r"$\phi$ of words")
+    return figure
+
+
+@pytest.fixture
+def result(figure):
+    numbers = pd.DataFrame({"i": [1, 2], "phi": [1 / 3, float("nan")]})
+    return Result("fig", numbers, {"runs": ["a"]}, {"": Drawing(figure, "A caption, φ.")}, {".md": "text\n"})
+
+
+def test_files_and_their_content(result, tmp_path):
+    paths = write(result, tmp_path / "new" / "folder")
+    names = [path.name for path in paths]
+    assert names == ["fig.pdf", "fig.png", "fig.txt", "fig.md", "fig.csv", "fig.json"]
+    assert sorted(os.listdir(tmp_path / "new" / "folder")) == sorted(names)
+    assert (tmp_path / "new" / "folder" / "fig.csv").read_text() == "i,phi\n1,0.333333\n2,\n"
+    assert (tmp_path / "new" / "folder" / "fig.txt").read_text(encoding="utf-8") == "A caption, φ.\n"
+    record = json.loads((tmp_path / "new" / "folder" / "fig.json").read_text(encoding="utf-8"))
+    assert record["runs"] == ["a"]
+    assert record["captions"] == {"fig": "A caption, φ."}
+    assert record["files"] == sorted(names[:-1])
+    assert set(record["versions"]) == {"python", "torch", "numpy", "scipy", "pandas", "matplotlib"}
+    assert "git_commit" in record
+    assert str(tmp_path) not in json.dumps(record)
+
+
+def test_a_repeat_gives_the_same_bytes(result, tmp_path):
+    first, second = (write(result, tmp_path / name) for name in ("one", "two"))
+    assert all(one.read_bytes() == two.read_bytes() for one, two in zip(first, second, strict=True))
+
+
+def test_text_in_a_pdf_is_text_and_the_caption_is_in_both_kinds(result):
+    drawing = result.drawings[""]
+    pdf = rendered(drawing, "pdf", "fig")
+    assert b"/Subtype /CIDFontType2" in pdf or b"/FontFile2" in pdf  # TrueType, not outlines or Type 3
+    assert b"/Subtype /Type3" not in pdf
+    assert b"CreationDate" not in pdf
+    assert "A caption, φ.".encode("utf-16-be") in pdf
+    assert "A caption, φ.".encode() in rendered(drawing, "png", "fig")
+
+
+def test_numbers_have_six_digits():
+    frame = pd.DataFrame({"value": [123456.789, 1e-9 / 3, 2.0], "k": pd.array([1, None, 3], dtype="Int64")})
+    assert csv_bytes(frame) == b"value,k\n123457,1\n3.33333e-10,\n2,3\n"
+
+
+def test_a_failed_write_leaves_the_earlier_file(result, tmp_path, monkeypatch):
+    write(result, tmp_path)
+    before = (tmp_path / "fig.csv").read_bytes()
+
+    def broken(*_):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(os, "replace", broken)
+    with pytest.raises(OSError, match="disk full"):
+        write(result, tmp_path)
+    assert (tmp_path / "fig.csv").read_bytes() == before
+    assert len(list(tmp_path.iterdir())) == 6

@@ -1,0 +1,59 @@
+"""A run's answers come back as they were written, under either checkpoint's name."""
+
+from __future__ import annotations
+
+import pytest
+
+from analysis.errors import AnalysisError
+from analysis.predictions import read_predictions
+from experiments.store import PREDICTIONS, write_jsonl
+
+
+def record(checkpoint, split, id_, correct):
+    return {"checkpoint": checkpoint, "split": split, "id": id_, "prediction": "", "correct": correct}
+
+
+@pytest.fixture
+def run(tmp_path):
+    folder = tmp_path / "sql-qv-r8"
+    write_jsonl(
+        folder / PREDICTIONS,
+        [
+            record("last", "dev", "0", True),
+            record("last", "test", "7", False),
+            record("last", "test", "3", True),
+            record("best", "dev", "0", False),
+            record("best", "test", "7", True),
+            record("best", "test", "3", True),
+        ],
+    )
+    return folder
+
+
+def test_split_and_checkpoint(run):
+    found = read_predictions(run)
+    assert found.ids == ("7", "3")
+    assert found.correct.tolist() == [False, True]
+    assert read_predictions(run, "test", "best").correct.tolist() == [True, True]
+    assert read_predictions(str(run), "dev", "best").correct.tolist() == [False]
+
+
+def test_a_best_that_is_the_last_is_kept_once(tmp_path):
+    write_jsonl(tmp_path / PREDICTIONS, [record("last", "test", "0", True)])
+    assert read_predictions(tmp_path, "test", "best").correct.tolist() == [True]
+
+
+def test_what_is_not_there(run):
+    with pytest.raises(AnalysisError, match="no predictions on 'train'; it has dev, test"):
+        read_predictions(run, "train")
+    with pytest.raises(AnalysisError, match="'first' is unknown; valid are last, best"):
+        read_predictions(run, checkpoint="first")
+    (run / PREDICTIONS).write_text('{"checkpoint": "last"')
+    with pytest.raises(AnalysisError, match=r"sql-qv-r8: predictions\.jsonl is damaged"):
+        read_predictions(run)
+    (run / PREDICTIONS).write_text("[]\n")
+    with pytest.raises(AnalysisError, match="damaged"):
+        read_predictions(run)
+    (run / PREDICTIONS).unlink()
+    with pytest.raises(AnalysisError, match=r"has no predictions\.jsonl"):
+        read_predictions(run)
