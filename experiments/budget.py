@@ -1,5 +1,8 @@
 """Equal budgets: the rank at which a set of projections costs a given number of parameters.
 
+    budget=18874368   so many parameters of A and B
+    budget=q8         what W_q alone costs at r = 8 on the model at hand, 18,874,368 on the paper's
+
 The paper's Table 5 gives 18M parameters to one type of weight at r = 8, to two at r = 4, to four at r = 2. An
 adapter of rank r on W (d_out, d_in) has r (d_in + d_out) parameters, so with grouped-query attention, where
 W_k and W_v are smaller than W_q, equal ranks are not equal budgets: W_k alone gets a higher rank than W_q
@@ -12,11 +15,13 @@ torch.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from experiments.errors import UserError
-from lora.targets import parse_targets
+from lora.targets import parse_targets, targets_name
 
 
 @dataclass(frozen=True)
@@ -41,11 +46,36 @@ class BudgetedRank:
         return self.parameters / self.budget - 1
 
 
-def parameters_per_rank(targets: str, shapes: Mapping[str, tuple[int, int]], layers: int) -> int:
+def parameters_of(budget: Any, shapes: Mapping[str, tuple[int, int]], layers: int) -> int:
+    """A budget as a number of parameters: given as one, or as letters with their rank ("q8", "qv4", "q-up8").
+
+    Args:
+        shapes, layers: as `parameters_per_rank`.
+
+    Raises:
+        UserError: it is neither, or a letter is unknown or has no shape.
+    """
+    if isinstance(budget, int) and not isinstance(budget, bool) and budget > 0:
+        return budget
+    words = re.fullmatch(r"([a-z]+(?:-[a-z]+)*)([1-9]\d*)", budget) if isinstance(budget, str) else None
+    if words is None:
+        raise UserError(
+            f"budget={budget} is not valid; give a number of parameters, or letters with their rank, such as "
+            "q8: what W_q alone costs at r=8"
+        )
+    try:
+        return int(words[2]) * parameters_per_rank(words[1].replace("-", ","), shapes, layers)
+    except UserError as error:
+        raise UserError(f"budget={budget} is not valid: {error}") from error
+
+
+def parameters_per_rank(
+    targets: str | Iterable[str], shapes: Mapping[str, tuple[int, int]], layers: int
+) -> int:
     """What one rank costs: the sum of d_in + d_out over letters and layers.
 
     Args:
-        targets: letters, as a run takes them.
+        targets: letters, in any form that a run takes.
         shapes: letter -> W's (d_out, d_in).
         layers: how many are adapted.
 
@@ -56,7 +86,7 @@ def parameters_per_rank(targets: str, shapes: Mapping[str, tuple[int, int]], lay
 
 
 def rank_for_budget(
-    budget: int, targets: str, shapes: Mapping[str, tuple[int, int]], layers: int
+    budget: int, targets: str | Iterable[str], shapes: Mapping[str, tuple[int, int]], layers: int
 ) -> BudgetedRank:
     """The rank of `targets` whose cost is nearest to `budget` parameters.
 
@@ -68,23 +98,24 @@ def rank_for_budget(
         UserError: the budget is nearer to nothing than to r = 1, or asks for more than a full rank; a letter
             is unknown or has no shape.
     """
-    each = parameters_per_rank(targets, shapes, layers)
+    letters = _letters(targets)
+    each = parameters_per_rank(letters, shapes, layers)
     rank = (2 * budget + each - 1) // (2 * each)  # budget / each, a half rounded down
     if rank < 1:
         raise UserError(
-            f"budget={budget:,} is too small for targets={targets}: r=1 costs {each:,} parameters"
+            f"a budget of {budget:,} is too small for targets={targets_name(letters)}: "
+            f"r=1 costs {each:,} parameters"
         )
-    letters = _letters(targets)
     full = min(min(_shape(letter, shapes)) for letter in letters)
     if rank > full:
         raise UserError(
-            f"budget={budget:,} is too large for targets={targets}: it is rank {rank}, "
+            f"a budget of {budget:,} is too large for targets={targets_name(letters)}: it is rank {rank}, "
             f"and a full rank of {full} costs {each * full:,} parameters"
         )
     return BudgetedRank(letters, rank, each * rank, budget)
 
 
-def _letters(targets: str) -> tuple[str, ...]:
+def _letters(targets: str | Iterable[str]) -> tuple[str, ...]:
     try:
         return parse_targets(targets)
     except ValueError as error:

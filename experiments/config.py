@@ -17,8 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from experiments.budget import parameters_of, rank_for_budget
 from experiments.errors import UserError
-from lora.targets import SCALINGS, parse_ranks, parse_targets, scaling_value
+from lora.targets import SCALINGS, parse_ranks, parse_targets, scaling_value, targets_name
 
 METHODS = ("lora", "full", "bias", "none")
 TASKS = ("sql", "nli", "wikisql", "mnli")
@@ -145,13 +146,9 @@ class RunConfig:
         }
 
     @property
-    def _letters_only(self) -> bool:
-        return all(len(letter) == 1 for letter in self.targets)
-
-    @property
     def targets_name(self) -> str:
         """ "qv", or "q-up" where a target is more than a letter."""
-        return ("" if self._letters_only else "-").join(self.targets)
+        return targets_name(self.targets)
 
     @property
     def rank_name(self) -> str:
@@ -203,17 +200,24 @@ def _counts(file: Path, folder: Path) -> bool:
 def read_config(values: Mapping[str, Any]) -> RunConfig:
     """Check plain values (the resolved Hydra configuration) and normalise them.
 
-    Raises UserError, one line, for the first value that is not valid.
+    A `budget` is turned into the rank that it pays for, so that a run is the same run however its rank was
+    found.  Raises UserError, one line, for the first value that is not valid.
     """
-    model, task, wandb = values["model"], values["task"], values["wandb"]
+    task, wandb = values["task"], values["wandb"]
+    model = ModelConfig(
+        name=str(values["model"]["name"]),
+        revision=values["model"].get("revision"),
+        max_length=_optional_integer("model.max_length", values["model"].get("max_length"), 8),
+    )
+    method = _choice("method", values["method"], METHODS)
     try:
-        targets = parse_targets(values["targets"])
-        method = _choice("method", values["method"], METHODS)
-        rank = parse_ranks(values["rank"], targets)
+        targets = _targets(values)
+        budget = values.get("budget") if method == "lora" else None
+        rank = parse_ranks(values["rank"] if budget is None else _rank_for(budget, targets, model), targets)
         scaling_value(_choice("scaling", values["scaling"], SCALINGS), values["alpha"], 1)
     except ValueError as error:
         raise UserError(str(error)) from error
-    steps, epochs = _budget(values["steps"], values["epochs"], model.get("budget") or {})
+    steps, epochs = _length(values["steps"], values["epochs"], values["model"].get("budget") or {})
     return RunConfig(
         study=_study(values["study"]),
         seed=_integer("seed", values["seed"], 0),
@@ -239,11 +243,7 @@ def read_config(values: Mapping[str, Any]) -> RunConfig:
         precision=_choice("precision", values["precision"], PRECISIONS),
         device=str(values["device"]),
         force=_boolean("force", values["force"]),
-        model=ModelConfig(
-            name=str(model["name"]),
-            revision=model.get("revision"),
-            max_length=_optional_integer("model.max_length", model.get("max_length"), 8),
-        ),
+        model=model,
         task=TaskConfig(
             name=_choice("task", task["name"], TASKS),
             path=task.get("path"),
@@ -264,9 +264,10 @@ def read_config(values: Mapping[str, Any]) -> RunConfig:
 
 
 def nearest(word: str, choices: Iterable[str]) -> str:
-    """ " Did you mean ...?" where a choice is close to the word, else nothing."""
-    close = difflib.get_close_matches(str(word), list(choices), n=1)
-    return f"; did you mean {close[0]}?" if close else ""
+    """ " Did you mean ...?" where one choice is closer to the word than the others, else nothing."""
+    close = difflib.get_close_matches(str(word), list(choices), n=2)
+    alike = [difflib.SequenceMatcher(None, choice, str(word)).ratio() for choice in close]
+    return f"; did you mean {close[0]}?" if len(set(alike)) == len(close) > 0 else ""
 
 
 def _choice(key: str, value: Any, choices: tuple[str, ...]) -> str:
@@ -307,7 +308,26 @@ def _study(value: Any) -> str:
     return name
 
 
-def _budget(steps: Any, epochs: Any, default: Mapping[str, Any]) -> tuple[int | None, float | None]:
+def _targets(values: Mapping[str, Any]) -> tuple[str, ...]:
+    if values["targets"] is not None:
+        return parse_targets(values["targets"])
+    if not isinstance(values["rank"], Mapping):
+        raise UserError(
+            "targets=null means the letters that rank names, and it names none; give targets=qv, or "
+            "rank={q: 4, v: 8}"
+        )
+    return parse_targets(values["rank"])
+
+
+def _rank_for(budget: Any, targets: tuple[str, ...], model: ModelConfig) -> int:
+    """The rank that a budget pays for on this model, whose config is read and nothing else."""
+    from experiments.models import projection_shapes
+
+    shapes, layers = projection_shapes(model)
+    return rank_for_budget(parameters_of(budget, shapes, layers), targets, shapes, layers).rank
+
+
+def _length(steps: Any, epochs: Any, default: Mapping[str, Any]) -> tuple[int | None, float | None]:
     if steps is not None and epochs is not None:
         raise UserError(f"steps={steps} and epochs={epochs} are both given; give one of them")
     if steps is None and epochs is None:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import functools
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from experiments.config import ModelConfig, content_identity
 from experiments.errors import UserError
-from lora.architectures import architecture_of
+from lora.architectures import architecture_of, plain_config, shapes
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 EMBEDDED = "embedded"
+CONFIG = "config.json"
 TEXT_MODELS = ("gpt2",)
 CLASSIFIERS = ("bert", "roberta", "xlm-roberta")
 
@@ -44,6 +46,36 @@ def model_identity(config: ModelConfig) -> str:
     if folder is not None:
         return f"files:{content_identity(folder.resolve())}"
     return f"hub:{config.name}@{config.revision or 'main'}"
+
+
+@functools.cache
+def projection_shapes(config: ModelConfig) -> tuple[dict[str, tuple[int, int]], int]:
+    """(d_out, d_in) of each letter's W, and the number of layers, from config.json alone, without torch.
+
+    Raises UserError when the file cannot be had or is of an unknown architecture.
+    """
+    folder = _embedded_folder() if config.name == EMBEDDED else _folder(config.name)
+    try:
+        file = folder / CONFIG if folder else _from_hub(config, CONFIG)
+        settings = plain_config(json.loads(file.read_text(encoding="utf-8")))
+    except (OSError, ValueError) as error:
+        raise UserError(_unavailable(config, folder, error)) from error
+    try:
+        return shapes(settings), settings.num_hidden_layers
+    except (ValueError, AttributeError) as error:
+        raise UserError(f"model.name={config.name}: no shapes of W are known: {error}") from error
+
+
+def _embedded_folder() -> Path:
+    from experiments.embedded.checkpoint import FOLDER
+
+    return FOLDER
+
+
+def _from_hub(config: ModelConfig, name: str) -> Path:
+    from huggingface_hub import hf_hub_download
+
+    return Path(hf_hub_download(config.name, name, revision=config.revision))
 
 
 @functools.lru_cache(maxsize=1)
@@ -138,7 +170,7 @@ def _folder(name: str) -> Path | None:
     """The folder that a model's name is, or None for a hub id.  Raises UserError for a missing folder."""
     path = Path(name).expanduser()
     if path.is_dir():
-        if not (path / "config.json").is_file():
+        if not (path / CONFIG).is_file():
             raise UserError(
                 f"model.name={name} is a folder without a config.json; give a Hugging Face checkpoint"
             )

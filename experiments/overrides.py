@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from experiments.config import nearest
 from experiments.errors import UserError
+from experiments.experiment import GROUP, Experiment, read_experiment
 
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 CONF = Path(__file__).resolve().parent.parent / "conf"
 OTHER_CONFIG = ("--config-name", "--config-path", "--config-dir", "-cn", "-cp", "-cd")
 MULTIRUN = ("--multirun", "-m")
+SHOW_ONLY = ("--cfg", "-c", "--info", "-i", "--help", "-h", "--hydra-help")
 
 
 @dataclass(frozen=True)
@@ -31,12 +33,16 @@ class Known:
 
 
 def check(arguments: Sequence[str], conf: Path = CONF) -> None:
-    """Raise UserError for the first of `arguments` with an unknown key, or an unknown choice of a group."""
+    """Raise UserError for the first of `arguments` with an unknown key, or an unknown choice of a group.
+
+    Also where an experiment cannot be run so, and where both a rank and a budget are given.
+    """
     flags = [argument.partition("=")[0] for argument in arguments if argument.startswith("-")]
     if any(flag in OTHER_CONFIG for flag in flags):
         return
     known = _known(conf)
     sweeps = any(flag in MULTIRUN for flag in flags)
+    given: list[Override] = []
     for override in _parsed(arguments):
         if override.is_hydra_override() or override.package is not None or "/" in override.key_or_group:
             sweeps |= override.key_or_group == "hydra.mode"
@@ -49,6 +55,52 @@ def check(arguments: Sequence[str], conf: Path = CONF) -> None:
             )
         if override.key_or_group in known.choices:
             _check_choice(override, known.choices[override.key_or_group])
+        given.append(override)
+    experiment = _experiment(given, conf)
+    if experiment and not sweeps and not any(flag in SHOW_ONLY for flag in flags):
+        _check_one_run(experiment, given)
+    _check_rank_or_budget(experiment, given)
+
+
+def _experiment(given: Sequence[Override], conf: Path) -> Experiment | None:
+    """The one that is asked for; several at once would be the runs of none."""
+    chosen = [override for override in given if override.key_or_group == GROUP]
+    if not chosen:
+        return None
+    names = [name for override in chosen for name in _values(override)]
+    if len(chosen) > 1 or len(names) != 1:
+        texts = " ".join(str(override.input_line) for override in chosen)
+        raise UserError(f"{texts}: give one experiment a command; the runs that they share are trained once")
+    if not chosen[0].is_add():
+        raise UserError(f"{chosen[0].input_line} is not valid; write +{GROUP}={names[0]}")
+    return read_experiment(names[0], conf)
+
+
+def _check_one_run(experiment: Experiment, given: Sequence[Override]) -> None:
+    keys = [override.key_or_group for override in given]
+    if any(key not in keys for key in experiment.swept):
+        raise UserError(
+            f"+{GROUP}={experiment.name} is a sweep over {', '.join(experiment.swept)}; add -m to train it, "
+            "or give one value to each of these for one run"
+        )
+
+
+def _check_rank_or_budget(experiment: Experiment | None, given: Sequence[Override]) -> None:
+    """Only what was asked for counts: a rank in a model's file is a default, which a budget replaces."""
+    asked: dict[str, str] = {}
+    if experiment is not None:
+        values = {**experiment.fixed, **experiment.swept}
+        asked = {key: f"{key}={value} (in {experiment.name})" for key, value in values.items()}
+    for override in given:
+        key = override.key_or_group.partition(".")[0]
+        asked[key] = str(override.input_line)
+        if override.value() is None:
+            del asked[key]
+    if "rank" in asked and "budget" in asked:
+        raise UserError(
+            f"{asked['rank']} and {asked['budget']} are both given, and the rank follows from the budget; "
+            "leave one out, or make it null"
+        )
 
 
 def _parsed(arguments: Sequence[str]) -> Iterator[Override]:
@@ -120,6 +172,7 @@ def _known(conf: Path) -> Known:
     for folder in sorted(path for path in conf.iterdir() if path.is_dir() and path.name != "hydra"):
         files = sorted(folder.glob("*.yaml"), key=lambda file: file.stem)
         choices[folder.name] = tuple(file.stem for file in files)
+        keys.setdefault(folder.name, None)
         for file in files:
             tree = _keys(file)
             _merge(keys, tree if _is_global(file) else {folder.name: tree})

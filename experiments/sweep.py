@@ -107,7 +107,7 @@ class SweepCallback(Callback):
         _started = Sweep(
             folder=Path(config.hydra.sweep.dir),
             planned=_planned(config),
-            defaults={key: str(config[key]) for key in ALWAYS_SHOWN},
+            defaults=_defaults(config),
             root=Path(config.root),
             study=str(config.study),
             wandb=OmegaConf.to_container(config.wandb, resolve=True),  # type: ignore[arg-type]
@@ -115,6 +115,14 @@ class SweepCallback(Callback):
 
 
 _started: Sweep | None = None
+
+
+def _defaults(config: DictConfig) -> dict[str, str]:
+    """What to show of a job that was not run; nothing where a value only follows from others."""
+    shown = {key: config[key] for key in ALWAYS_SHOWN}
+    if config.budget is not None:
+        shown["rank"] = None
+    return {key: "" if value is None else str(value) for key, value in shown.items()}
 
 
 def _pairs(overrides: Sequence[str]) -> dict[str, Any]:

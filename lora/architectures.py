@@ -232,6 +232,37 @@ def architecture_of(config: Any, names: Iterable[str] = ()) -> Architecture:
     )
 
 
+def shapes(config: Any) -> dict[str, tuple[int, int]]:
+    """(d_out, d_in) of each letter's W, the same in every layer, from a model's config alone.
+
+    With grouped-query attention W_k and W_v have fewer rows than W_q; where a config names the heads' size,
+    W_q need not be square either.
+
+    Args:
+        config: a Hugging Face config, or `plain_config`'s.
+
+    Raises:
+        ValueError: the table has no entry for the model, or the config lacks a size.
+    """
+    name = architecture_of(config).name
+    try:
+        width, heads = config.hidden_size, config.num_attention_heads
+    except AttributeError as error:
+        raise ValueError(f"the config of this {name} model has no {error.name}") from error
+    head_size = getattr(config, "head_dim", None) or width // heads
+    groups = getattr(config, "num_key_value_heads", None) or heads
+    # GPT-2 names the MLP's width only where it is not the usual one.
+    inner = getattr(config, "intermediate_size", None) or getattr(config, "n_inner", None) or 4 * width
+    return {
+        "q": (heads * head_size, width),
+        "k": (groups * head_size, width),
+        "v": (groups * head_size, width),
+        "o": (width, heads * head_size),
+        "up": (inner, width),
+        "down": (width, inner),
+    }
+
+
 def check_letter(letter: str) -> str:
     """`letter` itself.
 

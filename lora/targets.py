@@ -48,6 +48,12 @@ def _letters(token: str) -> Iterable[str]:
     return token
 
 
+def targets_name(letters: Iterable[str]) -> str:
+    """Projections in one word: "qv", or "q-up" where one of them is more than a letter."""
+    letters = tuple(letters)
+    return ("" if all(len(letter) == 1 for letter in letters) else "-").join(letters)
+
+
 def parse_ranks(rank: int | Mapping[str, int], targets: str | Iterable[str]) -> dict[str, int]:
     """One rank for each target letter, from one number for all or from a mapping letter -> rank.
 

@@ -118,4 +118,6 @@ def test_help_names_every_key_and_choice() -> None:
     for group in ("method", "task", "model"):
         for choice in choices(group):
             assert choice in page
+    for experiment in choices("experiment"):
+        assert f"+experiment={experiment} " in page
     assert max(map(len, page.splitlines())) <= 110

@@ -89,6 +89,9 @@ def imported(folder: Path, *arguments: str) -> tuple[int, set[str], str]:
         (["task=foo"], 2, "error: task=foo is unknown; valid are mnli, nli, sql, wikisql"),
         (["targets=qx"], 1, "error: targets: 'qx' is not a projection"),
         (["rank=0"], 1, "error: rank: 0"),
+        (["budget=10"], 1, "error: a budget of 10 is too small for targets=qv"),
+        (["-m", "+experiment=table5", "rank=4"], 2, "error: rank=4 and budget=q8 (in table5) are both given"),
+        (["-m", "+experiment=table15"], 2, "error: experiment=table15 is unknown; valid are fig3"),
     ],
 )
 def test_help_and_errors_of_configuration_are_one_line_and_import_nothing_heavy(
@@ -178,3 +181,23 @@ def test_jobs_leave_what_a_sweep_in_other_processes_needs(tmp_path: Path) -> Non
     assert [file.parent.name for file in files] == ["0", "1"]
     outcomes = [json.loads(file.read_text(encoding="utf-8"))["outcome"] for file in files]
     assert [outcome["folder"] for outcome in outcomes] == ["outputs/run-r1", "outputs/run-r3"]
+
+
+def test_an_experiment_is_trained_once_however_it_is_asked_for(tmp_path: Path) -> None:
+    """Really trained, one step: W_q at r=8 is a cell of Table 5, by its budget, and of Table 6."""
+    small = ["task.train=16", "task.dev=2", "task.test=2", "steps=1", "device=cpu", "wandb.mode=disabled"]
+    cell = ["seed=0", "task=sql", "targets=q"]
+    first = run(
+        tmp_path, "-m", "+experiment=table5", "seed=0", "task=sql", "targets=q,qkvo", *small, stub=False
+    )
+    assert first.returncode == 0, first.stderr
+    rows = re.findall(r"^\d +(\w+) +(\d+) +([\d,]+) .* finished ", first.stdout, flags=re.MULTILINE)
+    assert [row[:2] for row in rows] == [("q", "8"), ("qkvo", "2")]
+    assert rows[0][2] == rows[1][2]  # trainable parameters
+    again = run(tmp_path, "-m", "+experiment=table6", *cell, "rank=8", *small, stub=False)
+    assert re.search(r"^0 +q +8 .* kept ", again.stdout, flags=re.MULTILINE), again.stdout + again.stderr
+    trained = [path.name for path in (tmp_path / "outputs/section7").iterdir()]
+    assert sorted(name.partition("-lr")[0] for name in trained) == [
+        "sql-embedded-q-r8",
+        "sql-embedded-qkvo-r2",
+    ]

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments.budget import parameters_per_rank, rank_for_budget
+from experiments.budget import parameters_of, parameters_per_rank, rank_for_budget
 from experiments.errors import UserError
 
 PAPER_BUDGET = 18_874_368
@@ -32,6 +32,29 @@ def test_smaller_keys_and_values_get_a_higher_rank():
     assert {t: found.rank for t, found in ranks.items()} == {"q": 8, "k": 13, "qk": 5, "qv": 5, "qkvo": 2}
     assert ranks["k"].parameters == 32 * 13 * 5120
     assert ranks["k"].excess == pytest.approx(13 / 12.8 - 1)
+
+
+@pytest.mark.parametrize(
+    ("budget", "parameters"),
+    [("q8", PAPER_BUDGET), ("qv4", PAPER_BUDGET), ("o1", PAPER_BUDGET // 8), (99, 99)],
+)
+def test_a_budget_is_a_number_or_what_letters_cost(budget, parameters):
+    assert parameters_of(budget, GPT3, layers=96) == parameters
+
+
+def test_a_budget_of_letters_follows_the_shapes():
+    shapes = {"q": (8, 8), "v": (2, 8), "up": (32, 8)}
+    assert parameters_of("v10", shapes, layers=3) == 3 * 10 * (2 + 8)
+    assert parameters_of("q-up2", shapes, layers=1) == 2 * (16 + 40)
+
+
+@pytest.mark.parametrize(
+    "budget", ["q", "8", "8q", "q0", "q-1", "q8 v8", "Q8", "", 0, -5, True, 18.5, None, ["q8"], "x8", "v8"]
+)
+def test_what_is_no_budget(budget):
+    with pytest.raises(UserError, match=r"^budget=.* is not valid") as error:
+        parameters_of(budget, {"q": (8, 8)}, layers=1)
+    assert "\n" not in str(error.value)
 
 
 def test_a_tie_takes_the_smaller_rank():

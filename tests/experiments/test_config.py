@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import copy
+import json
 from pathlib import Path
 
 import pytest
 
-from experiments.config import content_identity, digest, read_config
+from experiments.config import content_identity, digest, nearest, read_config
 from experiments.errors import UserError
 
 VALUES = {
@@ -168,3 +169,89 @@ def test_readable_name():
     assert mixed.readable_name() == "sql-gpt2-qv-rq4-v8-lr0.005-seed0"
     assert read_config(values(method="full")).readable_name() == "sql-embedded-full-lr0.005-seed0"
     assert isinstance(mixed.root, Path)
+
+
+@pytest.fixture
+def sized(tmp_path):
+    """`sized(model_type="llama", ...)`: a model of which there is nothing but config.json."""
+
+    def write(**sizes):
+        (tmp_path / "config.json").write_text(json.dumps(sizes))
+        return {"model.name": str(tmp_path)}
+
+    return write
+
+
+@pytest.fixture
+def square(sized):
+    """3 layers, d = 64: one rank of one letter costs 384 parameters."""
+    return sized(model_type="gpt2", n_embd=64, n_head=4, n_layer=3)
+
+
+def test_a_run_found_by_budget_is_the_run_found_by_rank(square):
+    for targets, rank in (("q", 8), ("k", 8), ("qv", 4), ("qkvo", 2)):
+        assert read_config(values(targets=targets, budget="q8", **square)).rank == dict.fromkeys(
+            targets, rank
+        )
+        assert address(targets=targets, budget="q8", **square) == address(
+            targets=targets, rank=rank, **square
+        )
+    found = address(targets="q", budget=8 * 384, rank=3, **square)
+    assert found == address(targets="q", rank=8, **square)
+    assert address(budget=None) == address()
+
+
+def test_a_budget_is_of_the_model_at_hand(sized):
+    """As Llama has it: W_k and W_v have a quarter of W_q's rows."""
+    heads = {"num_attention_heads": 8, "num_key_value_heads": 2}
+    llama = sized(model_type="llama", hidden_size=64, intermediate_size=96, num_hidden_layers=3, **heads)
+    ranks = {
+        targets: read_config(values(targets=targets, budget="q8", **llama)).rank
+        for targets in ("q", "k", "qv", "qkvo")
+    }
+    # 8 * 128 parameters a layer; one rank of W_k is 16 + 64
+    assert ranks == {
+        "q": {"q": 8},
+        "k": {"k": 13},
+        "qv": {"q": 5, "v": 5},
+        "qkvo": {"q": 2, "k": 2, "v": 2, "o": 2},
+    }
+
+
+def test_other_methods_have_no_use_for_a_budget():
+    assert address(method="full", budget="q8") == address(method="full")
+
+
+@pytest.mark.parametrize(
+    ("budget", "says"),
+    [
+        ("x8", "'x' is not a projection"),
+        ("eight", "such as q8: what W_q alone costs"),
+        (0, "budget=0 is not valid"),
+        (100, "too small for targets=qv: r=1 costs 768"),
+        (10_000_000, "a full rank of 64 costs 49,152"),
+    ],
+)
+def test_a_wrong_budget_is_one_line(square, budget, says):
+    with pytest.raises(UserError) as error:
+        read_config(values(budget=budget, **square))
+    assert says in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_targets_can_be_those_that_rank_names():
+    mixed = read_config(values(targets=None, rank={"v": 8, "q": 4}))
+    assert (mixed.targets, mixed.rank) == (("q", "v"), {"q": 4, "v": 8})
+    assert address(targets=None, rank={"v": 2, "q": 2}) == address(targets="qv", rank=2)
+    with pytest.raises(UserError, match="targets=null means the letters that rank names, and it names none"):
+        read_config(values(targets=None))
+
+
+@pytest.mark.parametrize(
+    ("word", "hint"),
+    [("tabel5", "; did you mean table5?"), ("fig6", ""), ("table8", ""), ("loss", ""), ("fig3", "fig3?")],
+)
+def test_the_nearest_choice_is_named_where_there_is_one(word, hint):
+    found = nearest(word, ["fig3", "fig4", "table5", "table6", "table7"])
+    assert found.endswith(hint)
+    assert bool(found) == bool(hint)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 
 import pytest
 import torch
 
 from experiments.config import ModelConfig
 from experiments.errors import UserError
-from experiments.models import load_base, model_identity
+from experiments.models import load_base, model_identity, projection_shapes
 
 
 @pytest.fixture(autouse=True)
@@ -116,3 +118,44 @@ def test_unknown_architecture(tmp_path):
     (folder / "config.json").write_text(json.dumps(settings | {"model_type": "albert"}))
     with pytest.raises(UserError, match="albert model; known architectures are gpt2, bert"):
         load_base(ModelConfig(str(folder)), labels=3)
+
+
+def test_shapes_are_those_of_the_model(gpt2_folder):
+    import lora
+
+    for name in ("embedded", str(gpt2_folder)):
+        model = load_base(ModelConfig(name), labels=None).model
+        shapes, layers = projection_shapes(ModelConfig(name))
+        assert layers == model.config.num_hidden_layers
+        assert shapes == {letter: tuple(lora.projection(model, 0, letter).shape) for letter in shapes}
+
+
+def test_shapes_need_config_json_alone_and_no_torch(tmp_path):
+    encoder_folder(tmp_path / "m")
+    (tmp_path / "m/model.safetensors").unlink()
+    code = (
+        "import sys; from experiments.config import ModelConfig; from experiments.models import "
+        f"projection_shapes as shapes; print(shapes(ModelConfig({str(tmp_path / 'm')!r}))[0]['up']); "
+        "sys.exit(bool({'torch', 'transformers'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "(32, 16)\n"), done.stderr
+
+
+def test_shapes_that_cannot_be_had(tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    contents = {"albert": '{"model_type": "albert"}', "bare": '{"model_type": "gpt2"}', "damaged": "{"}
+    for name, content in contents.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text(content)
+    for name, says in {
+        str(tmp_path / "albert"): "model type 'albert' is not in the table",
+        str(tmp_path / "bare"): "no shapes of W are known: the config of this gpt2 model has no hidden_size",
+        str(tmp_path / "damaged"): "the checkpoint cannot be loaded",
+        "./nowhere": "there is no such folder",
+        "no-such/model": "hf download no-such/model",
+    }.items():
+        with pytest.raises(UserError) as error:
+            projection_shapes(ModelConfig(name))
+        assert says in str(error.value)
+        assert "\n" not in str(error.value)

@@ -5,9 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hydra import compose, initialize_config_dir
 
 from experiments import sweep
 from experiments.launch import JOB
+from experiments.overrides import CONF
 from experiments.sweep import Job, Sweep, render
 
 
@@ -110,6 +112,26 @@ def test_jobs_are_read_from_what_they_left(started: Sweep) -> None:
     leave(started, job(1, "finished", 2))
     missing = Job(0, ["rank=1"], {"targets": "qv", "rank": "1"})
     assert started.jobs() == [missing, job(1, "finished", 2)]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "shown"),
+    [
+        ([], {"targets": "qv", "rank": "8"}),
+        (["+experiment=table5"], {"targets": "qv", "rank": ""}),
+        (["+experiment=table15_mixed_ranks"], {"targets": "", "rank": "8"}),
+    ],
+)
+def test_a_job_that_was_not_run_shows_no_value_that_is_not_its_own(
+    monkeypatch: pytest.MonkeyPatch, overrides: list[str], shown: dict[str, str]
+) -> None:
+    monkeypatch.setattr(sweep, "_started", None)
+    monkeypatch.setattr(sweep, "_planned", lambda config: [])
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = compose("config", overrides=overrides, return_hydra_config=True)
+        sweep.SweepCallback().on_multirun_start(config)
+    assert sweep._started is not None
+    assert sweep._started.defaults == shown
 
 
 def test_a_rejected_job_is_shown_with_the_values_it_was_given(started: Sweep) -> None:

@@ -9,7 +9,7 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 import lora
-from lora.architectures import ARCHITECTURES, Architecture, Place, architecture_of, plain_config
+from lora.architectures import ARCHITECTURES, Architecture, Place, architecture_of, plain_config, shapes
 from lora.targets import LETTERS
 
 KINDS = {"gpt2": "gpt2", "gpt2-classifier": "gpt2", "gpt2-backbone": "gpt2"}
@@ -237,6 +237,20 @@ def test_config_json_serves_as_config(tiny, kind):
     for place in entry.places.values():
         expected, found = place.rows(config), place.rows(plain)
         assert found == expected if isinstance(expected, slice) else torch.equal(found, expected)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_config_tells_the_shapes(tiny, kind):
+    changes = {"n_inner": 24} if kind == "gpt2-backbone" else {}
+    model = tiny(kind, **changes)
+    expected = {letter: tuple(lora.projection(model, 1, letter).shape) for letter in LETTERS}
+    for config in (model.config, plain_config(model.config.to_dict())):
+        assert shapes(config) == expected
+
+
+def test_a_config_without_a_size():
+    with pytest.raises(ValueError, match="the config of this bert model has no num_attention_heads"):
+        shapes(SimpleNamespace(model_type="bert", hidden_size=16))
 
 
 def test_every_entry_has_every_letter():

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lora.targets import LETTERS, SCALINGS, parse_ranks, parse_targets, scaling_value
+from lora.targets import LETTERS, SCALINGS, parse_ranks, parse_targets, scaling_value, targets_name
 
 
 @pytest.mark.parametrize(
@@ -49,6 +49,11 @@ def test_a_wrong_target_is_named_with_the_valid_ones(wrong, named):
 def test_targets_that_name_nothing(wrong):
     with pytest.raises(ValueError, match="valid are q k v o"):
         parse_targets(wrong)
+
+
+@pytest.mark.parametrize(("letters", "name"), [("q", "q"), (("q", "v"), "qv"), (["q", "up"], "q-up")])
+def test_the_name_of_targets(letters, name):
+    assert targets_name(letters) == name
 
 
 def test_ranks():

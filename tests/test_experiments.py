@@ -1,0 +1,172 @@
+"""The sweeps in conf/experiment: their cells are the paper's, and what they share has one address."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import OmegaConf
+
+from analysis import paper_values
+from experiments.config import RunConfig, digest, read_config
+from experiments.experiment import read_experiment
+from experiments.overrides import CONF, check
+
+NAMES = sorted(file.stem for file in (CONF / "experiment").glob("*.yaml"))
+TASKS, SEEDS = ("sql", "nli"), range(5)
+SECONDS = {"sql": 60, "nli": 30}
+Cell = tuple[str, str]  # targets and rank, in a run's words
+
+
+def jobs(name: str, *overrides: str) -> list[list[str]]:
+    """What Hydra's sweeper makes of `-m +experiment=name ...`: the overrides of each job."""
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = compose("config", overrides=[f"+experiment={name}"], return_hydra_config=True)
+        swept = [f"{key}={values}" for key, values in config.hydra.sweeper.params.items()]
+        parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
+        parsed = parser.parse_overrides([*swept, f"+experiment={name}", *overrides])
+    return BasicSweeper.split_arguments(parsed, max_batch_size=None)[0]
+
+
+def runs(overrides: Iterable[list[str]]) -> list[RunConfig]:
+    configs = []
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        for job in overrides:
+            values = OmegaConf.to_container(compose("config", overrides=job), resolve=True)
+            assert isinstance(values, dict)
+            configs.append(read_config({str(key): value for key, value in values.items()}))
+    return configs
+
+
+def address(config: RunConfig) -> str:
+    return digest(config.scientific("float32", "model", "task"))
+
+
+def cell(config: RunConfig) -> Cell:
+    return config.targets_name, config.rank_name
+
+
+@pytest.fixture(scope="session")
+def cells() -> dict[str, dict[str, Cell]]:
+    """Of each experiment: address -> cell, for one task and seed."""
+    return {
+        name: {address(config): cell(config) for config in runs(jobs(name, "task=sql", "seed=0"))}
+        for name in NAMES
+    }
+
+
+def place(job: list[str]) -> tuple[str, ...]:
+    """A job's overrides without its seed and task, which come first."""
+    return tuple(job[2:])
+
+
+def of_paper(table: str) -> set[Cell]:
+    rows = paper_values.table(table).rows
+    return {(row["targets"], str(row["rank"])) for row in rows if row.get("method", "lora") == "lora"}
+
+
+def test_the_cells_are_the_paper_s(cells: dict[str, dict[str, Cell]]) -> None:
+    found = {name: set(of_name.values()) for name, of_name in cells.items()}
+    assert found == {
+        "table5": of_paper("table5"),
+        "table6": of_paper("table6") | {("q", "16"), ("qv", "16"), ("qkvo", "16")},
+        "table15_mixed_ranks": of_paper("table15"),
+        "subspaces": {("qv", "4"), ("qv", "8"), ("qv", "64")},
+        "fig3": {("qv", "8"), ("qv", "64")},
+        "fig4": {("qv", "64")},
+        "table7": {("qv", "4"), ("qv", "64")},
+    }
+    assert len(found["table5"]) == 7
+    assert len(found["table6"]) == 18
+    assert len(found["table15_mixed_ranks"]) == 10
+
+
+def test_what_experiments_share_has_one_address(cells: dict[str, dict[str, Cell]]) -> None:
+    table5, table6, table15 = cells["table5"], cells["table6"], cells["table15_mixed_ranks"]
+    assert {table5[one] for one in table5.keys() & table6.keys()} == {("q", "8"), ("qv", "4"), ("qkvo", "2")}
+    assert {table15[one] for one in table15.keys() - table6.keys()} == {("v", "2")}
+    for name in ("fig3", "fig4", "table7"):
+        assert cells[name].keys() <= cells["subspaces"].keys() <= table6.keys()
+    # One address for each cell, and no two cells at one address.
+    together = {one: where for of_name in cells.values() for one, where in of_name.items()}
+    assert len(together) == len(set(together.values())) == 23
+
+
+def test_all_experiments_are_230_runs_of_one_study(cells: dict[str, dict[str, Cell]]) -> None:
+    trained = set()
+    for name, of_name in cells.items():
+        places = dict(zip(map(place, jobs(name, "task=sql", "seed=0")), of_name, strict=True))
+        trained |= {(places[place(job)], job[0], job[1]) for job in jobs(name)}
+    assert len(trained) == 23 * len(TASKS) * len(SEEDS) == 230
+    assert {(seed, task) for _, seed, task in trained} == {
+        (f"seed={seed}", f"task={task}") for seed in SEEDS for task in TASKS
+    }
+    assert {read_experiment(name, CONF).fixed["study"] for name in NAMES} == {"section7"}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_head_tells_the_command_the_runs_and_their_cost(name: str) -> None:
+    planned = jobs(name)
+    head = (CONF / f"experiment/{name}.yaml").read_text(encoding="utf-8")
+    assert head.startswith("# @package _global_\n# ")
+    assert f"\n#   run     python run.py -m +experiment={name}\n" in head
+    assert f"\n#   runs    {len(planned)}: " in head
+    seconds = sum(SECONDS[task] for job in planned for task in TASKS if f"task={task}" in job)
+    assert f"\n#   cost    {math.ceil(seconds / 60)} minutes on two cores" in head
+    assert re.search(r"\n#   expect  .*paper|\n#   expect  as in fig3", head)
+    assert max(map(len, head.splitlines())) <= 118
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_job_of_a_sweep_is_a_command_of_its_own(name: str) -> None:
+    check(["-m", f"+experiment={name}"])
+    for job in jobs(name):
+        check(job)
+
+
+def test_seed_0_comes_first_and_whole() -> None:
+    assert [job[0] for job in jobs("table6")] == [f"seed={seed}" for seed in SEEDS for _ in range(2 * 18)]
+
+
+def test_the_command_line_beats_the_file() -> None:
+    planned = jobs("table5", "seed=7,8", "task=sql", "targets=q,qv", "study=mine", "alpha=2")
+    found = runs(planned)
+    assert [(run.seed, run.task.name, run.targets_name) for run in found] == [
+        (7, "sql", "q"),
+        (7, "sql", "qv"),
+        (8, "sql", "q"),
+        (8, "sql", "qv"),
+    ]
+    assert {(run.study, run.alpha) for run in found} == {("mine", 2.0)}
+
+
+def test_a_budget_can_be_left_for_a_rank() -> None:
+    (run,) = runs(jobs("table5", "seed=0", "task=sql", "targets=qkvo", "budget=null", "rank=8"))
+    assert cell(run) == ("qkvo", "8")
+    (run,) = runs(jobs("table6", "seed=0", "task=sql", "targets=qkvo", "budget=q16", "rank=null"))
+    assert cell(run) == ("qkvo", "4")
+
+
+def test_a_row_of_one_s_own_with_ranks_that_differ() -> None:
+    (run,) = runs(jobs("table15_mixed_ranks", "seed=0", "task=sql", "rank={q: 1, v: 3}"))
+    assert run.rank == {"q": 1, "v": 3}
+
+
+@pytest.mark.parametrize("name", ["table5", "table6", "table15_mixed_ranks"])
+def test_a_grid_of_learning_rates(name: str) -> None:
+    head = (CONF / f"experiment/{name}.yaml").read_text(encoding="utf-8")
+    grid = "lr=5e-3,1e-2,2e-2"
+    assert grid in head
+    planned = jobs(name, grid)
+    assert len(planned) == 3 * len(jobs(name))
+    check(["-m", f"+experiment={name}", grid])
+    few = runs(planned[:3])
+    assert [run.lr for run in few] == [0.005, 0.01, 0.02]
+    assert len({cell(run) for run in few}) == 1
+    assert len({address(run) for run in few}) == 3
