@@ -73,7 +73,7 @@ def read_adapter(
             is not plain LoRA.
     """
     if isinstance(source, Mapping):
-        adapter = _from_arrays(source)
+        adapter = _from_arrays(source, base)
     elif Path(source).is_dir():
         adapter = _from_peft(Path(source), base)
     else:
@@ -249,8 +249,8 @@ def _check_width(
         )
 
 
-def _from_arrays(arrays: Mapping[Any, Any]) -> AdapterFactors:
-    from analysis.arrays import matrix
+def _from_arrays(arrays: Mapping[Any, Any], base: BaseWeights | str | Path | None = None) -> AdapterFactors:
+    from analysis.arrays import matrix, weight
 
     source = "the dictionary"
     given: dict[Key, tuple[str, Any, Any, float]] = {}
@@ -270,6 +270,11 @@ def _from_arrays(arrays: Mapping[Any, Any]) -> AdapterFactors:
             raise AnalysisError(
                 f"{source}: {name} has A {first} and B {second}; give (r, d_in) and (d_out, r)"
             )
+        if first[0] > min(second[0], first[1]) and not isinstance(base, BaseWeights):
+            raise AnalysisError(
+                f"{source}: {name} has A {first} and B {second}, of a rank above the smaller dimension of "
+                "dW: they are (B, A) swapped; give (A, B), or the base weights if they are as they should be"
+            )
         given[place] = (name, A, B, float(scaling))
         shapes[place] = (second[0], first[1])
         ranks[place] = first[0]
@@ -281,7 +286,9 @@ def _from_arrays(arrays: Mapping[Any, Any]) -> AdapterFactors:
 
         name, A, B, scaling = given[key]
         rank = ranks[key]
-        return Factors(matrix(A, f"A of {name}"), matrix(B, f"B of {name}"), rank, scaling * rank, scaling)
+        stored = weight(A, f"A of {name}").dtype
+        A, B = matrix(A, f"A of {name}"), matrix(B, f"B of {name}")
+        return Factors(A, B, rank, scaling * rank, scaling, stored)
 
     return AdapterFactors(source, shapes, ranks, read)
 

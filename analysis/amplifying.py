@@ -19,6 +19,7 @@ from torch import Tensor
 
 from analysis.arrays import like, matrix, row_blocks, vector, weight, weight_norm
 from analysis.errors import AnalysisError
+from analysis.gaps import arbitrary_directions, arbitrary_tops
 from analysis.nulls import haar
 from analysis.svd import delta_svd
 
@@ -43,6 +44,9 @@ class Amplification:
             random ones.
         factor_top_k: (k,), for 1 .. k the factor of dW's best approximation of that rank.
         gains: (k,), sigma_i / |u_i^T W v_i| of each direction.
+        arbitrary_top_k: (k,), where factor_top_k is arbitrary, since dW's next singular value nearly equals
+            this one (`analysis.gaps`).
+        arbitrary_gains: (k,), where a gain is, since a neighbouring singular value does.
     """
 
     rank: int
@@ -56,6 +60,8 @@ class Amplification:
     lift: float
     factor_top_k: Any
     gains: Any
+    arbitrary_top_k: Any
+    arbitrary_gains: Any
 
 
 def amplification(W: Any, B: Any, A: Any, scaling: float = 1.0) -> Amplification:
@@ -69,7 +75,7 @@ def amplification(W: Any, B: Any, A: Any, scaling: float = 1.0) -> Amplification
 
     Returns:
         The numbers.  `factor_top_k` and `gains` have k = min(r, d_out, d_in) entries in float64, NaN beyond
-        the numerical rank, and are numpy arrays where B is one.
+        the numerical rank, the two flags as many; all are numpy arrays where B is one.
 
     Raises:
         AnalysisError: an argument is no finite matrix, the shapes do not fit, or W = 0.
@@ -102,6 +108,8 @@ def amplification(W: Any, B: Any, A: Any, scaling: float = 1.0) -> Amplification
         lift=found / null,
         factor_top_k=like(B, factors),
         gains=like(B, S / core.diagonal().abs()),
+        arbitrary_top_k=like(B, arbitrary_tops(S)),
+        arbitrary_gains=like(B, arbitrary_directions(S)),
     )
 
 

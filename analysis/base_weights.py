@@ -7,7 +7,6 @@ on the hub only the shards that hold it are downloaded.
 from __future__ import annotations
 
 import functools
-import hashlib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from analysis.checkpoint import ADAPTER_CONFIG, Checkpoint
 from analysis.errors import AnalysisError
 from analysis.files import open_safetensors, read_json
+from experiments.config import content_identity
 from lora.architectures import Architecture, architecture_of, check_letter
 
 if TYPE_CHECKING:
@@ -128,12 +128,10 @@ class BaseWeights:
             return None
         folder = self.checkpoint.folder
         weights = sorted(folder.glob("*.safetensors"))
-        files = weights if len(weights) == 1 else _content(folder)
-        digests = {file: _sha256(file, file.stat().st_mtime_ns, file.stat().st_size) for file in files}
-        if len(weights) == 1:
-            return digests[weights[0]]
-        lines = (f"{file.relative_to(folder).as_posix()}\0{digest}\n" for file, digest in digests.items())
-        return hashlib.sha256("".join(lines).encode()).hexdigest()[:16]
+        if len(weights) != 1:
+            return content_identity(folder.resolve())
+        stat = weights[0].stat()
+        return _sha256(weights[0], stat.st_mtime_ns, stat.st_size)
 
     @property
     def _config(self) -> SimpleNamespace:
@@ -185,12 +183,6 @@ def _check_plain(source: str, names: Iterable[str]) -> None:
                 f"{source}: holds {name}, so it was saved from an adapted model; W must be W0: give the base "
                 "model's own folder or hub id"
             )
-
-
-def _content(folder: Path) -> list[Path]:
-    """The files that make a folder's identity: all but hidden ones and texts for people."""
-    found = sorted(path for path in folder.rglob("*") if path.is_file() and path.suffix != ".md")
-    return [path for path in found if not any(p.startswith(".") for p in path.relative_to(folder).parts)]
 
 
 @functools.lru_cache

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,23 +15,33 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from analysis.choices import (
+    BASES,
+    CHECKPOINTS,
+    DEFAULT_BASIS,
+    DEFAULT_CHECKPOINT,
+    DEFAULT_MARGIN,
+    DEFAULT_SPLIT,
+    DEFAULT_TARGETS,
+    SPLITS,
+)
 from analysis.errors import AnalysisError
 from lora.targets import parse_targets
 
-BASES = ("A", "dW-right", "dW-left", "B", "A-A0")
-CHECKPOINTS = ("last", "best")
 DONE, FAILED, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
 
 DESCRIPTION = """\
 Section 7 of the LoRA paper, from a study's finished runs. Reads only; trains nothing.
 
 Figures come as PDF, PNG and a CSV of every number drawn, tables as Markdown, LaTeX and CSV, each with its
-caption and provenance; into results/STUDY, or results/STUDY/TASK where the study has several tasks."""
+caption and provenance; into results/STUDY, or results/STUDY/TASK where the study has several tasks. Tables 5
+and 6 and the claims take all tasks together, into results/STUDY."""
 
 EXAMPLES = """\
 examples:
   python -m analysis fig3 --study default
-  python -m analysis all --study embedded --task sql
+  python -m analysis all --study embedded
+  python -m analysis claims --study embedded --margin 2
   python -m analysis fig4 --study embedded --task sql --basis dW-right --layer 4 --seeds 0,2
 
 Of what the paper leaves open, the basis matters most: A is the paper's (right singular vectors of A alone);
@@ -38,15 +49,39 @@ dW-right orders the same space by what dW does; dW-left and B lie in output spac
 moved."""
 
 
+SELECTION = ("task", "targets", "basis", "checkpoint", "layer", "seeds", "choose", "base", "device")
+ANSWERS = ("task", "checkpoint", "split", "seeds", "choose")
+
+
 @dataclass(frozen=True)
 class Command:
-    """A module with `make(selection) -> Result`, and one line of help."""
+    """One of `python -m analysis`.
+
+    Attributes:
+        module: has `make(selection) -> Result`.
+        help: one line.
+        options: what of `_options` it takes, besides those of every command.
+        every_task: takes all tasks together where none is chosen.
+        own: its options that are no part of a selection; `make` has them as keywords.
+    """
 
     module: str
     help: str
+    options: tuple[str, ...] = SELECTION
+    every_task: bool = False
+    own: tuple[str, ...] = ()
 
 
 COMMANDS = {
+    "table5": Command(
+        "analysis.tables.table5",
+        "which weights to adapt at equal budget, ours beside the paper's",
+        ANSWERS,
+        True,
+    ),
+    "table6": Command(
+        "analysis.tables.table6", "the effect of the rank, ours beside the paper's", ANSWERS, True
+    ),
     "fig3": Command("analysis.figures.fig3", "subspaces of r=8 in those of r=64, middle layer"),
     "fig4": Command("analysis.figures.fig4", "subspaces of two seeds at r=64, and of random matrices"),
     "fig6": Command("analysis.figures.fig6", "as fig3, in four layers"),
@@ -54,6 +89,13 @@ COMMANDS = {
     "fig8": Command("analysis.figures.fig8", "top directions of W against those of dW at r=4, 8, 64"),
     "table7": Command("analysis.tables.table7", "what dW amplifies: projections of W, amplification factors"),
     "spectra": Command("analysis.tables.spectra", "effective ranks, intruder dimensions, shared dimension"),
+    "claims": Command(
+        "analysis.claims.report",
+        "each claim of Section 7: supported, contradicted or undecided",
+        (*SELECTION, "split", "margin"),
+        True,
+        ("margin",),
+    ),
 }
 ALL = "all"
 
@@ -82,34 +124,48 @@ def _run(options: argparse.Namespace) -> int:
     study = Study.open(options.study, options.root)
     for run, reason in study.left_out:
         print(f"left out: {run}: {reason}", file=sys.stderr)
-    selection = Selection.of(
-        study,
-        options.task,
-        targets=options.targets,
-        basis=options.basis,
-        checkpoint=options.checkpoint,
-        layer=None if options.layer is None else options.layer - 1,
-        seeds=options.seeds,
-        device=options.device,
-        choice=dict(options.choose),
-        base=options.base,
-    )
-    folder = options.out or selection.folder(Path("results"))
+    together = Selection.of_tasks(study, **_chosen(options))
     status = DONE
     for name in COMMANDS if options.command == ALL else [options.command]:
-        try:
-            result = import_module(COMMANDS[name].module).make(selection)
-        except AnalysisError as error:
-            if options.command != ALL:
-                raise
-            print(f"error: {name}: {error}", file=sys.stderr)
-            status = FAILED
-            continue
-        for path in write(result, folder):
-            print(path)
-        if result.terminal:
-            print(f"\n{result.terminal}\n")
+        command = COMMANDS[name]
+        if command.every_task:
+            selections = [together]
+        elif options.command == ALL:
+            selections = together.each_task() or [together]
+        else:
+            selections = [Selection.of(study, **_chosen(options))]
+        for selection in selections:
+            try:
+                make = import_module(command.module).make
+                result = make(selection, **{option: getattr(options, option) for option in command.own})
+            except AnalysisError as error:
+                if options.command != ALL:
+                    raise
+                where = name if len(selections) == 1 else f"{name}, {selection.task}"
+                print(f"error: {where}: {error}", file=sys.stderr)
+                status = FAILED
+                continue
+            for path in write(result, _folder(options, selection, len(selections) > 1)):
+                print(path)
+            if result.terminal:
+                print(f"\n{result.terminal}\n")
     return status
+
+
+def _chosen(options: argparse.Namespace) -> dict[str, Any]:
+    """What the command's options say of a selection."""
+    chosen = {name: value for name, value in vars(options).items() if name in SELECTION or name == "split"}
+    if chosen.get("layer") is not None:
+        chosen["layer"] -= 1
+    chosen["choice"] = dict(chosen.pop("choose"))
+    return chosen
+
+
+def _folder(options: argparse.Namespace, selection: Any, several: bool) -> Path:
+    """Where a result goes; `several`: its command makes one for each task."""
+    if options.out is None:
+        return Path(selection.folder(Path("results")))
+    return Path(options.out / selection.task if several else options.out)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -124,38 +180,80 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser("python -m analysis", description=DESCRIPTION, epilog=EXAMPLES, **style)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
     for name, command in COMMANDS.items():
-        _add_options(commands.add_parser(name, help=command.help, description=command.help, **style))
-    everything = "every figure and table; what the study lacks is named, the rest is made"
-    _add_options(commands.add_parser(ALL, help=everything, description=everything, **style))
+        subparser = commands.add_parser(name, help=command.help, description=command.help, **style)
+        _add_options(subparser, command.options, command.every_task)
+    everything = "every figure and table, of every task; what the study lacks is named, the rest is made"
+    options = tuple(dict.fromkeys(name for command in COMMANDS.values() for name in command.options))
+    _add_options(commands.add_parser(ALL, help=everything, description=everything, **style), options, True)
     return parser
 
 
-def _add_options(parser: argparse.ArgumentParser) -> None:
+def _add_options(parser: argparse.ArgumentParser, names: Sequence[str], every_task: bool) -> None:
     add = parser.add_argument
     add("--study", required=True, metavar="NAME", help="the study, a folder of the run store")
     add("--root", type=Path, default=Path("outputs"), metavar="DIR", help="the run store (default: outputs)")
     add("--out", type=Path, metavar="DIR", help="where to write (default: results/STUDY)")
-    add("--task", help="needed where the study has several")
-    add("--targets", type=_targets, default="qv", help="the runs that adapt these projections (default: qv)")
-    add("--basis", choices=BASES, default="A", help="whose singular vectors (default: A, the paper's)")
-    add("--checkpoint", choices=CHECKPOINTS, default="last", help="last step or best on dev (default: last)")
-    add(
-        "--layer",
-        type=_positive,
-        metavar="N",
-        help="from 1 (default: the middle one, as the paper's 48 of 96)",
-    )
-    add("--seeds", type=_seeds, metavar="0,1", help="seeds to use, in this order (default: all)")
-    add(
-        "--choose",
-        type=_setting,
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="which runs, where several differ in a setting, as in lr=0.01; may be repeated",
-    )
-    add("--base", metavar="DIR", help="the base model's folder, where it has moved since the runs")
-    add("--device", default="cpu", help="where to compute (default: cpu)")
+    for name, settings in _options(every_task).items():
+        if name in names:
+            add(f"--{name}", **settings)
+
+
+def _options(every_task: bool) -> dict[str, dict[str, Any]]:
+    """The options that not every command takes, as `add_argument` has them."""
+    return {
+        "task": {
+            "help": "one task alone (default: all)" if every_task else "needed where the study has several"
+        },
+        "targets": {
+            "type": _targets,
+            "default": DEFAULT_TARGETS,
+            "help": "the runs that adapt these projections (default: %(default)s)",
+        },
+        "basis": {
+            "choices": BASES,
+            "default": DEFAULT_BASIS,
+            "help": "whose singular vectors (default: %(default)s, the paper's)",
+        },
+        "checkpoint": {
+            "choices": CHECKPOINTS,
+            "default": DEFAULT_CHECKPOINT,
+            "help": "last step or best on dev (default: %(default)s)",
+        },
+        "split": {
+            "choices": SPLITS,
+            "default": DEFAULT_SPLIT,
+            "help": "whose answers are compared (default: %(default)s)",
+        },
+        "margin": {
+            "type": _points,
+            "default": DEFAULT_MARGIN,
+            "metavar": "POINTS",
+            "help": "accuracies that differ by less are equal (default: %(default)g)",
+        },
+        "layer": {
+            "type": _positive,
+            "metavar": "N",
+            "help": "from 1 (default: the middle one, as the paper's 48 of 96; claims: all)",
+        },
+        "seeds": {
+            "type": _seeds,
+            "metavar": "0,1",
+            "help": "seeds to use, in this order (default: all)",
+        },
+        "choose": {
+            "type": _setting,
+            "action": "append",
+            "default": [],
+            "metavar": "KEY=VALUE",
+            "help": "which LoRA runs, where several differ in a setting, as in lr=0.01, and which of full "
+            "fine-tuning, as in full.lr=0.001; may be repeated",
+        },
+        "base": {
+            "metavar": "DIR",
+            "help": "the base model's folder, where it has moved since the runs",
+        },
+        "device": {"default": "cpu", "help": "where to compute (default: cpu)"},
+    }
 
 
 def _targets(text: str) -> str:
@@ -181,6 +279,16 @@ def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is no layer; layers are counted from 1")
     return int(text)
+
+
+def _points(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value <= 100:
+        raise argparse.ArgumentTypeError(f"{text!r} is no margin; give points above 0, such as 1")
+    return value
 
 
 def _seeds(text: str) -> tuple[int, ...]:

@@ -9,10 +9,9 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool
 
+from analysis.choices import CHECKPOINTS
 from analysis.errors import AnalysisError
 from experiments.store import PREDICTIONS, read_jsonl
-
-CHECKPOINTS = ("last", "best")
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from analysis.adapters import AdapterFactors, read_adapter, read_deltas, read_header
 from analysis.base_weights import BaseWeights
+from analysis.choices import CHECKPOINTS
 from analysis.errors import AnalysisError
 from analysis.needs import targets_name
 from analysis.projections import Projections
@@ -29,7 +31,6 @@ from experiments.store import (
 if TYPE_CHECKING:
     from torch import Tensor
 
-CHECKPOINTS = ("last", "best")
 _ADAPTERS = dict(zip(CHECKPOINTS, (ADAPTER, ADAPTER_BEST), strict=True))
 _DELTAS = dict(zip(CHECKPOINTS, (DELTA, DELTA_BEST), strict=True))
 
@@ -100,6 +101,17 @@ class Run:
                 "weights to base()"
             )
         return base
+
+    def verifies(self, source: str | Path | None = None) -> bool:
+        """Whether what `base(source)` opens is known to be what the run was trained from.
+
+        It is by its sha256, or, of a model from the hub, by its commit; a folder that is given in such a
+        model's place can only be believed.
+        """
+        told = self.record["model"]
+        if told["sha256"] is not None:
+            return True
+        return source is None and bool(re.fullmatch(r"[0-9a-f]{40}", told["revision"] or ""))
 
     def _file(self, files: Mapping[str, str], checkpoint: str, method: str) -> Path:
         if self.settings["method"] != method:

@@ -1,4 +1,4 @@
-"""What of a study a figure or table is made from: task, targets, basis, checkpoint, layer, seeds, device."""
+"""What of a study a figure or table is made from: tasks, targets, basis, checkpoint, layer, seeds, ..."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from analysis.choices import DEFAULT_BASIS, DEFAULT_CHECKPOINT, DEFAULT_SPLIT, DEFAULT_TARGETS
 from analysis.errors import AnalysisError
 from analysis.needs import Need, targets_name
 from analysis.run import Run
@@ -16,12 +17,17 @@ from lora.targets import parse_targets
 
 if TYPE_CHECKING:
     from jaxtyping import Float
+    from pandas import DataFrame
     from torch import Tensor
 
     from analysis.subspaces import Directions
     from lora.saving import Factors
 
-DEFAULT_TARGETS, DEFAULT_BASIS, DEFAULT_CHECKPOINT = "qv", "A", "last"
+_OF_METHOD = ("method", "targets", "rank", "seed", "model")
+"""Settings in which runs of full fine-tuning and LoRA's may differ without a word."""
+
+FULL = "full."
+"""What keys of `Selection.choice` begin with that choose runs of full fine-tuning, as in full.lr."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,12 +35,14 @@ class Selection:
     """A study, and what to look at in it.
 
     Attributes:
-        task: None only in a study without runs.
+        task: None for all of them (`of_tasks`), or in a study without runs.
         targets: of the runs, as run.json names them.
         layer: from 0; None for the paper's relative place.
         seeds: in this order; None for all there are.
-        choice: further settings of the runs, as `Study.run` takes them.
+        choice: further settings of the runs, as `Study.run` takes them; those of full fine-tuning begin with
+            "full.", and only settings of the task and the model count for both.
         base: where the base model is now; None for where it was.
+        split: whose answers, where answers are compared.
     """
 
     study: Study
@@ -47,39 +55,76 @@ class Selection:
     device: str = "cpu"
     choice: Mapping[str, Any] = field(default_factory=dict)
     base: str | None = None
+    split: str = DEFAULT_SPLIT
 
     @classmethod
     def of(cls, study: Study, task: str | None = None, **rest: Any) -> Selection:
-        """The selection, checked; `task` may be left out where the study has one.
+        """One task, checked; `task` may be left out where the study has one.
 
         Raises:
             AnalysisError: the study has several tasks and none is chosen, or there is no such device.
         """
-        tasks = sorted({run.settings["task"] for run in study.runs})
+        tasks = tasks_of(study)
         if task is None and len(tasks) > 1:
             raise AnalysisError(
                 f"study {study.name} has the tasks {', '.join(tasks)}; choose one with --task"
             )
+        return cls.of_tasks(study, task or (tasks[0] if tasks else None), **rest)
+
+    @classmethod
+    def of_tasks(cls, study: Study, task: str | None = None, **rest: Any) -> Selection:
+        """One task, or with None all of them together, checked.
+
+        Raises:
+            AnalysisError: there is no such task, or no such device.
+        """
+        tasks = tasks_of(study)
         if task is not None and tasks and task not in tasks:
             raise AnalysisError(f"study {study.name} has no task {task!r}; it has {', '.join(tasks)}")
-        selection = cls(study, task or (tasks[0] if tasks else None), **rest)
+        selection = cls(study, task, **rest)
         _check_device(selection.device)
         return dataclasses.replace(selection, targets=targets_name(selection.targets))
+
+    def each_task(self) -> list[Selection]:
+        """The same selection of each of its tasks."""
+        tasks = [self.task] if self.task else tasks_of(self.study)
+        return [dataclasses.replace(self, task=task) for task in tasks]
+
+    @property
+    def frame(self) -> DataFrame:
+        """The rows of `Study.frame` of these tasks and seeds, whatever their targets.
+
+        Raises:
+            AnalysisError: a setting that runs were chosen by is unknown.
+        """
+        chosen = {run.id for run in self.study.matching(**self._choice())}
+        frame = self.study.frame
+        frame = frame[frame["run"].isin(chosen)]
+        return frame if self.seeds is None else frame[frame["seed"].isin(self.seeds)]
 
     @property
     def letters(self) -> tuple[str, ...]:
         return parse_targets(self.targets.replace("-", ","))
 
-    def available(self, method: str = "lora") -> list[Run]:
-        """The study's runs of this task and these targets; of all targets for another method than lora."""
-        wanted: dict[str, Any] = {"method": method, **self._choice()}
-        if method == "lora":
-            wanted["targets"] = self.targets
+    def available(self) -> list[Run]:
+        """The study's LoRA runs of this task and these targets."""
+        wanted = {"method": "lora", "targets": self.targets, **self._choice()}
         found = [run for run in self.study.runs if wanted.items() <= run.settings.items()]
+        return [run for run in found if self.seeds is None or run.settings["seed"] in self.seeds]
+
+    def full_runs(self) -> list[Run]:
+        """The run of full fine-tuning of each seed, on this task; whatever targets it keeps dW of.
+
+        Raises:
+            AnalysisError: as `Study.full`.
+        """
+        found = self.study.full(self.letters, **self._choice("full"))
         return [run for run in found if self.seeds is None or run.settings["seed"] in self.seeds]
 
     def every_run(self, ranks: Iterable[int], count: int = 1) -> dict[tuple[int, int], Run]:
         """Every (rank, seed) there is and its run, but for runs whose letters differ in rank.
+
+        Seeds that were chosen are all needed, at every rank that one of them has.
 
         Args:
             ranks: what is needed where there is none.
@@ -92,7 +137,10 @@ class Selection:
         pairs = sorted(pair for pair in found if isinstance(pair[0], int))
         if not pairs:
             return self.runs(ranks, self.seeds_with(ranks, count))
-        return {key: run for rank, seed in pairs for key, run in self.runs([rank], [seed]).items()}
+        if self.seeds is not None:
+            return self.runs(dict.fromkeys(rank for rank, _ in pairs), self.seeds)
+        needs = [Need(self.targets, rank, seed) for rank, seed in pairs]
+        return dict(zip(pairs, self.require(needs), strict=True))
 
     def seeds_with(self, ranks: Iterable[int], count: int = 1) -> tuple[int, ...]:
         """The seeds for which the study has all of these ranks; at least `count`, even if it lacks some.
@@ -124,14 +172,32 @@ class Selection:
         seeds = tuple(seeds)
         keys = [(rank, seed) for rank in ranks for seed in seeds]
         needs = [Need(self.targets, rank, seed) for rank, seed in keys]
+        return dict(zip(keys, self.require(needs), strict=True))
+
+    def require(self, needs: Sequence[Need]) -> list[Run]:
+        """The run of each need, of this task and choice; raises as `Study.require` and `check_model`."""
         found = self.study.require(needs, **self._choice())
-        models = {(run.record["model"]["name"], run.record["model"]["sha256"]) for run in found}
+        self.check_model(found)
+        return found
+
+    def check_model(self, runs: Iterable[Run]) -> None:
+        """See that the runs were trained from the same weights, so that the W0 of one is that of all.
+
+        Weights are the same by their sha256, wherever their folder lies; those of the hub by name and commit.
+
+        Raises:
+            AnalysisError: they are of different models.
+        """
+        models = {}
+        for run in runs:
+            told = run.record["model"]
+            name = f"{told['name']} ({str(told['sha256'] or told['revision'])[:12]})"
+            models[told["sha256"] or (told["name"], told["revision"])] = name
         if len(models) > 1:
-            names = ", ".join(sorted(f"{name} ({str(digest)[:12]})" for name, digest in models))
             raise AnalysisError(
-                f"study {self.study.name}: the runs are of different models, {names}; train them on one"
+                f"study {self.study.name}: the runs are of different models, "
+                f"{', '.join(sorted(models.values()))}; train them on one"
             )
-        return dict(zip(keys, found, strict=True))
 
     def layers(self, run: Run) -> tuple[int, ...]:
         """The layers that the run adapts, from 0."""
@@ -169,22 +235,30 @@ class Selection:
         return directions(self.factors(run, layer, letter), self.basis, initial)
 
     def weight(self, run: Run, layer: int, letter: str) -> Float[Tensor, "d_out d_in"]:
-        """W0 of one projection, on the device."""
+        """W0 of one projection, on the device; that of every run that `check_model` passed with this one."""
         return run.base(self.base).projection(layer, letter).to(self.device)
 
     def folder(self, results: Path) -> Path:
         """results/STUDY, or results/STUDY/TASK where the study has several tasks."""
-        several = len({run.settings["task"] for run in self.study.runs}) > 1
+        several = len(tasks_of(self.study)) > 1
         return results / self.study.name / (self.task or "") if several else results / self.study.name
 
-    def stem(self, name: str, *, basis: bool = True, layer: bool = True) -> str:
+    def stem(
+        self,
+        name: str,
+        *,
+        targets: bool = True,
+        basis: bool = True,
+        layer: bool = True,
+        split: bool = False,
+    ) -> str:
         """The files' name, with whatever was chosen otherwise than by default: nothing is overwritten.
 
         Args:
-            basis, layer: whether the result depends on them.
+            targets, basis, layer, split: whether the result depends on them.
         """
         parts = [name]
-        if self.targets != DEFAULT_TARGETS:
+        if targets and self.targets != DEFAULT_TARGETS:
             parts.append(self.targets)
         if basis and self.basis != DEFAULT_BASIS:
             parts.append(self.basis)
@@ -192,21 +266,33 @@ class Selection:
             parts.append(f"layer{self.layer + 1}")
         if self.checkpoint != DEFAULT_CHECKPOINT:
             parts.append(self.checkpoint)
+        if split and self.split != DEFAULT_SPLIT:
+            parts.append(self.split)
         if self.seeds is not None:
             parts.append("seed" + "-".join(map(str, self.seeds)))
         parts += [f"{key}{value}".replace("/", "_") for key, value in self.choice.items()]
         return "-".join(parts)
 
-    def provenance(self, runs: Iterable[Run], *, basis: bool = True) -> dict[str, Any]:
-        """What a result was made from."""
+    def provenance(
+        self,
+        runs: Iterable[Run],
+        *,
+        targets: bool = True,
+        basis: bool = True,
+        split: bool = False,
+        weights: bool = False,
+    ) -> dict[str, Any]:
+        """What a result was made from; arguments as of `stem`, and whether it reads W."""
         used = list({run.id: run for run in runs}.values())
         return {
             "study": self.study.name,
-            "task": self.task,
+            "task": self.task or tasks_of(self.study),
             "model": used[0].record["model"],
-            "targets": self.targets,
+            **({"W": {"base": self.base, "verified": self._verified(used)}} if weights else {}),
+            **({"targets": self.targets} if targets else {}),
             **({"basis": self.basis} if basis else {}),
             "checkpoint": self.checkpoint,
+            **({"split": self.split} if split else {}),
             "runs": [run.id for run in used],
             "left_out": [name for name, _ in self.study.left_out],
         }
@@ -221,16 +307,57 @@ class Selection:
         values = {
             key: sorted({str(run.settings.get(key)) for run in runs})
             for key in runs[0].settings
-            if key not in ("rank", "seed")
+            if key not in ("rank", "seed", "model")  # `check_model` has seen to the model, wherever it lies
         }
         differing = [f"{key} ({', '.join(several)})" for key, several in values.items() if len(several) > 1]
         return text + (f" The runs differ in {'; '.join(differing)}." if differing else "")
 
-    def _choice(self) -> dict[str, Any]:
-        return {**({"task": self.task} if self.task else {}), **self.choice}
+    def full_sentence(self, full: Sequence[Run], lora: Sequence[Run]) -> str:
+        """For captions: the runs of full fine-tuning, and the settings that LoRA's have otherwise."""
+        if not full:
+            return "Full fine-tuning: no runs."
+        seeds = ", ".join(str(run.settings["seed"]) for run in full)
+        text = f"Full fine-tuning: {len(full)} run{'s' * (len(full) > 1)} (seed {seeds})"
+        here, there = full[0].settings, [run.settings for run in lora]
+        for key in here:
+            values = sorted({str(settings.get(key, here[key])) for settings in there})
+            if key not in _OF_METHOD and values != [str(here[key])]:
+                text += f", {key} {here[key]} (LoRA {', '.join(values)})"
+        kept = {letter for run in full for letter in run.deltas(self.checkpoint).letters}
+        lacking = [f"W_{letter}" for letter in self.letters if letter not in kept]
+        return text + (f"; no dW of {', '.join(lacking)} is kept." if lacking else ".")
+
+    def weight_sentence(self, runs: Sequence[Run]) -> str:
+        """For captions of what reads W: nothing where W is known to be the runs' W0, else why it is not."""
+        if self._verified(runs):
+            return ""
+        told = runs[0].record["model"]
+        name, commit = Path(told["name"]).name, str(told["revision"])[:12]
+        source = f"{name} as it is now" if self.base is None else f"the folder {Path(self.base).name}"
+        return (
+            f" W is read from {source}, unverified: of {name} ({commit}) the runs record no sha256 to "
+            "compare with."
+        )
+
+    def _verified(self, runs: Iterable[Run]) -> bool:
+        return all(run.verifies(self.base) for run in runs)
+
+    def _choice(self, method: str = "lora") -> dict[str, Any]:
+        """What runs of a method are chosen by."""
+        chosen = {"task": self.task} if self.task else {}
+        for key, value in self.choice.items():
+            of_full = key.startswith(FULL)
+            if of_full == (method == "full") or key.partition(".")[0] in ("task", "model"):
+                chosen[key.removeprefix(FULL)] = value
+        return chosen
 
     def _moved(self, factors: Factors) -> Factors:
         return dataclasses.replace(factors, A=factors.A.to(self.device), B=factors.B.to(self.device))
+
+
+def tasks_of(study: Study) -> list[str]:
+    """The tasks of a study's runs."""
+    return sorted({run.settings["task"] for run in study.runs})
 
 
 def middle_layer(count: int) -> int:

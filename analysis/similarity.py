@@ -15,10 +15,10 @@ from torch import Tensor
 
 from analysis.arrays import like, matrix
 from analysis.errors import AnalysisError
-from analysis.svd import nan_beyond, right_svd
+from analysis.svd import right_svd
 
 TOLERANCE = 1e-6
-"""How far rounding may take phi above 1, and the length of a direction from 1."""
+"""How far rounding may take phi above 1, and the length of a direction from 1 (its square twice as far)."""
 
 
 def phi(A1: Any, A2: Any) -> Any:
@@ -56,7 +56,7 @@ def phi_grid(V1: Any, V2: Any) -> Any:
     overlap = (first @ second.T).square().cumsum(0).cumsum(1)
     grid = overlap / smaller(len(first), len(second), device=overlap.device)
     if (grid > 1 + TOLERANCE).any():
-        raise AnalysisError("V1 or V2: the rows are not orthogonal (phi > 1); give orthonormal directions")
+        raise AnalysisError("V1 or V2: the rows are not orthonormal enough (phi > 1); give them in float64")
     return like(V1, grid.clamp(max=1.0))
 
 
@@ -69,8 +69,12 @@ def bases(V1: Any, V2: Any) -> tuple[Tensor, Tensor]:
             "projections that share their input space (or, for B, their output space)"
         )
     for rows, name in ((first, "V1"), (second, "V2")):
-        if ((rows.norm(dim=1) - 1).abs() > TOLERANCE).any():
+        off = (rows @ rows.T - torch.eye(len(rows), dtype=rows.dtype, device=rows.device)).abs()
+        wrong = off > 2 * TOLERANCE  # never of rows of NaN
+        if wrong.diagonal().any():
             raise AnalysisError(f"{name}: has rows that are not of length 1; give orthonormal directions")
+        if wrong.any():
+            raise AnalysisError(f"{name}: has rows that are not orthogonal; give orthonormal directions")
     return first, second
 
 
@@ -82,5 +86,4 @@ def smaller(n1: int, n2: int, device: Any = None) -> Tensor:
 
 
 def _right_directions(A: Any, name: str) -> Tensor:
-    _, vectors, rank = right_svd(matrix(A, name))
-    return nan_beyond(rank, vectors)
+    return right_svd(matrix(A, name))[1]

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from analysis.arrays import matrix, vector
 from analysis.errors import AnalysisError
+from analysis.gaps import arbitrary_directions
 from analysis.similarity import bases
 
 DRAWS = 2000
@@ -62,16 +63,29 @@ def energy_rank(S: Any, share: float = 0.9) -> float:
     return float((reached < share * (1 - 1e-12)).sum() + 1)
 
 
-def left_cosines(W0: Any, dW: Any, k: int = 10) -> Float[Tensor, " k"]:
+class LeftCosines(NamedTuple):
+    """The top k left singular vectors of W0 + dW, held against all of W0's.
+
+    Attributes:
+        cosines: of each, the largest |cosine| with one of W0's.
+        arbitrary: whether its singular value nearly equals a neighbour's (`arbitrary_directions`): then it
+            is arbitrary within their span, and can be like none of W0's without having left it.
+    """
+
+    cosines: Float[Tensor, " k"]
+    arbitrary: Bool[Tensor, " k"]
+
+
+def left_cosines(
+    W0: Any, dW: Any, k: int = 10, before: Float[Tensor, "d_out n"] | None = None
+) -> LeftCosines:
     """For each of the top k left singular vectors of W0 + dW, its largest |cosine| with one of W0's.
 
     Args:
         W0: (d_out, d_in), the weight before adaptation.
         dW: (d_out, d_in), with its scale.
         k: how many, from 1 to min(d_out, d_in).
-
-    Returns:
-        (k,) in float64.
+        before: `left_vectors(W0)`, where it is at hand.
 
     Raises:
         AnalysisError: an argument is no finite matrix, the shapes differ, or k is out of range.
@@ -81,9 +95,19 @@ def left_cosines(W0: Any, dW: Any, k: int = 10) -> Float[Tensor, " k"]:
         raise AnalysisError(f"W0 is {tuple(W0.shape)} and dW {tuple(dW.shape)}; give two of the same shape")
     if not 1 <= k <= min(W0.shape):
         raise AnalysisError(f"k={k}: W0 is {tuple(W0.shape)}, so k is from 1 to {min(W0.shape)}")
-    before = torch.linalg.svd(W0, full_matrices=False).U
-    after = torch.linalg.svd(W0 + dW, full_matrices=False).U[:, :k]
-    return (before.T @ after).abs().amax(0)
+    if before is None:
+        before = left_vectors(W0)
+    after, S, _ = torch.linalg.svd(W0 + dW, full_matrices=False)
+    return LeftCosines((before.T @ after[:, :k]).abs().amax(0), arbitrary_directions(S)[:k])
+
+
+def left_vectors(W0: Any) -> Float[Tensor, "d_out n"]:
+    """All left singular vectors of W0, as columns: one decomposition for many dW.
+
+    Raises:
+        AnalysisError: W0 is no finite matrix.
+    """
+    return torch.linalg.svd(matrix(W0, "W0"), full_matrices=False).U
 
 
 def intruder_dimensions(W0: Any, dW: Any, k: int = 10, threshold: float = 0.5) -> int:
@@ -92,9 +116,9 @@ def intruder_dimensions(W0: Any, dW: Any, k: int = 10, threshold: float = 0.5) -
     Shuttleworth et al. (2024, arXiv 2410.21228), Algorithm 1.  Vectors that belong to near-equal singular
     values are arbitrary within their span, and can fall below the threshold without having left it.
 
-    Arguments and errors as `left_cosines`.
+    `left_cosines` tells which do; arguments and errors are its.
     """
-    return int((left_cosines(W0, dW, k) < threshold).sum())
+    return int((left_cosines(W0, dW, k).cosines < threshold).sum())
 
 
 def shared_dimension(V1: Any, V2: Any, quantile: float = 0.99) -> float:
@@ -106,7 +130,8 @@ def shared_dimension(V1: Any, V2: Any, quantile: float = 0.99) -> float:
     of the directions does not matter.
 
     The quantile comes from `DRAWS` simulated pairs with a fixed seed, kept for each (n1, n2, d).  Where
-    n1 + n2 > d any two subspaces meet: chance explains a cosine of 1, and the shared dimension is 0.
+    n1 + n2 > d any two subspaces meet: chance explains a cosine of 1, so that nothing can be beyond it, and
+    the shared dimension is not defined.
 
     Args:
         V1: (n1, d), orthonormal rows (`Directions.vectors`); rows of NaN are left out.
@@ -114,7 +139,8 @@ def shared_dimension(V1: Any, V2: Any, quantile: float = 0.99) -> float:
         quantile: of the null, between 0 and 1.
 
     Returns:
-        A whole number from 0 to min(n1, n2), as a float; NaN where a subspace has no direction (dW = 0).
+        A whole number from 0 to min(n1, n2), as a float; NaN where a subspace has no direction (dW = 0) or
+        n1 + n2 > d.
 
     Raises:
         AnalysisError: the bases differ in d or are not orthonormal, or quantile is not between 0 and 1.
@@ -126,10 +152,10 @@ def shared_dimension(V1: Any, V2: Any, quantile: float = 0.99) -> float:
     first, second = (rows[~rows.isnan().any(1)] for rows in (first, second))
     if not (len(first) and len(second)):
         return math.nan
-    squared_cosines = torch.linalg.svdvals(first @ second.T).square()
     small, large = sorted((len(first), len(second)))
     if small + large > d:
-        return 0.0
+        return math.nan
+    squared_cosines = torch.linalg.svdvals(first @ second.T).square()
     return float((squared_cosines > np.quantile(_largest_squared_cosines(small, large, d), quantile)).sum())
 
 

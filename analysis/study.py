@@ -17,6 +17,7 @@ from analysis.errors import AnalysisError
 from analysis.needs import SWEPT, MissingRunsError, Need, commands, targets_name
 from analysis.run import Run, rank_name, read_run, row
 from experiments.store import runs
+from lora.targets import parse_targets
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -113,6 +114,14 @@ class Study:
             raise AnalysisError(f"study {self.name} has no run with {asked}; {self._there(choice)}")
         return self._only(found)
 
+    def matching(self, **choice: Any) -> list[Run]:
+        """The runs of these settings, in any number; keys as in `run`.
+
+        Raises:
+            AnalysisError: a key is unknown.
+        """
+        return self._matching(self._choice(choice))
+
     def require(self, needs: Sequence[Need], **choice: Any) -> list[Run]:
         """The LoRA runs that an analysis needs, one for each of `needs`, in their order.
 
@@ -138,6 +147,41 @@ class Study:
             lines = commands(self.name, self.root, self._recipe(chosen), [*missing])
             raise MissingRunsError(self.name, [*missing], lines)
         return found
+
+    def full(self, letters: Iterable[str], **choice: Any) -> list[Run]:
+        """The run of full fine-tuning of each seed, by seed; there may be none.
+
+        Its `targets` only tell of which projections such a run keeps dW: of runs that differ in nothing else,
+        the one that keeps most of `letters` is taken.
+
+        Args:
+            choice: as in `run`.
+
+        Raises:
+            AnalysisError: they differ in other settings than seed and targets, or a key is unknown.
+        """
+        found = self._matching(self._choice({**choice, "method": "full"}))
+        differing = _differences(found, but=("seed", "targets", "model"))
+        if differing:
+            key, values = next(iter(differing.items()))
+            value = next(value for value in values if value is not None)
+            raise AnalysisError(
+                f"study {self.name} has runs of full fine-tuning that differ in {_told(differing)}: choose "
+                f"one kind, as in --choose full.{key}={value}"
+            )
+        wanted = set(letters)
+        by_seed: dict[int, list[Run]] = {}
+        for run in found:
+            by_seed.setdefault(run.settings["seed"], []).append(run)
+        return [self._keeps_most(by_seed[seed], wanted) for seed in sorted(by_seed)]
+
+    def _keeps_most(self, found: Sequence[Run], letters: set[str]) -> Run:
+        """Of runs that differ in `targets` alone, the one that keeps dW of most of `letters`."""
+        kept: dict[str, list[Run]] = {}
+        for run in found:
+            kept.setdefault(run.settings["targets"], []).append(run)
+        best = max(kept, key=lambda name: len(letters & {*parse_targets(name.replace("-", ","))}))
+        return self._only(kept[best])
 
     def _recipe(self, choice: Mapping[str, Any]) -> dict[str, Any]:
         """The settings that the study's LoRA runs of this choice share, but for targets, rank and seed.
@@ -224,9 +268,9 @@ def _values(found: Iterable[Run], key: str) -> list[Any]:
     return sorted(values, key=lambda value: (isinstance(value, str), value is not None, value or 0))
 
 
-def _differences(found: Sequence[Run]) -> dict[str, list[Any]]:
+def _differences(found: Sequence[Run], but: Sequence[str] = ()) -> dict[str, list[Any]]:
     """The settings in which runs differ, with their values; of another task or model not its details too."""
-    keys = dict.fromkeys(key for run in found for key in run.settings)
+    keys = dict.fromkeys(key for run in found for key in run.settings if key not in but)
     values = {key: _values(found, key) for key in keys}
     differing = {key: several for key, several in values.items() if len(several) > 1}
     return {

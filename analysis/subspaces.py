@@ -17,21 +17,17 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from analysis.arrays import matrix, weight
+from analysis.choices import BASES
 from analysis.errors import AnalysisError
-from analysis.svd import delta_svd, nan_beyond, right_svd
-
-BASES = ("A", "dW-right", "dW-left", "B", "A-A0")
-"""The bases by name; captions and tables name the one they use."""
-
-GAP_THRESHOLD = 0.01
-"""Relative gap below which two neighbouring singular values count as near-equal.
-
-A change of the matrix by half a gap, in spectral norm, is enough to exchange the two directions; below this
-threshold, then, a change by half a per cent of s_i."""
+from analysis.gaps import GAP_THRESHOLD, arbitrary_tops, relative_gaps
+from analysis.svd import delta_svd, nan_beyond, right_svd, zero_beyond
 
 
 class Factors(Protocol):
-    """A pair dW = scaling * B A, such as `lora.Factors`: A (r, d_in), B (d_out, r)."""
+    """A pair dW = scaling * B A, such as `lora.Factors`: A (r, d_in), B (d_out, r).
+
+    Where A was stored in a coarser dtype than it has now, `stored` says which, as in `lora.Factors`.
+    """
 
     @property
     def A(self) -> Any: ...
@@ -60,11 +56,11 @@ class Directions:
     @property
     def relative_gaps(self) -> Float[Tensor, " n-1"]:
         """(s_i - s_{i+1}) / s_i for i = 1 .. n-1; NaN where s_i is 0 or NaN."""
-        return (self.values[:-1] - self.values[1:]) / self.values[:-1]
+        return relative_gaps(self.values)
 
     def near_equal(self, threshold: float = GAP_THRESHOLD) -> Bool[Tensor, " n-1"]:
         """Where s_i and s_{i+1} are so close that the span of the first i directions is arbitrary."""
-        return self.relative_gaps < threshold
+        return arbitrary_tops(self.values, threshold)[:-1]
 
 
 def directions(factors: Factors, basis: str = "A", initial: Factors | None = None) -> Directions:
@@ -90,9 +86,7 @@ def directions(factors: Factors, basis: str = "A", initial: Factors | None = Non
         vectors = Vh if basis == "dW-right" else U.T
     else:
         raise AnalysisError(f"basis: {basis!r} is unknown; valid are {', '.join(BASES)}")
-    if rank:
-        values = torch.cat((values[:rank], torch.zeros_like(values[rank:])))
-    return Directions(nan_beyond(rank, vectors), values, rank, basis)
+    return Directions(vectors, values, rank, basis)
 
 
 def _movement(factors: Factors, initial: Factors | None) -> tuple[Tensor, Tensor, int]:
@@ -108,6 +102,13 @@ def _movement(factors: Factors, initial: Factors | None) -> tuple[Tensor, Tensor
             f"A is {tuple(A.shape)} and A0 {tuple(A0.shape)}; give the same projection's factors"
         )
     values, vectors, rank = right_svd(A - A0)
-    # The difference cannot be finer than what A was rounded to when it was stored.
-    precision = torch.finfo(weight(factors.A, "A").dtype).eps
-    return values, vectors, min(rank, int((values > precision * A.norm()).sum()))
+    # The difference cannot be finer than what A and A0 were rounded to when they were stored.
+    precision = max(_precision(factors), _precision(initial))
+    rank = min(rank, int((values > precision * torch.maximum(A.norm(), A0.norm())).sum()))
+    return zero_beyond(rank, values), nan_beyond(rank, vectors), rank
+
+
+def _precision(factors: Factors) -> float:
+    """The relative spacing of the numbers that A was stored as."""
+    stored = getattr(factors, "stored", None) or weight(factors.A, "A").dtype
+    return torch.finfo(stored).eps

@@ -21,9 +21,9 @@ class ThinSVD(NamedTuple):
     """M = U diag(S) Vh, thin, with k singular values.
 
     Attributes:
-        U: left singular vectors, as columns.
-        S: singular values, descending.
-        Vh: right singular vectors, as rows.
+        U: left singular vectors, as columns; NaN beyond the rank, where they would be arbitrary.
+        S: singular values, descending; 0 beyond the rank, and all NaN where it is 0.
+        Vh: right singular vectors, as rows; NaN beyond the rank.
         rank: numerical rank, how many singular values stand out from rounding; the factors are taken as
             exact, whatever their dtype.
     """
@@ -44,7 +44,8 @@ def thin_svd(B: Any, A: Any, scaling: float = 1.0) -> tuple[Any, Any, Any]:
 
     Returns:
         U (d_out, k), S (k,) descending, Vh (k, d_in) with k = min(r, d_out, d_in), in float64; numpy arrays
-        where B is one.  dW = 0 (B never moved) has no directions: all three are then NaN.
+        where B is one.  Beyond the numerical rank there are no directions: vectors are NaN there, singular
+        values 0.  dW = 0 (B never moved) has none at all: all three are then NaN.
 
     Raises:
         AnalysisError: the factors are no finite matrices, their shapes do not fit, or scaling is not finite.
@@ -70,7 +71,7 @@ def delta_svd(B: Any, A: Any, scaling: float = 1.0) -> ThinSVD:
     Q2, R2 = torch.linalg.qr(A.T)
     U, S, Vh = torch.linalg.svd(scaling * (R1 @ R2.T), full_matrices=False)
     rank = _rank(S, abs(scaling) * float(R1.norm() * R2.norm()), max(len(Q1), len(Q2)))
-    return _or_nan(ThinSVD(Q1 @ U, S, Vh @ Q2.T, rank))
+    return _within_rank(Q1 @ U, S, Vh @ Q2.T, rank)
 
 
 def right_singular(A: Any) -> tuple[Any, Any]:
@@ -80,8 +81,8 @@ def right_singular(A: Any) -> tuple[Any, Any]:
         A: (r, d), tensor or array.
 
     Returns:
-        S (k,) descending and Vh (k, d) with k = min(r, d), in float64; numpy arrays where A is one; NaN for
-        A = 0.
+        S (k,) descending and Vh (k, d) with k = min(r, d), in float64; numpy arrays where A is one.  Beyond
+        the numerical rank vectors are NaN and singular values 0; for A = 0 everything is NaN.
 
     Raises:
         AnalysisError: A is no finite matrix.
@@ -95,7 +96,7 @@ def right_svd(A: Any) -> tuple[Float[Tensor, " k"], Float[Tensor, "k d"], int]:
     A = matrix(A, "A")
     Q, R = torch.linalg.qr(A.T)
     U, S, Vh = torch.linalg.svd(R.T, full_matrices=False)
-    _, S, Vh, rank = _or_nan(ThinSVD(U, S, Vh @ Q.T, _rank(S, float(S[0]), max(A.shape))))
+    _, S, Vh, rank = _within_rank(U, S, Vh @ Q.T, _rank(S, float(S[0]), max(A.shape)))
     return S, Vh, rank
 
 
@@ -105,14 +106,19 @@ def nan_beyond(rank: int, rows: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
     return rows.masked_fill(missing[:, None], torch.nan)
 
 
+def zero_beyond(rank: int, values: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
+    """`values`, with 0 in place of those beyond the numerical rank; all NaN where it is 0."""
+    if rank == 0:
+        return torch.full_like(values, torch.nan)
+    return values.masked_fill(torch.arange(len(values), device=values.device) >= rank, 0.0)
+
+
 def _rank(S: Tensor, scale: float, largest_dimension: int) -> int:
     # At least the smallest normal number, so that a zero matrix has rank 0.
     numbers = torch.finfo(torch.float64)
     return int((max(largest_dimension * numbers.eps * scale, numbers.tiny) < S).sum())
 
 
-def _or_nan(svd: ThinSVD) -> ThinSVD:
-    if svd.rank > 0:
-        return svd
-    U, S, Vh = (torch.full_like(part, torch.nan) for part in (svd.U, svd.S, svd.Vh))
-    return ThinSVD(U, S, Vh, rank=0)
+def _within_rank(U: Tensor, S: Tensor, Vh: Tensor, rank: int) -> ThinSVD:
+    """The decomposition without what lies beyond the rank."""
+    return ThinSVD(nan_beyond(rank, U.T).T, zero_beyond(rank, S), nan_beyond(rank, Vh), rank)

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from analysis.arrays import like, weight, weight_norm
 from analysis.errors import AnalysisError
-from analysis.svd import nan_beyond
+from analysis.svd import nan_beyond, zero_beyond
 
 if TYPE_CHECKING:
     from scipy.sparse.linalg import LinearOperator
@@ -44,7 +44,7 @@ def top_directions(W: Any, k: int) -> tuple[Any, Any, Any]:
 
     Returns:
         U (d_out, k), S (k,) descending and Vh (k, d_in), in float64; numpy arrays where W is one.  Vectors
-        beyond the numerical rank are NaN, and everything is if W = 0.
+        beyond the numerical rank are NaN and singular values 0; everything is NaN if W = 0.
 
     Raises:
         AnalysisError: W is no finite matrix, k is out of range, or the iteration did not converge or did not
@@ -66,7 +66,7 @@ def top_directions(W: Any, k: int) -> tuple[Any, Any, Any]:
     else:
         U, S, Vh = _lanczos(matrix, k)
     rank = int((max(d_out, d_in) * torch.finfo(torch.float64).eps * S[0] < S).sum())
-    return like(W, nan_beyond(rank, U.T).T), like(W, S), like(W, nan_beyond(rank, Vh))
+    return like(W, nan_beyond(rank, U.T).T), like(W, zero_beyond(rank, S)), like(W, nan_beyond(rank, Vh))
 
 
 def _lanczos(

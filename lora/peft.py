@@ -191,13 +191,14 @@ class PeftFile:
 
     def factors(self, module: str, rows: Mapping[str, Any]) -> dict[str, Factors]:
         """The pair of each letter that the module's dW acts on (of all where B is zero), in float32."""
-        A, B = self._tensor(module, "A"), self._tensor(module, "B")
+        A, B = self._stored(module, "A"), self._tensor(module, "B")
+        stored, A = A.dtype, A.float()
         scaling = _scaling(self.settings, module, rank=len(A))
         factors = {}
         for letter, own in _columns(B, rows).items():
             rank = int(own.sum())
             alpha = scaling * (math.sqrt(rank) if self.settings["use_rslora"] else rank)
-            factors[letter] = Factors(A[own], B[rows[letter]][:, own], rank, alpha, scaling)
+            factors[letter] = Factors(A[own], B[rows[letter]][:, own], rank, alpha, scaling, stored)
         return factors
 
     def extra(self) -> dict[str, Tensor]:
@@ -206,8 +207,11 @@ class PeftFile:
             return {name: opened.get_tensor(key) for name, key in self._extra.items()}
 
     def _tensor(self, module: str, factor: str) -> Tensor:
+        return self._stored(module, factor).float()
+
+    def _stored(self, module: str, factor: str) -> Tensor:
         with safetensors.safe_open(self.folder / WEIGHTS, framework="pt") as opened:
-            return opened.get_tensor(self._factors[module][factor]).float()
+            return opened.get_tensor(self._factors[module][factor])
 
 
 def read_peft(folder: str | os.PathLike[str]) -> PeftFile:

@@ -45,13 +45,18 @@ class AdapterFileError(ValueError):
 
 @dataclass(frozen=True)
 class Factors:
-    """One projection's pair: dW = scaling * B A."""
+    """One projection's pair: dW = scaling * B A.
+
+    `stored` is the dtype that A had before it was upcast, to whose rounding it is exact; None where it has
+    not been.
+    """
 
     A: Float[Tensor, "r d_in"]
     B: Float[Tensor, "d_out r"]
     rank: int
     alpha: float
     scaling: float
+    stored: torch.dtype | None = None
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from analysis.figures.drawing import Look, draw
-from analysis.figures.panels import Panel, frame
+from analysis.figures.panels import QUANTILE, Panel, frame
 from analysis.figures.words import marks
 from analysis.output import Drawing, Result
 
@@ -32,6 +32,7 @@ def assemble(
     caption: str,
     rows_z: Rows | None = None,
     numbers: pd.DataFrame | None = None,
+    weights: bool = False,
 ) -> Result:
     """The result.
 
@@ -42,6 +43,7 @@ def assemble(
         caption: what is drawn; how to read it is added.
         rows_z: the panels of the figure of z-scores, where they differ.
         numbers: the CSV, where it is not just the panels' cells.
+        weights: whether W is read.
     """
     panels = [panel for row in rows for panel in row]
     limits = colour_range(look.limits, panels)
@@ -58,12 +60,13 @@ def assemble(
         drawings[suffix] = Drawing(figure, " ".join(sentences))
     provenance = {
         "null": "independent, uniformly distributed subspaces: mean max(i, j)/d, sd in closed form",
+        "hatched_up_to_quantile": QUANTILE,
         "colour_range": limits,
     }
     return Result(
         stem,
         frame(panels) if numbers is None else numbers,
-        {**selection.provenance(runs), **provenance},
+        {**selection.provenance(runs, weights=weights), **provenance},
         drawings,
     )
 

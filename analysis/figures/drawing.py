@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from analysis.figures.layout import spaced_ticks
-from analysis.figures.panels import BEYOND, Flags, Grid, Panel
+from analysis.figures.panels import BEYOND, QUANTILE, Flags, Grid, Panel
 from analysis.figures.style import DIVERGING, WIDTH, paper_style
 
 if TYPE_CHECKING:
@@ -113,11 +113,9 @@ def _heat_map(axes: Axes, panel: Panel, norm: Normalize, cmap: Any, z: bool) -> 
     image[~panel.shown] = to_rgba(BLANK)
     axes.imshow(image, aspect="auto", extent=extent, zorder=1)
     if z:
-        axes.add_collection(
-            LineCollection(_edges(panel.beyond_null), colors="black", linewidths=0.5, zorder=3)
-        )
+        axes.add_collection(LineCollection(_edges(panel.outlined), colors="black", linewidths=0.5, zorder=3))
     else:
-        chance = panel.shown & ~undefined & ~panel.beyond_null
+        chance = panel.shown & ~undefined & ~panel.beyond_chance
         light = image[..., :3] @ LUMINANCE > LIGHT
         for cells, colour in ((chance & ~light, "white"), (chance & light, "black")):
             axes.add_artist(_cells(cells, colour))  # add_patch would look for the limits of each cell
@@ -233,12 +231,12 @@ def _legend(figure: Figure, panels: Sequence[Panel], z: bool, total: float) -> N
 
     handles: list[Any] = []
     if z:
-        handles.append((Line2D([], [], color="black", linewidth=0.8), "border of $z > 2$"))
+        handles.append((Line2D([], [], color="black", linewidth=0.8), f"border of $z > {BEYOND:g}$"))
     else:
         strip = Patch(facecolor="0.6", edgecolor="black")
         hatched = Patch(facecolor="0.45", edgecolor="white", **CHANCE)
         handles.append((strip, r"strips: chance, $j/d$ and $i/d$"))
-        handles.append((hatched, r"not beyond chance ($z\leq 2$)"))
+        handles.append((hatched, f"not beyond chance (its {QUANTILE:.0%} quantile)"))
     if any(panel.arbitrary_i.any() or panel.arbitrary_j.any() for panel in panels):
         rail = Line2D([], [], color=RAIL, linewidth=1.2)
         handles.append((rail, r"$\sigma_i\approx\sigma_{i+1}$: top $i$ undetermined"))

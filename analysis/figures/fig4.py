@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from analysis.figures import seeds
@@ -9,8 +10,8 @@ from analysis.figures.assembly import assemble, wrapped
 from analysis.figures.drawing import Look
 from analysis.figures.gaussian import DRAWS, average, gaussian_directions
 from analysis.figures.layout import TICKS_FIG4_I, TICKS_FIG4_J
-from analysis.figures.panels import frame, similarity
-from analysis.figures.words import heading_of
+from analysis.figures.panels import Panel, frame, similarity
+from analysis.figures.words import gaussian_name, heading_of
 
 if TYPE_CHECKING:
     from analysis.output import Result
@@ -30,25 +31,15 @@ def make(selection: Selection) -> Result:
     first = pairs[0]
     count = selection.layers(first[0])[-1] + 1
     layer = selection.one_layer(first[0])
-    panels = [seeds.panel(selection, first, layer, letter, False) for letter in selection.letters]
-    n, d = selection.directions(first[0], layer, selection.letters[0]).vectors.shape
-    drawn = gaussian_directions(2 * DRAWS, n, d)
-    random = [
-        similarity(one, other, ONE, {"layer": None, "weight": "random, one pair", "rank": seeds.RANK})
-        for one, other in zip(drawn[::2], drawn[1::2], strict=True)
-    ]
-    mean = average(random, MEAN, {"layer": None, "weight": f"random, mean of {DRAWS}", "rank": seeds.RANK})
-    numbers = frame([*panels, mean, random[0]]).assign(drawn=1)
-    others = [
-        seeds.panel(selection, pair, layer, letter, False)
-        for pair in pairs[1:]
-        for letter in selection.letters
-    ]
+    panels = seeds.panels_of(selection, first, [layer])
+    spaces = list(dict.fromkeys((panel.shape[0], panel.d) for panel in panels))
+    means, ones = zip(*(_random(n, d, several=len(spaces) > 1) for n, d in spaces), strict=True)
+    numbers = frame([*panels, *means, *ones]).assign(drawn=1)
+    others = [panel for pair in pairs[1:] for panel in seeds.panels_of(selection, pair, [layer])]
     if others:
         import pandas as pd
 
         numbers = pd.concat([numbers, frame(others).assign(drawn=0)], ignore_index=True)
-    columns = min(3, len(panels) + 1)
     look = Look(
         title=heading_of(seeds.title(selection), selection.basis, [layer], count, panels),
         limits=LIMITS,
@@ -56,18 +47,37 @@ def make(selection: Selection) -> Result:
         ticks_j={seeds.RANK: TICKS_FIG4_J},
     )
     caption = (
-        f"Figure 4. {seeds.caption(selection, first, [layer], count, panels)} Random Gaussian: right "
-        f"singular vectors of {n} x {d} matrices of independent normal entries, the shape of A; the mean "
-        f"over {DRAWS} pairs in the figure of φ, one pair in the figure of z, to show the noise."
+        f"Figure 4. {seeds.caption(selection, first, [layer], count, panels)} Random Gaussian: "
+        f"{gaussian_name(selection.basis, spaces)}; the mean over {DRAWS} pairs in the figure of φ, one pair "
+        "in the figure of z, to show the noise."
     )
     runs = [run for pair in pairs for run in pair]
     return assemble(
         selection,
         runs,
         selection.stem("fig4"),
-        wrapped([*panels, mean], columns),
+        _rows(panels, means),
         look,
         caption,
-        rows_z=wrapped([*panels, random[0]], columns),
+        rows_z=_rows(panels, ones),
         numbers=numbers,
     )
+
+
+def _random(n: int, d: int, several: bool) -> tuple[Panel, Panel]:
+    """The mean over the pairs of random matrices, and the first pair."""
+    drawn = gaussian_directions(2 * DRAWS, n, d)
+    labels = {"layer": None, "rank": seeds.RANK}
+    space = f", $d$ = {d}" if several else ""
+    pairs = [
+        similarity(one, other, ONE + space, {**labels, "weight": "random, one pair"})
+        for one, other in zip(drawn[::2], drawn[1::2], strict=True)
+    ]
+    return average(pairs, MEAN + space, {**labels, "weight": f"random, mean of {DRAWS}"}), pairs[0]
+
+
+def _rows(panels: Sequence[Panel], random: Sequence[Panel]) -> list[list[Panel]]:
+    """One random panel in line with the others, as in the paper; several below them."""
+    if len(random) == 1:
+        return wrapped([*panels, *random], 3)
+    return [*wrapped(panels, 3), *wrapped(random, 3)]

@@ -26,9 +26,7 @@ def make(selection: Selection) -> Result:
     pair = seeds.pairs_of(selection)[0]
     count = selection.layers(pair[0])[-1] + 1
     layers = selection.some_layers(pair[0])
-    panels = [
-        seeds.panel(selection, pair, layer, letter, True) for layer in layers for letter in selection.letters
-    ]
+    panels = seeds.panels_of(selection, pair, layers)
     # As many whole layers in a row as make the paper's four panels.
     columns = len(selection.letters) * max(1, 4 // len(selection.letters))
     look = Look(

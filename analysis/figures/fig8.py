@@ -10,7 +10,17 @@ from analysis.figures.drawing import Look
 from analysis.figures.gaussian import DRAWS, average, gaussian_directions
 from analysis.figures.layout import TICKS_8, TICKS_FIG3
 from analysis.figures.panels import frame, similarity
-from analysis.figures.words import basis_name, heading_of, layers_of, plain_weight, symbol, weight
+from analysis.figures.words import (
+    OUTPUT_SIDE,
+    basis_name,
+    gaussian_name,
+    gaussian_symbol,
+    heading_of,
+    layers_of,
+    plain_weight,
+    symbol,
+    weight,
+)
 
 if TYPE_CHECKING:
     from analysis.output import Result
@@ -22,7 +32,6 @@ RANKS = (4, 8, 64)
 SHARE = 0.1
 """Of W's directions, how many are compared: the top 10 % of min(d_out, d_in)."""
 LIMITS = (0.1, 0.2)
-OUTPUT_SIDE = ("dW-left", "B")
 
 
 def make(selection: Selection) -> Result:
@@ -49,7 +58,7 @@ def make(selection: Selection) -> Result:
         for rank in RANKS
     ]
     n = panels[-1].shape[1]
-    title = _title(letter, selection.basis, "rand")
+    title = rf"$\phi({weight(letter).strip('$')}, {gaussian_symbol(selection.basis)}, i, j)$"
     random = [
         similarity(top, drawn, title, {**labels, "against": "random, one matrix"})
         for drawn in gaussian_directions(DRAWS, n, d, selection.device)
@@ -68,24 +77,25 @@ def make(selection: Selection) -> Result:
         ticks_j={8: TICKS_8, 64: TICKS_FIG3},
     )
     side = "left" if selection.basis in OUTPUT_SIDE else "right"
-    name = plain_weight(letter)
+    name, used = plain_weight(letter), list(runs.values())
     caption = (
         f"Figure 8. Similarity φ(i, j) between the top i {side} singular vectors of {name}, the weight "
         f"before adaptation, and the top j directions of Δ{name} at r = 4, 8 and 64; directions: "
         f"{basis_name(selection.basis)}; {layers_of([layer], count)}, d = {d}; i up to {SHARE:.0%} of "
-        f"min(d_out, d_in). {selection.sentence(list(runs.values()))} All runs have seed {seed}. Fourth "
-        f"panel: right singular vectors of a {n} x {d} matrix of independent normal entries; the mean over "
-        f"{DRAWS} in the figure of φ, one in the figure of z. Nothing is blank."
+        f"min(d_out, d_in). {selection.sentence(used)}{selection.weight_sentence(used)} All runs have seed "
+        f"{seed}. Fourth panel: {gaussian_name(selection.basis, [(n, d)])}; the mean over {DRAWS} in the "
+        "figure of φ, one in the figure of z. Nothing is blank."
     )
     return assemble(
         selection,
-        runs.values(),
+        used,
         selection.stem("fig8"),
         [[*panels, mean]],
         look,
         caption,
         rows_z=[[*panels, random[0]]],
         numbers=frame([*panels, mean, random[0]]),
+        weights=True,
     )
 
 
@@ -97,8 +107,8 @@ def _top_directions(selection: Selection, run: Run, layer: int, letter: str) -> 
     W = selection.weight(run, layer, letter)
     k = math.ceil(SHARE * min(W.shape))
     U, S, Vh = top_directions(W, k)
-    return Directions(U.T if selection.basis in OUTPUT_SIDE else Vh, S, k, "W")
+    return Directions(U.T if selection.basis in OUTPUT_SIDE else Vh, S, int((S > 0).sum()), "W")
 
 
-def _title(letter: str, basis: str, rank: int | str) -> str:
+def _title(letter: str, basis: str, rank: int) -> str:
     return rf"$\phi({weight(letter).strip('$')}, {symbol(basis, rank)}, i, j)$"

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from analysis.figures.assembly import assemble, wrapped
 from analysis.figures.drawing import Look
 from analysis.figures.layout import TICKS_8, TICKS_FIG3
-from analysis.figures.panels import Panel, frame, similarity, zoom
+from analysis.figures.other_layers import other_layers
+from analysis.figures.panels import OtherLayers, Panel, frame, similarity, zoom
 from analysis.figures.words import (
     basis_name,
     dimensions,
@@ -49,8 +50,14 @@ def make(
     count = selection.layers(runs[SMALL])[-1] + 1
     rows: list[list[Panel]] = []
     whole: list[Panel] = []
+    others = {
+        letter: other_layers(selection, runs[SMALL], runs[LARGE], letter) for letter in selection.letters
+    }
     for layer in layers:
-        panels = [_panel(selection, runs, layer, letter, len(layers) > 1) for letter in selection.letters]
+        panels = [
+            _panel(selection, runs, layer, letter, len(layers) > 1, others[letter])
+            for letter in selection.letters
+        ]
         whole += panels
         for group in wrapped(panels, A_ROW):
             rows.append([*group, *(zoom(panel, SMALL, f"{panel.title}, zoom") for panel in group)])
@@ -74,7 +81,14 @@ def make(
     return assemble(selection, runs.values(), stem, rows, look, caption, numbers=frame(whole))
 
 
-def _panel(selection: Selection, runs: dict[int, Run], layer: int, letter: str, name_layer: bool) -> Panel:
+def _panel(
+    selection: Selection,
+    runs: dict[int, Run],
+    layer: int,
+    letter: str,
+    name_layer: bool,
+    others: OtherLayers | None,
+) -> Panel:
     small, large = (selection.directions(runs[rank], layer, letter) for rank in (SMALL, LARGE))
     labels = {
         "layer": layer + 1,
@@ -84,4 +98,4 @@ def _panel(selection: Selection, runs: dict[int, Run], layer: int, letter: str, 
         "seed": runs[SMALL].settings["seed"],
     }
     title = weight(letter, delta=True)
-    return similarity(small, large, f"Layer {layer + 1}, {title}" if name_layer else title, labels)
+    return similarity(small, large, f"Layer {layer + 1}, {title}" if name_layer else title, labels, others)

@@ -6,7 +6,8 @@ import itertools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from analysis.figures.panels import Panel, similarity
+from analysis.figures.other_layers import other_layers
+from analysis.figures.panels import OtherLayers, Panel, similarity
 from analysis.figures.words import basis_name, dimensions, layers_of, listed, plain_weight, symbol, weight
 
 if TYPE_CHECKING:
@@ -28,8 +29,19 @@ def pairs_of(selection: Selection) -> list[Pair]:
     return [(found[RANK, one], found[RANK, other]) for one, other in itertools.combinations(seeds, 2)]
 
 
-def panel(selection: Selection, pair: Pair, layer: int, letter: str, name_layer: bool) -> Panel:
-    """phi between the two seeds, for one projection."""
+def panels_of(selection: Selection, pair: Pair, layers: Sequence[int]) -> list[Panel]:
+    """phi between the two seeds, for each layer and in it for each weight; several layers are named."""
+    others = {letter: other_layers(selection, *pair, letter) for letter in selection.letters}
+    return [
+        _panel(selection, pair, layer, letter, len(layers) > 1, others[letter])
+        for layer in layers
+        for letter in selection.letters
+    ]
+
+
+def _panel(
+    selection: Selection, pair: Pair, layer: int, letter: str, name_layer: bool, others: OtherLayers | None
+) -> Panel:
     one, other = (selection.directions(run, layer, letter) for run in pair)
     labels = {
         "layer": layer + 1,
@@ -39,7 +51,7 @@ def panel(selection: Selection, pair: Pair, layer: int, letter: str, name_layer:
         "seed_j": pair[1].settings["seed"],
     }
     title = weight(letter, delta=True)
-    return similarity(one, other, f"Layer {layer + 1}, {title}" if name_layer else title, labels)
+    return similarity(one, other, f"Layer {layer + 1}, {title}" if name_layer else title, labels, others)
 
 
 def title(selection: Selection) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -48,7 +49,9 @@ def draw(numbers: pd.DataFrame, layer: int) -> Figure:
         energy.set(title="Rank of 90 % of the energy", yscale="log")
         energy.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
         _by_layer(shared, numbers, "shared_dimension", colours, looks)
-        shared.set(title="Dimension shared by two seeds", ylim=(-0.2, None))
+        top = numbers.loc[numbers["quantity"] == "shared_dimension", "value"].max()
+        top = 1.0 if math.isnan(top) else max(top, 1.0)
+        shared.set(title="Dimension shared by two seeds", ylim=(-0.1 * top, 1.1 * top))
         shared.yaxis.set_major_locator(MaxNLocator(6, integer=True))
         _legend(figure, numbers, colours, looks)
     return figure
@@ -89,8 +92,13 @@ def _by_layer(
         axes.plot(mean.index + aside, mean, color=colours[source], **looks[weight])
     axes.set_xlabel("layer")
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-    if found.empty:
-        axes.text(0.5, 0.5, "one seed", ha="center", va="center", transform=axes.transAxes)
+    undefined = [
+        source
+        for source in found["source"].unique()
+        if found[found["source"] == source]["value"].isna().all()
+    ]
+    message = "one seed" if found.empty else "\n".join(f"${name}$: not defined" for name in undefined)
+    axes.text(0.5, 0.5, message, ha="center", va="center", transform=axes.transAxes)
 
 
 def _lines(found: pd.DataFrame) -> Iterator[tuple[str, str, pd.DataFrame]]:

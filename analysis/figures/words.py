@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from analysis.figures.panels import BEYOND, Panel
+from analysis.figures.panels import BEYOND, QUANTILE, Panel
+from analysis.tables.numbers import short
 
 SYMBOLS = {"A": "A", "dW-right": r"\Delta W", "dW-left": r"\Delta W", "B": "B", "A-A0": "(A-A_0)"}
 """By basis: the matrix whose singular vectors are taken, in mathtext."""
+
+OUTPUT_SIDE = ("dW-left", "B")
+"""The bases in output space, R^d_out; the others lie in input space."""
 
 NAMES = {
     "A": "right singular vectors of $A$",
@@ -23,10 +27,24 @@ def basis_name(basis: str) -> str:
     return NAMES[basis].replace("$", "") + (" alone (the paper's basis)" if basis == "A" else "")
 
 
-def symbol(basis: str, rank: int | str, mark: str = "") -> str:
+def symbol(basis: str, rank: int, mark: str = "") -> str:
     """The matrix whose singular vectors are taken, in mathtext without dollars: A_{r=8}."""
-    subscript = rf"\mathrm{{{rank}}}" if isinstance(rank, str) else f"r={rank}"
-    return f"{SYMBOLS[basis]}_{{{subscript}}}^{{{mark}}}"
+    return f"{SYMBOLS[basis]}_{{r={rank}}}^{{{mark}}}"
+
+
+def gaussian_symbol(basis: str) -> str:
+    """The random matrix that stands for an adapter's factor in this basis, in mathtext without dollars."""
+    return rf"{'B' if basis in OUTPUT_SIDE else 'A'}_{{\mathrm{{rand}}}}"
+
+
+def gaussian_name(basis: str, spaces: Iterable[tuple[int, int]]) -> str:
+    """For captions: the directions of random matrices of the adapters' own shape, n of them in R^d."""
+    left = basis in OUTPUT_SIDE
+    shapes = listed(f"{d} x {n}" if left else f"{n} x {d}" for n, d in spaces)
+    side, factor = ("left", "B") if left else ("right", "A")
+    return (
+        f"{side} singular vectors of {shapes} matrices of independent normal entries, the shape of {factor}"
+    )
 
 
 def weight(letter: str, delta: bool = False) -> str:
@@ -65,7 +83,7 @@ def dimensions(panels: Iterable[Panel]) -> str:
 
 def marks(panels: Iterable[Panel], z: bool) -> str:
     """How to read a panel: its null, its hatches and lines."""
-    from analysis.subspaces import GAP_THRESHOLD
+    from analysis.gaps import GAP_THRESHOLD
 
     found = list(panels)
     null = (
@@ -82,10 +100,12 @@ def marks(panels: Iterable[Panel], z: bool) -> str:
     else:
         sentences = [
             null,
-            "The strips show that mean on the panel's own colour scale, j/d above and i/d at the right; a "
-            "cell's is the larger of the two. Hatched cells are not beyond chance: φ is at most the null's "
-            f"mean plus {BEYOND:g} standard deviations.",
+            "The strips show the null's mean on the panel's own colour scale, j/d above and i/d right; "
+            f"a cell's is the larger. Hatched cells are not beyond chance: φ is at most the null's "
+            f"{QUANTILE:.0%} quantile, exact where i or j is 1, else that of the Beta distribution with the "
+            "null's mean and variance.",
         ]
+    sentences += _second_null(found)
     if any(panel.arbitrary_i.any() or panel.arbitrary_j.any() for panel in found):
         sentences.append(
             f"Orange beside an axis: there singular values i and i + 1 differ by less than "
@@ -96,3 +116,25 @@ def marks(panels: Iterable[Panel], z: bool) -> str:
             "Grey, crossed: not defined; the matrix has no such direction (it is rank-deficient, or 0)."
         )
     return " ".join(sentences)
+
+
+def _second_null(panels: Iterable[Panel]) -> list[str]:
+    """The empirical null in numbers, for each weight: panels of one weight share it."""
+    told: dict[str, str] = {}
+    pairs: dict[int, None] = {}
+    for panel in panels:
+        name = str(panel.labels.get("weight"))
+        if panel.others is None or name in told:
+            continue
+        (n1, n2), mean = panel.shape, panel.others.mean
+        pairs[panel.others.pairs] = None
+        told[name] = (
+            f"{name} {short(mean[0, 0])} at i = j = 1 (closed form {short(panel.mean[0, 0])}) and "
+            f"{short(mean[-1, -1])} at i = {n1}, j = {n2} ({short(panel.mean[-1, -1])})"
+        )
+    if not told:
+        return []
+    return [
+        f"A second null is φ between the same runs in different layers ({listed(pairs)} pairs of layers; "
+        f"whole grids in the CSV); its mean: {'; '.join(told.values())}."
+    ]

@@ -11,6 +11,9 @@ Pure functions of numpy arrays: a cell is its (seeds, examples) matrix of right 
     statistics.with_holm([better, ...])                           # corrected for the family
     statistics.verdict(better), statistics.seeds_needed(better)   # "undecided", 3 more seeds
 
+    statistics.unit_mean(lifts, reference=1)                      # one number a seed: mean, interval, p-value
+    statistics.pair_mean(overlaps)                                # one number a pair of seeds: jackknife
+
 Accuracies and differences are shares (0.01 is one point); tables show per cent.
 """
 
@@ -20,7 +23,8 @@ from analysis.statistics.comparison import Comparison, compare, equivalence
 from analysis.statistics.holm import holm, with_holm
 from analysis.statistics.mcnemar import mcnemar
 from analysis.statistics.outcomes import Outcomes
-from analysis.statistics.planning import Needed, seeds_needed
+from analysis.statistics.planning import Needed, seeds_needed, units_needed
+from analysis.statistics.units import UnitMean, pair_mean, unit_mean
 from analysis.statistics.variance import Components, components
 from analysis.statistics.verdicts import verdict
 
@@ -31,6 +35,7 @@ __all__ = [
     "Components",
     "Needed",
     "Outcomes",
+    "UnitMean",
     "best_together",
     "compare",
     "components",
@@ -38,7 +43,10 @@ __all__ = [
     "holm",
     "mcnemar",
     "mean_accuracy",
+    "pair_mean",
     "seeds_needed",
+    "unit_mean",
+    "units_needed",
     "verdict",
     "with_holm",
 ]

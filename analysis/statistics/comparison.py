@@ -25,7 +25,7 @@ class Comparison:
     Attributes:
         difference: as measured.
         low, high: its interval, at `level`.
-        p_value: of no difference (two-sided); of a difference of `margin` or more where `margin` is set.
+        p_value: of a difference of `reference` (two-sided); with `margin`, of one of `margin` or more.
         p_holm: the same corrected for a family, None until `with_holm` sets it.
         seeds: pairs of runs.
         examples: answered by all of them.
@@ -34,6 +34,7 @@ class Comparison:
         margin: what counts as equal, in an equivalence test; else None.
         sources: the variation that interval and p-value hold: seeds and examples, or examples alone.
         components: of the differences, for `seeds_needed`.
+        reference: the difference that `compare` tests against.
     """
 
     difference: float
@@ -48,39 +49,43 @@ class Comparison:
     margin: float | None
     sources: tuple[str, ...]
     components: Components
+    reference: float = 0.0
 
 
 def compare(
     first: Outcomes | Any,
     second: Outcomes | Any,
     *,
+    reference: float = 0.0,
     resamples: int = RESAMPLES,
     generator_seed: int = GENERATOR_SEED,
 ) -> Comparison:
     """Is the first cell better or worse than the second?
 
     The differences of paired runs go through the hierarchical bootstrap (`bootstrap.py`); the p-value is
-    twice the share of draws on the wrong side of 0, so that it is below 5% where the 95% interval leaves 0
-    out. With one pair of runs the p-value is McNemar's (mid-p): then both speak of these two runs, not of
-    other seeds.
+    twice the share of draws on the wrong side of the reference, so that it is below 5% where the 95% interval
+    leaves the reference out. With one pair of runs and reference 0 the p-value is McNemar's (mid-p): then
+    both speak of these two runs, not of other seeds.
 
     Args:
         first, second: Outcomes, or (seeds, examples) of zeros and ones; same examples, in the same order.
+        reference: the difference under the null; -0.01 asks whether first is worse by more than one point.
 
     Raises:
         AnalysisError: the cells' examples differ in number, or an argument is not such a matrix.
     """
     pairs = paired(outcomes(first), outcomes(second))
     sample = _draws(pairs, resamples, generator_seed)
-    one_pair = len(pairs.difference) == 1
-    if one_pair:
+    by_mcnemar = len(pairs.difference) == 1 and reference == 0
+    if by_mcnemar:
         p_value = mcnemar(
             int(np.count_nonzero(pairs.difference > 0)), int(np.count_nonzero(pairs.difference < 0))
         )
     else:
-        p_value = min(1.0, 2 * min(tail(sample, 0, below=True), tail(sample, 0, below=False)))
-    words = f"McNemar mid-p; interval: {_words(pairs)}" if one_pair else _words(pairs)
-    return _comparison(pairs, sample, LEVEL, p_value, words, None)
+        smaller = min(tail(sample, reference, below=True), tail(sample, reference, below=False))
+        p_value = min(1.0, 2 * smaller)
+    words = f"McNemar mid-p; interval: {_words(pairs)}" if by_mcnemar else _words(pairs)
+    return _comparison(pairs, sample, LEVEL, p_value, words, None, reference)
 
 
 def equivalence(
@@ -117,7 +122,13 @@ def _draws(pairs: Pairs, resamples: int, generator_seed: int) -> np.ndarray:
 
 
 def _comparison(
-    pairs: Pairs, sample: np.ndarray, level: float, p_value: float, method: str, margin: float | None
+    pairs: Pairs,
+    sample: np.ndarray,
+    level: float,
+    p_value: float,
+    method: str,
+    margin: float | None,
+    reference: float = 0.0,
 ) -> Comparison:
     n, m = pairs.difference.shape
     difference = float(pairs.difference.mean())
@@ -135,6 +146,7 @@ def _comparison(
         margin=margin,
         sources=sources(n),
         components=components(pairs.difference),
+        reference=reference,
     )
 
 

@@ -8,11 +8,13 @@ from dataclasses import dataclass
 
 from analysis.errors import AnalysisError
 from analysis.statistics.comparison import Comparison
+from analysis.statistics.units import UnitMean
 from analysis.statistics.variance import Components
 from analysis.statistics.verdicts import ALPHA
 
 POWER = 0.8
 MOST = 10**9
+ONE_SEED = "one seed does not tell how much seeds differ; train at least three"
 
 
 @dataclass(frozen=True)
@@ -36,8 +38,8 @@ def seeds_needed(comparison: Comparison, *, alpha: float = ALPHA, power: float =
     """How many more seeds would decide `comparison`, with a chance of `power`, at the present effect.
 
     With N seeds and m examples the difference has variance A/N + B/m + C/(N m) (`variance.py`). It decides
-    where its distance, from 0 or from the nearer margin, is (t_crit + t_power) standard errors; the degrees
-    of freedom are Satterthwaite's. Seeds leave B/m as it is, so they may not be enough.
+    where its distance, from the reference or from the nearer margin, is (t_crit + t_power) standard errors;
+    the degrees of freedom are Satterthwaite's. Seeds leave B/m as it is, so they may not be enough.
 
     A plan, not a stopping rule: the estimates are those of a few seeds, and a study that adds seeds until its
     verdict changes has no 5% left.
@@ -49,14 +51,15 @@ def seeds_needed(comparison: Comparison, *, alpha: float = ALPHA, power: float =
     Raises:
         AnalysisError: alpha or power is not between 0 and 1.
     """
-    if not (0 < alpha < 1 and 0 < power < 1):
-        raise AnalysisError(f"alpha={alpha}, power={power}: both lie between 0 and 1")
+    _check(alpha, power)
     found, margin = comparison.components, comparison.margin
     if found.seeds < 2 or found.examples < 2:
-        return Needed(None, None, None, "one seed does not tell how much seeds differ; train at least three")
-    distance = abs(comparison.difference) if margin is None else abs(margin - abs(comparison.difference))
+        return Needed(None, None, None, ONE_SEED)
+    if margin is None:
+        distance, at = abs(comparison.difference - comparison.reference), f"{comparison.reference:g}"
+    else:
+        distance, at = abs(margin - abs(comparison.difference)), "the margin"
     if distance == 0:
-        at = "0" if margin is None else "the margin"
         return Needed(None, None, None, f"the difference is exactly {at}; no number of seeds decides it")
     one_sided = alpha / 2 if margin is None else alpha
 
@@ -65,8 +68,7 @@ def seeds_needed(comparison: Comparison, *, alpha: float = ALPHA, power: float =
 
     seeds = _smallest(found.seeds, lambda n: decides(n, found.examples))
     if seeds is not None:
-        more = seeds - found.seeds
-        return Needed(more, None, None, f"{more} more seeds would decide" if more else "these seeds decide")
+        return _more(seeds - found.seeds)
     # Seeds for half of the variance allowed, then examples for the rest.
     seeds = _smallest(found.seeds, lambda n: decides(n, math.inf, math.sqrt(0.5)))
     examples = seeds and _smallest(found.examples, lambda m: decides(seeds, m))
@@ -76,6 +78,39 @@ def seeds_needed(comparison: Comparison, *, alpha: float = ALPHA, power: float =
         f"no number of seeds decides on {found.examples:,} examples; {examples:,} with {seeds} seeds would"
     )
     return Needed(None, examples, seeds, reason)
+
+
+def units_needed(found: UnitMean, *, alpha: float = ALPHA, power: float = POWER) -> Needed:
+    """How many more units, such as seeds, would part `found` from its reference; as `seeds_needed`."""
+    from scipy.stats import t
+
+    _check(alpha, power)
+    if math.isnan(found.sd):
+        return Needed(None, None, None, ONE_SEED)
+    distance = abs(found.mean - found.reference)
+    if distance == 0:
+        reason = f"the mean is exactly {found.reference:g}; no number of seeds decides it"
+        return Needed(None, None, None, reason)
+
+    def decides(units: int) -> bool:
+        deviations = float(t.isf(alpha / 2, units - 1) + t.ppf(power, units - 1))
+        return deviations * found.sd / math.sqrt(units) <= distance
+
+    units = _smallest(found.units, decides)
+    if units is None:
+        return Needed(None, None, None, "the difference is too small to be decided")
+    return _more(units - found.units)
+
+
+def _more(seeds: int) -> Needed:
+    if not seeds:
+        return Needed(0, None, None, "these seeds decide")
+    return Needed(seeds, None, None, f"{seeds:,} more {'seed' if seeds == 1 else 'seeds'} would decide")
+
+
+def _check(alpha: float, power: float) -> None:
+    if not (0 < alpha < 1 and 0 < power < 1):
+        raise AnalysisError(f"alpha={alpha}, power={power}: both lie between 0 and 1")
 
 
 def _required(found: Components, seeds: int, examples: float, one_sided: float, power: float) -> float:

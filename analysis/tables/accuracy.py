@@ -16,30 +16,26 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from analysis import paper_values
+from analysis.cells import CHOSEN_ON, CellResult, Cells, Choice, Place, lora_runs
 from analysis.errors import AnalysisError
+from analysis.output import Result
 from analysis.paper_values import PaperValue
-from analysis.predictions import CHECKPOINTS, read_predictions
-from analysis.statistics import Best, CellMean, Outcomes, best_together, mean_accuracy
+from analysis.statistics import Best, CellMean, best_together
 from analysis.tables.layout import Cell, Row, Table
 from analysis.tables.numbers import MISSING
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
+    from analysis.selection import Selection
+
 TABLE5_TARGETS = ("q", "k", "v", "o", "qk", "qv", "qkvo")
 TABLE6_TARGETS = ("q", "qv", "qkvo")
 TABLE6_RANKS = (1, 2, 4, 8, 64)
 BUDGET_TARGETS, BUDGET_RANK = "q", 8
-CHOSEN_ON = "dev"
 PAPER_TASKS = {"wikisql": "WikiSQL", "multinli": "MultiNLI"}
 CHECKPOINT_WORDS = {"last": "the last step", "best": f"the best evaluation on {CHOSEN_ON}"}
-AGREEMENT = 1e-6
-
-Place = tuple[str, int]
-"""Targets and rank: where a cell stands."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +79,7 @@ def table5(
     Raises:
         AnalysisError: the study has no such runs, runs that cannot stand in one table, or damaged ones.
     """
-    choice = _Choice(checkpoint, split, lr)
+    choice = Choice(checkpoint, split, lr)
     lora = _lora(frame)
     cost = budget or _cost_of_q(lora)
     within = lora[(lora["adapter_parameters"] - cost).abs() * 2 * lora["rank"] <= lora["adapter_parameters"]]
@@ -125,7 +121,7 @@ def table6(
 
     Args and raises as `table5`.
     """
-    choice = _Choice(checkpoint, split, lr)
+    choice = Choice(checkpoint, split, lr)
     lora = _lora(frame)
     lora = lora[lora["targets"].isin(TABLE6_TARGETS)]
     if lora.empty:
@@ -160,32 +156,19 @@ def table6(
     return AccuracyTable(shown, _tidy("table6", results, places, choice, papers), _runs(results))
 
 
+def as_result(selection: Selection, name: str, made: AccuracyTable) -> Result:
+    """What the command leaves."""
+    used = [run for run in selection.study.runs if run.id in made.runs]
+    return Result(
+        selection.stem(name, targets=False, basis=False, layer=False, split=True),
+        made.cells,
+        selection.provenance(used, targets=False, basis=False, split=True),
+        texts={".md": made.table.markdown(), ".tex": made.table.latex()},
+        terminal=made.table.terminal(),
+    )
+
+
 # ------------------------------------------------------------------------------------------- the cells
-
-
-@dataclass(frozen=True)
-class _Choice:
-    checkpoint: str
-    split: str
-    lr: float | None
-
-    def __post_init__(self) -> None:
-        if self.checkpoint not in CHECKPOINTS:
-            raise AnalysisError(
-                f"checkpoint {self.checkpoint!r} is unknown; valid are {', '.join(CHECKPOINTS)}"
-            )
-
-
-@dataclass(frozen=True)
-class _CellResult:
-    """One cell of ours."""
-
-    mean: CellMean
-    outcomes: Outcomes
-    parameters: int
-    lr: float
-    lr_tried: tuple[float, ...]
-    runs: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -195,31 +178,26 @@ class _TaskResult:
     task: str
     column: str
     metric: str
-    cells: Mapping[Place, _CellResult]
+    cells: Mapping[Place, CellResult]
     best: Best[Place]
     differing: Mapping[str, Sequence[Any]]
 
-    def cell(self, place: Place) -> tuple[_CellResult | None, bool]:
+    def cell(self, place: Place) -> tuple[CellResult | None, bool]:
         """The cell, and whether it is marked."""
         return self.cells.get(place), self.best.decided and place in self.best.together
 
 
 def _lora(frame: DataFrame) -> DataFrame:
     """The LoRA runs with one rank, of the tasks that the paper's tables have."""
-    import pandas
-
     if frame.empty:
         raise AnalysisError("the study has no finished run; train some with python run.py -m")
-    lora = frame[(frame["method"] == "lora") & frame["task"].isin([*paper_values.TASKS])].copy()
-    if not lora.empty:
-        lora["rank"] = pandas.to_numeric(lora["rank"], errors="coerce")
-        lora = lora[lora["rank"].notna()]
+    lora = lora_runs(frame)
+    lora = lora[lora["task"].isin([*paper_values.TASKS])]
     if lora.empty:
         tasks = ", ".join(sorted(set(frame["task"])))
         raise AnalysisError(
             f"the study has no LoRA run of one rank on {', '.join(paper_values.TASKS)}; its tasks are {tasks}"
         )
-    lora["rank"] = lora["rank"].astype(int)
     return lora
 
 
@@ -237,30 +215,17 @@ def _cost(found: DataFrame, rank: int) -> int:
     return int(found[found["rank"] == rank]["adapter_parameters"].iloc[0])
 
 
-def _results(lora: DataFrame, places: Sequence[Place], choice: _Choice) -> list[_TaskResult]:
+def _results(lora: DataFrame, places: Sequence[Place], choice: Choice) -> list[_TaskResult]:
     """The tasks in the paper's order."""
     results = []
     for task in [task for task in paper_values.TASKS if task in set(lora["task"])]:
         runs = lora[lora["task"] == task]
-        cells: dict[Place, _CellResult] = {}
-        ids: tuple[str, ...] | None = None
-        used = []
-        for targets, rank in places:
-            found = runs[(runs["targets"] == targets) & (runs["rank"] == rank)]
-            if choice.lr is not None:
-                found = found[np.isclose(found["lr"].astype(float), choice.lr, rtol=1e-9, atol=0)]
-            if found.empty:
-                continue
-            chosen = _one_a_seed(_best_lr(found, choice), f"{task} {targets} r={rank}")
-            cell, ids = _cell(chosen, found, choice, ids)
-            cells[targets, rank] = cell
-            used.append(chosen)
-        if not cells:
+        of_task = Cells(runs, choice)
+        there = [place for place in places if place in of_task]
+        if not there:
             continue
-        import pandas
-
-        differing = _differing(pandas.concat(used), but=("targets", "rank", "seed", "lr"))
-        _check_one_table(task, differing)
+        differing = of_task.differing(there)
+        cells = {place: of_task[place] for place in there}
         metric = str(runs["metric"].iloc[0]).replace("_", " ")
         best = best_together({place: cell.outcomes for place, cell in cells.items()})
         results.append(_TaskResult(task, paper_values.TASKS[task], metric, cells, best, differing))
@@ -270,95 +235,10 @@ def _results(lora: DataFrame, places: Sequence[Place], choice: _Choice) -> list[
     return results
 
 
-def _best_lr(found: DataFrame, choice: _Choice) -> DataFrame:
-    """The runs of the learning rate with the highest mean on dev, of those with the most seeds."""
-    rates = sorted(set(found["lr"]))
-    if len(rates) == 1:
-        return found
-    column = f"{CHOSEN_ON}_{choice.checkpoint}"
-    if column not in found or found[column].isna().any():
-        raise AnalysisError(
-            f"lr: a cell has {', '.join(f'{rate:g}' for rate in rates)}, and its runs have no {CHOSEN_ON} "
-            "split to choose by; give lr"
-        )
-    by_rate = found.groupby("lr")
-    seeds = by_rate["seed"].nunique()
-    means = by_rate[column].mean()[seeds == seeds.max()]
-    return found[found["lr"] == means.idxmax()]
-
-
-def _one_a_seed(found: DataFrame, where: str) -> DataFrame:
-    """The runs in order of their seeds."""
-    if found["seed"].is_unique:
-        return found.sort_values("seed")
-    differing = _differing(found[found["seed"].duplicated(keep=False)], but=("seed",))
-    if not differing:
-        raise AnalysisError(f"{where} has one run in several folders; remove the copies")
-    told = "; ".join(f"{name} ({', '.join(map(str, values))})" for name, values in differing.items())
-    raise AnalysisError(
-        f"{where} has several runs of one seed, which differ in {told}; {_leave_one(differing)}"
-    )
-
-
-def _cell(
-    chosen: DataFrame, found: DataFrame, choice: _Choice, ids: tuple[str, ...] | None
-) -> tuple[_CellResult, tuple[str, ...]]:
-    """The cell of these runs, one a seed, and its examples, which must be `ids` where those are given."""
-    answers = []
-    for row in chosen.to_dict("records"):
-        read = read_predictions(row["path"], choice.split, choice.checkpoint)
-        if ids is not None and read.ids != ids:
-            raise AnalysisError(
-                f"{row['run']} answers other examples than the runs before it; "
-                "the runs of one table must share their data (task.seed, task.test, ...)"
-            )
-        reported = row.get(f"{choice.split}_{choice.checkpoint}")
-        if reported is not None and abs(float(read.correct.mean()) - reported) > AGREEMENT:
-            raise AnalysisError(
-                f"{row['run']}: its predictions are {read.correct.mean():.4f} right, run.json says "
-                f"{reported:.4f}; train it again"
-            )
-        ids = read.ids
-        answers.append(read.correct)
-    assert ids is not None
-    outcomes = Outcomes(np.array(answers), tuple(int(seed) for seed in chosen["seed"]))
-    result = _CellResult(
-        mean=mean_accuracy(outcomes),
-        outcomes=outcomes,
-        parameters=int(chosen["adapter_parameters"].iloc[0]),
-        lr=float(chosen["lr"].iloc[0]),
-        lr_tried=tuple(sorted(float(rate) for rate in set(found["lr"]))),
-        runs=tuple(chosen["run"]),
-    )
-    return result, ids
-
-
-def _differing(found: DataFrame, but: Iterable[str]) -> dict[str, list[Any]]:
-    """The settings, which stand before `trainable` in a study's frame, in which runs differ."""
-    settings = list(found.columns)[: list(found.columns).index("trainable")]
-    names = [name for name in settings if name not in ("run", "path", *but)]
-    values = {name: list(dict.fromkeys(found[name].dropna().tolist())) for name in names}
-    return {name: several for name, several in values.items() if len(several) > 1}
-
-
-def _check_one_table(task: str, differing: Mapping[str, Sequence[Any]]) -> None:
-    for name, values in differing.items():
-        if name == "model" or name.startswith(("model.", "task.")):
-            raise AnalysisError(
-                f"{task}: the runs differ in {name} ({', '.join(map(str, values))}) and cannot stand in one "
-                f"table; {_leave_one({name: values})}"
-            )
-
-
-def _leave_one(differing: Mapping[str, Sequence[Any]]) -> str:
-    name, values = next(iter(differing.items()))
-    return f"leave one kind in, as in frame[frame[{name!r}] == {values[0]!r}]"
-
-
 # ------------------------------------------------------------------------------------------- the layout
 
 
-def _rows(labels: tuple[str, ...], cells: Sequence[tuple[_CellResult | None, bool]]) -> tuple[Row, ...]:
+def _rows(labels: tuple[str, ...], cells: Sequence[tuple[CellResult | None, bool]]) -> tuple[Row, ...]:
     """Our two lines: mean and spread of seeds, then the interval."""
     blank = ("",) * len(labels)
     means = tuple(Cell(_mean(cell.mean), marked) if cell else Cell(MISSING) for cell, marked in cells)
@@ -393,7 +273,7 @@ def _paper(name: str, task: str, place: Place) -> PaperValue | None:
     return paper_values.accuracy(name, task=task, targets=place[0], rank=place[1])
 
 
-def _notes(results: Sequence[_TaskResult], choice: _Choice, missing: Sequence[str]) -> tuple[str, ...]:
+def _notes(results: Sequence[_TaskResult], choice: Choice, missing: Sequence[str]) -> tuple[str, ...]:
     cells = [cell for result in results for cell in result.cells.values()]
     counts = sorted({cell.mean.seeds for cell in cells})
     if counts[-1] == 1:
@@ -447,7 +327,7 @@ def _mark_notes(results: Sequence[_TaskResult]) -> Iterable[str]:
         yield f"No cell is marked on {', '.join(others)}: none is {rule}."
 
 
-def _rate_note(cells: Sequence[_CellResult], choice: _Choice) -> str:
+def _rate_note(cells: Sequence[CellResult], choice: Choice) -> str:
     rates = sorted({cell.lr for cell in cells})
     told = ", ".join(f"{rate:g}" for rate in rates)
     grids = sorted({cell.lr_tried for cell in cells if len(cell.lr_tried) > 1})
@@ -464,7 +344,7 @@ def _tidy(
     name: str,
     results: Sequence[_TaskResult],
     places: Sequence[Place],
-    choice: _Choice,
+    choice: Choice,
     papers: Mapping[Any, Place],
 ) -> DataFrame:
     """One row for each cell that the study or the paper has."""
@@ -498,7 +378,7 @@ def _tidy(
     return pandas.DataFrame(rows).convert_dtypes(convert_floating=False, convert_string=False)
 
 
-def _measured(result: _TaskResult, place: Place, cell: _CellResult, choice: _Choice) -> dict[str, Any]:
+def _measured(result: _TaskResult, place: Place, cell: CellResult, choice: Choice) -> dict[str, Any]:
     mean, against = cell.mean, result.best.against.get(place)
     return {
         "parameters": cell.parameters,

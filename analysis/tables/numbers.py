@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 MISSING = "–"
 
@@ -17,15 +17,48 @@ def short(value: float) -> str:
 
 
 def mean_sd(values: Sequence[float]) -> str:
-    """The mean and, where they differ, the standard deviation of the values, to the mean's last digit."""
-    present = [value for value in values if not math.isnan(value)]
-    if not present:
+    """The mean and, where they differ, the standard deviation of the values, to the mean's last digit.
+
+    A standard deviation that would be 0 there is "<" half of that digit.  Where some values are NaN, the mean
+    is over the others, and "(n of m)" says so; where all are, the cell is a dash.
+    """
+    return grouped([[value] for value in values])
+
+
+def grouped(
+    groups: Sequence[Sequence[float]], statistic: Callable[[Sequence[float]], float] = statistics.fmean
+) -> str:
+    """As `mean_sd`, of one statistic of each group; "(n of m)" counts the values of all groups."""
+    present = [[value for value in group if not math.isnan(value)] for group in groups]
+    found = [statistic(group) for group in present if group]
+    if not found:
         return MISSING
-    mean = statistics.fmean(present)
-    if max(present) == min(present):
-        return short(mean)
-    sd = statistics.stdev(present)
-    return f"{short(mean)} ± " + (f"{sd:.{_decimals(mean)}f}" if _plain(mean) else f"{sd:.1e}")
+    mean = statistics.fmean(found)
+    text = short(mean)
+    if max(found) != min(found):
+        text += f" ± {_spread(statistics.stdev(found), mean)}"
+    defined, total = sum(map(len, present)), sum(map(len, groups))
+    return text if defined == total else f"{text} ({defined} of {total})"
+
+
+def defined_note(values: Iterable[float]) -> str:
+    """A sentence that explains "(n of m)", with a space before it; nothing where every number is defined."""
+    if not any(map(math.isnan, values)):
+        return ""
+    return " (n of m): only n of the m numbers behind a cell are defined, and it is over these."
+
+
+def interval(low: float, high: float) -> str:
+    """Two numbers as a range; a dash where they are NaN."""
+    return MISSING if math.isnan(low) or math.isnan(high) else f"{short(low)} to {short(high)}"
+
+
+def _spread(sd: float, mean: float) -> str:
+    if not _plain(mean):
+        return f"{sd:.1e}"
+    decimals = _decimals(mean)
+    text = f"{sd:.{decimals}f}"
+    return text if float(text) > 0 else f"<{0.5 * 10**-decimals:g}"
 
 
 def _plain(value: float) -> bool:

@@ -6,24 +6,29 @@ its scale, and the amplification factor stands beside what random directions wou
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+import math
+import statistics
+from typing import TYPE_CHECKING
 
 from analysis import paper_values
-from analysis.figures.words import layers_of, plain_weight
+from analysis.figures.words import layers_of, listed, plain_weight
 from analysis.output import Result
 from analysis.tables.layout import Cell, Row, Table
-from analysis.tables.numbers import MISSING, mean_sd
+from analysis.tables.numbers import MISSING, defined_note, grouped, interval, mean_sd
+from analysis.tables.table7_numbers import (
+    CHANCE,
+    PAPER_LETTER,
+    PAPER_RANKS,
+    draws,
+    paper_number,
+    table7_numbers,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from analysis.run import Run
     from analysis.selection import Selection
 
-PAPER_RANKS = (4, 64)
-PAPER_LETTER = "q"
-DRAWS = 20
 RANKS_A_TABLE = 2
 SOURCES = ("delta", "weight", "random")
 """Where U and V are from: dW, W's own top r, random matrices."""
@@ -39,9 +44,10 @@ def make(selection: Selection) -> Result:
     any_run = next(iter(runs.values()))
     count = selection.layers(any_run)[-1] + 1
     layer = selection.one_layer(any_run)
-    numbers = _frame(selection, runs, layer)
+    numbers = table7_numbers(selection, runs, layer)
     place = layers_of([layer], count)
-    note = selection.sentence(list(runs.values()))
+    used = list(runs.values())
+    note = selection.sentence(used) + selection.weight_sentence(used) + _deficient(numbers)
     ranks = sorted({rank for rank, _ in runs})
     ordered = sorted(ranks, key=lambda rank: (rank not in PAPER_RANKS, rank))  # the paper's in one table
     tables = [
@@ -53,9 +59,9 @@ def make(selection: Selection) -> Result:
         selection.stem("table7", basis=False),
         numbers,
         {
-            **selection.provenance(runs.values(), basis=False),
+            **selection.provenance(used, basis=False, weights=True),
             "layer": layer + 1,
-            "random_draws": DRAWS,
+            "random_draws": {rank: draws(rank) for rank in ranks},
             "scale": "dW = alpha/r (or the run's other rule) times B A; raw: B A",
         },
         texts={
@@ -64,59 +70,6 @@ def make(selection: Selection) -> Result:
         },
         terminal="\n\n".join(table.terminal() for table in tables),
     )
-
-
-def _frame(selection: Selection, runs: dict[tuple[int, int], Run], layer: int) -> pd.DataFrame:
-    """One row a number: layer, weight, rank, seed, quantity, k, value, paper."""
-    import pandas as pd
-
-    rows: list[dict[str, Any]] = []
-    for letter in selection.letters:
-        for rank, seed, quantity, k, value in _numbers(selection, runs, layer, letter):
-            row = {"layer": layer + 1, "weight": plain_weight(letter), "rank": rank, "seed": seed}
-            paper = _paper(letter, quantity, rank) if k is None else None
-            rows.append({**row, "quantity": quantity, "k": k, "value": value, "paper": paper})
-    frame = pd.DataFrame(rows)
-    return frame.astype({"k": "Int64", "paper": "float64"})
-
-
-def _numbers(
-    selection: Selection, runs: dict[tuple[int, int], Run], layer: int, letter: str
-) -> Iterator[tuple[int, int, str, int | None, float]]:
-    """rank, seed, quantity, k (of a direction) and value, for one projection; W is read once."""
-    from analysis.amplifying import amplification, own_projected_norms, random_projected_norms
-    from analysis.weight_svd import top_directions
-
-    W = selection.weight(next(iter(runs.values())), layer, letter)
-    ranks = sorted({min(rank, *W.shape) for rank, _ in runs})
-    own = own_projected_norms(top_directions(W, ranks[-1])[1])
-    random = {rank: random_projected_norms(W, rank, DRAWS) for rank in ranks}
-    for (rank, seed), run in runs.items():
-        factors = selection.factors(run, layer, letter)
-        found = amplification(W, factors.B, factors.A, factors.scaling)
-        directions = min(rank, *W.shape)
-        single = {
-            "scaling": found.scaling,
-            "weight_norm": found.weight_norm,
-            "delta_norm": found.delta_norm,
-            "delta_norm_raw": found.delta_norm / found.scaling,
-            "projected_norm_delta": found.projected_norm,
-            "projected_norm_weight": float(own[directions - 1]),
-            "projected_norm_random": float(random[directions].mean()),
-            "projected_norm_random_sd": float(random[directions].std()),
-            "null_projected_norm": found.null_projected_norm,
-            "lift_delta": found.lift,
-            "lift_weight": float(own[directions - 1]) / found.null_projected_norm,
-            "lift_random": float(random[directions].mean()) / found.null_projected_norm,
-            "factor": found.factor,
-            "factor_raw": found.factor / found.scaling,
-            "null_factor": found.null_factor,
-        }
-        for quantity, value in single.items():
-            yield rank, seed, quantity, None, value
-        for quantity, values in (("factor_top_k", found.factor_top_k), ("gain", found.gains)):
-            for k, value in enumerate(values.tolist(), start=1):
-                yield rank, seed, quantity, k, value
 
 
 def _projections(numbers: pd.DataFrame, ranks: list[int], place: str, note: str) -> Table:
@@ -137,6 +90,10 @@ def _projections(numbers: pd.DataFrame, ranks: list[int], place: str, note: str)
                 line("projected norm", "projected_norm_{}"),
                 line("null", "null_projected_norm"),
                 line("lift", "lift_{}"),
+                Row(
+                    (weight, "lift by chance, 5-95 %"),
+                    tuple(Cell(_chance(of_weight, rank)) for rank in ranks for _ in SOURCES),
+                ),
             )
         )
     paper = [_paper_text(f"projected_norm_{source}", rank) for rank in ranks for source in SOURCES]
@@ -161,10 +118,11 @@ def _projections(numbers: pd.DataFrame, ranks: list[int], place: str, note: str)
         tuple(groups),
         (
             "U and V hold the top r left and right singular vectors of dW, of W itself, or of random "
-            f"matrices (mean of {DRAWS} draws); W is the weight before adaptation, as stored. Null: r times "
-            "the norm of W over sqrt(d_out d_in), the root mean square over random U and V; lift: projected "
-            f"norm over null. Norm of W: {', '.join(norms)}; in the paper "
-            f"{_paper_text('weight_norm', PAPER_RANKS[0])}. ± is the standard deviation over seeds.",
+            f"matrices (root mean square of {_drawn(ranks)} draws); W is the weight before adaptation, as "
+            "stored. Null: r times the norm of W over sqrt(d_out d_in), the root mean square over all U and "
+            "V; lift: projected norm over null, and by chance that of 5 and of 95 % of the draws. Norm of W: "
+            f"{', '.join(norms)}; in the paper {_paper_text('weight_norm', PAPER_RANKS[0])}. ± is the "
+            f"standard deviation over seeds.{defined_note(numbers['value'])}",
             note,
             f"Paper: {source.model}, layer 48; its null is computed here.",
         ),
@@ -179,6 +137,7 @@ def _factors(numbers: pd.DataFrame, ranks: list[int], place: str, note: str) -> 
         "AF": "factor",
         "null AF": "null_factor",
         "lift": "lift_delta",
+        "by chance": "",
         "norm of B A": "delta_norm_raw",
         "AF of B A": "factor_raw",
     }
@@ -187,11 +146,15 @@ def _factors(numbers: pd.DataFrame, ranks: list[int], place: str, note: str) -> 
         of_weight = numbers[numbers["weight"] == weight]
         rows = []
         for rank in ranks:
-            cells = [mean_sd(_values(of_weight, rank, quantity)) for quantity in heads.values()]
+            cells = [
+                mean_sd(_values(of_weight, rank, quantity)) if quantity else _chance(of_weight, rank)
+                for quantity in heads.values()
+            ]
             top = of_weight[(of_weight["rank"] == rank) & (of_weight["k"] == 1)]
             gains = of_weight[(of_weight["rank"] == rank) & (of_weight["quantity"] == "gain")]
             cells.append(mean_sd(top[top["quantity"] == "factor_top_k"]["value"].tolist()))
-            cells.append(mean_sd(gains.groupby("seed")["value"].median().tolist()))
+            by_seed = [of_seed["value"].tolist() for _, of_seed in gains.groupby("seed")]
+            cells.append(grouped(by_seed, statistics.median))
             rows.append(Row((weight, str(rank)), tuple(map(Cell, cells))))
         groups.append(tuple(rows))
     paper = []
@@ -209,11 +172,57 @@ def _factors(numbers: pd.DataFrame, ranks: list[int], place: str, note: str) -> 
             "AF is the norm of dW over the projected norm of W in the directions of dW, where dW includes "
             "the scale (alpha/r, or the run's other rule); AF of B A leaves it out. Whether the paper's "
             "norms include it is not stated. Null AF is that of a dW with the same singular values and "
-            "random directions; it falls as 1/r whatever dW is. Lift: null AF over AF. k = 1: of the best "
-            "rank-1 part of dW alone; median gain: over the directions i of dW, of its singular value i over "
-            "|u_i' W v_i|. Every k and direction is in the CSV.",
+            "random directions; it falls as 1/r whatever dW is. Lift: null AF over AF, and by chance that of "
+            "5 and of 95 % of random directions. k = 1: of the best rank-1 part of dW alone; median gain: "
+            "over the directions i of dW, of its singular value i over |u_i' W v_i|. Every k and direction "
+            f"is in the CSV.{_undetermined(numbers)}{defined_note(numbers['value'])}",
             note,
         ),
+    )
+
+
+def _chance(frame: pd.DataFrame, rank: int) -> str:
+    """What 5 and 95 % of the random lifts are below; seeds share it, but where their dW differ in rank."""
+    bounds = (_values(frame, rank, f"lift_random_q{round(100 * q):02d}") for q in CHANCE)
+    low, high = ([value for value in values if not math.isnan(value)] for values in bounds)
+    return interval(min(low), max(high)) if low and high else MISSING
+
+
+def _drawn(ranks: list[int]) -> str:
+    return listed(f"{draws(rank)} (r = {rank})" for rank in ranks)
+
+
+def _deficient(numbers: pd.DataFrame) -> str:
+    """For the note: the dW whose numerical rank is below r."""
+    ranks = numbers[numbers["quantity"] == "numerical_rank"]
+    below = ranks[ranks["value"] < ranks["rank"]]
+    told = [
+        f"{row.weight} at r = {row.rank}, seed {row.seed} (numerical rank {row.value:.0f})"
+        for row in below.itertuples()
+    ]
+    if not told:
+        return ""
+    return (
+        f" Rank-deficient dW: {'; '.join(told)}; W's, random directions and the null are taken at that rank."
+    )
+
+
+def _undetermined(numbers: pd.DataFrame) -> str:
+    """How many directions of dW are arbitrary: they are in the medians and the CSV all the same."""
+    from analysis.gaps import GAP_THRESHOLD
+
+    gains = numbers[(numbers["quantity"] == "gain") & numbers["value"].notna()]
+    by_rank = [
+        f"{int(of_rank['arbitrary'].sum())} of {len(of_rank)} at r = {rank}"
+        for rank, of_rank in gains.groupby("rank")
+        if of_rank["arbitrary"].any()
+    ]
+    if not by_rank:
+        return ""
+    return (
+        f" Directions whose singular value is within {GAP_THRESHOLD:.0%} of a neighbour's are arbitrary "
+        f"within their span, and so are their gains: {', '.join(by_rank)} (all weights and seeds; "
+        "`arbitrary` in the CSV)."
     )
 
 
@@ -222,17 +231,6 @@ def _values(frame: pd.DataFrame, rank: int, quantity: str) -> list[float]:
     return frame[(frame["rank"] == rank) & (frame["quantity"] == quantity)]["value"].tolist()
 
 
-def _paper(letter: str, quantity: str, rank: int) -> float | None:
-    """The paper's number, or what follows from its numbers; None where it has none."""
-    if letter != PAPER_LETTER or rank not in PAPER_RANKS:
-        return None
-    name = "lift" if quantity == "lift_delta" else quantity
-    for table in ("table7", "derived_table7"):
-        if name in paper_values.table(table).quantities:
-            return paper_values.value(table, name, rank=rank).value
-    return None
-
-
 def _paper_text(quantity: str, rank: int) -> str:
-    value = _paper(PAPER_LETTER, quantity, rank)
+    value = paper_number(PAPER_LETTER, quantity, rank)
     return MISSING if value is None else f"{value:g}"

@@ -24,13 +24,16 @@ def generator(*words) -> torch.Generator:
     return torch.Generator().manual_seed(zlib.crc32(repr(words).encode()))
 
 
-def write_base(folder: Path) -> dict[tuple[int, str], torch.Tensor]:
-    """A GPT-2 checkpoint of random weights with decaying spectra; W by (layer, letter), (d_out, d_in)."""
+def write_base(folder: Path, name: str = "W") -> dict[tuple[int, str], torch.Tensor]:
+    """A GPT-2 checkpoint of random weights with decaying spectra; W by (layer, letter), (d_out, d_in).
+
+    Another name gives other weights.
+    """
     folder.mkdir(parents=True)
     weights, tensors = {}, {}
     for layer in range(LAYERS):
         for letter, (d_out, d_in) in SHAPES.items():
-            draw = torch.randn(d_out, d_in, generator=generator("W", layer, letter), dtype=torch.float64)
+            draw = torch.randn(d_out, d_in, generator=generator(name, layer, letter), dtype=torch.float64)
             U, S, Vh = torch.linalg.svd(draw, full_matrices=False)
             weights[layer, letter] = (U * (S * 0.9 ** torch.arange(len(S)))) @ Vh
         fused = torch.cat([weights[layer, letter].T for letter in "qkv"], dim=1)

@@ -342,6 +342,7 @@ def test_arrays_of_any_kind():
     np.testing.assert_allclose(pair.scaling * pair.B @ pair.A, 0.5 * B @ A, rtol=1e-6)
     assert (pair.rank, pair.alpha, pair.scaling) == (2, 1.0, 0.5)
     assert adapter[2, "q"].scaling == 1.0
+    assert [adapter[key].stored for key in adapter] == [torch.bfloat16, torch.float64, torch.float32]
     assert adapter.architecture is None
 
 
@@ -368,6 +369,21 @@ def test_arrays_of_any_kind():
 )
 def test_arrays_that_are_no_adapter(given, message):
     check_refused(lambda: read_adapter(given), message)
+
+
+def test_factors_that_are_swapped_are_refused_unless_the_base_says_otherwise(saved):
+    A, B = np.zeros((4, 32)), np.zeros((32, 4))
+    check_refused(
+        lambda: read_adapter({(0, "q"): (B, A)}),
+        r"A \(32, 4\) and B \(4, 32\).*\(B, A\) swapped; give \(A, B\)",
+    )
+    base = BaseWeights.open(saved("llama")[1])
+    check_refused(lambda: read_adapter({(0, "q"): (B, A)}, base), r"dW_q of layer 0 is \(4, 4\)")
+    wide = {
+        (0, "v"): (np.zeros((20, 32)), np.zeros((16, 20)))
+    }  # W_v is (16, 32): a rank above 16 is odd, not wrong
+    check_refused(lambda: read_adapter(wide), "swapped")
+    assert read_adapter(wide, base).ranks[0, "v"] == 20
 
 
 def test_arrays_with_entries_that_are_not_finite():

@@ -129,6 +129,26 @@ def test_a_rank_deficient_update_is_measured_at_its_own_rank():
     assert found.factor_top_k.isnan().tolist() == [False, False, False, True]
 
 
+def test_directions_of_near_equal_singular_values_are_marked():
+    W = weight(20, 30)[0]
+    U, V = haar(4, 20, torch.Generator().manual_seed(1)), haar(4, 30, torch.Generator().manual_seed(2))
+    B = U.T * torch.tensor([5.0, 3.0, 2.99, 1.0])
+    found = amplification(W, B, V)
+    assert found.arbitrary_gains.tolist() == [False, True, True, False]
+    assert found.arbitrary_top_k.tolist() == [False, True, False, False]
+    # What is marked is arbitrary: another basis of the span of directions 2 and 3 moves it and nothing else.
+    angle = 0.7
+    turn = torch.eye(4, dtype=torch.float64)
+    turn[1:3, 1:3] = torch.tensor(
+        [[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]], dtype=torch.float64
+    )
+    other = amplification(W, (U.T @ turn) * torch.tensor([5.0, 3.0, 2.99, 1.0]), turn.T @ V)
+    moved = ((other.gains / found.gains - 1).abs() > 0.02).tolist()
+    assert moved == found.arbitrary_gains.tolist()
+    moved = ((other.factor_top_k / found.factor_top_k - 1).abs() > 0.01).tolist()
+    assert moved == found.arbitrary_top_k.tolist()
+
+
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
 def test_w_is_read_in_blocks_and_upcast(dtype, monkeypatch):
     W = weight(23, 30)[0].to(dtype)

@@ -1,3 +1,4 @@
+import dataclasses
 import os
 import shutil
 import subprocess
@@ -6,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from analysis.commands import BASES, CHECKPOINTS, COMMANDS, main
-from analysis.subspaces import BASES as LIBRARY_BASES
+from analysis import commands
+from analysis.commands import COMMANDS, main
+from analysis.selection import Selection
 from tests.analysis.planted import STUDY, planted, write_run
 
 __all__ = ["planted"]
@@ -87,9 +89,11 @@ def test_wrong_arguments_are_one_line_and_status_2(arguments, message, capsys):
     assert error.count("\n") == 1
 
 
-def test_choices_are_those_of_the_library():
-    assert BASES == LIBRARY_BASES
-    assert CHECKPOINTS == ("last", "best")
+def test_what_is_not_given_is_as_in_the_library():
+    options = commands._parser().parse_args(["fig3", "--study", STUDY])
+    defaults = {field.name: field.default for field in dataclasses.fields(Selection)}
+    for name in ("targets", "basis", "checkpoint", "layer", "seeds", "device", "base"):
+        assert getattr(options, name) == defaults[name], name
 
 
 def test_a_figure_leaves_its_files_and_prints_a_line_for_each(study, capsys):
@@ -176,6 +180,14 @@ def test_all_makes_what_it_can(planted, tmp_path, capsys):
     place = ["--study", STUDY, "--root", str(tmp_path), "--out", str(tmp_path / "results")]
     assert main(["all", *place]) == 1
     made = {path.stem.removesuffix("-z") for path in (tmp_path / "results").iterdir()}
-    assert made == {"table7", "spectra"}
+    assert made == {"table7", "spectra", "claims"}
     errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
-    assert [error.split(": ")[1] for error in errors] == ["fig3", "fig4", "fig6", "fig7", "fig8"]
+    assert [error.split(": ")[1] for error in errors] == [
+        "table5",
+        "table6",
+        "fig3",
+        "fig4",
+        "fig6",
+        "fig7",
+        "fig8",
+    ]

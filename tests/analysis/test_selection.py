@@ -1,3 +1,4 @@
+import json
 import shutil
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from analysis.errors import AnalysisError
 from analysis.needs import MissingRunsError
 from analysis.selection import Selection, four_layers, middle_layer
 from analysis.study import Study
-from tests.analysis.planted import LAYERS, STUDY, planted, write_run
+from tests.analysis.planted import LAYERS, STUDY, planted, write_base, write_run
 
 __all__ = ["planted"]
 
@@ -114,13 +115,147 @@ def test_an_unknown_device_is_one_line(planted):
     assert "\n" not in str(error.value)
 
 
-def test_runs_of_two_models_are_not_compared(planted, tmp_path):
-    other = tmp_path / "other"
-    shutil.copytree(planted.base, other)
+@pytest.fixture
+def other_base(tmp_path):
+    """Another model of the same shapes."""
+    write_base(tmp_path / "other", name="other")
+    return tmp_path / "other"
+
+
+def test_runs_of_two_models_are_not_compared(planted, other_base, tmp_path):
     write_run(tmp_path, planted.base, 8, 0)
-    write_run(tmp_path, other, 64, 0)
-    with pytest.raises(AnalysisError, match="the runs are of different models"):
+    write_run(tmp_path, other_base, 64, 0)
+    selection = Selection.of(Study.open(STUDY, tmp_path))
+    for act in (lambda: selection.runs((8, 64), (0,)), lambda: selection.every_run((4,))):
+        with pytest.raises(AnalysisError, match="the runs are of different models"):
+            act()
+
+
+def test_a_model_that_has_moved_is_the_same_model(planted, tmp_path):
+    moved = tmp_path / "moved"
+    shutil.copytree(planted.base, moved)
+    write_run(tmp_path, planted.base, 8, 0)
+    write_run(tmp_path, moved, 64, 0)
+    selection = Selection.of(Study.open(STUDY, tmp_path))
+    runs = list(selection.runs((8, 64), (0,)).values())
+    assert list(selection.every_run((4,))) == [(8, 0), (64, 0)]
+    assert "differ in" not in selection.sentence(runs)
+    assert str(tmp_path) not in selection.sentence(runs)
+
+
+def of_the_hub(folder, commit, name="org/tiny"):
+    """The run as it would be if its model were from the hub, of which no sha256 is recorded."""
+    record = json.loads(folder.file("run.json").read_text())
+    record["model"] = {"name": name, "revision": commit, "sha256": None}
+    folder.file("run.json").write_text(json.dumps(record))
+
+
+def test_two_commits_of_the_hub_are_two_models(planted, tmp_path):
+    for rank, commit in ((8, "a" * 40), (64, "b" * 40)):
+        of_the_hub(write_run(tmp_path, planted.base, rank, 0), commit)
+    with pytest.raises(AnalysisError, match=r"org/tiny \(aaaaaaaaaaaa\), org/tiny \(bbbbbbbbbbbb\)"):
         Selection.of(Study.open(STUDY, tmp_path)).runs((8, 64), (0,))
+
+
+def test_a_folder_in_the_place_of_a_hub_model_is_believed_and_that_is_said(planted, tmp_path):
+    of_the_hub(write_run(tmp_path, planted.base, 8, 0), "a" * 40)
+    study = Study.open(STUDY, tmp_path)
+    given, plain = Selection.of(study, base=str(planted.base)), Selection.of(study)
+    runs = given.available()
+    assert plain.weight_sentence(runs) == ""
+    assert "from the folder base, unverified: of tiny (aaaaaaaaaaaa)" in given.weight_sentence(runs)
+    assert given.provenance(runs, weights=True)["W"] == {"base": str(planted.base), "verified": False}
+    assert plain.provenance(runs, weights=True)["W"] == {"base": None, "verified": True}
+    assert planted.select(base=str(planted.base)).weight_sentence(planted.select().available()) == ""
+
+
+def test_a_branch_of_the_hub_may_have_moved(planted, tmp_path):
+    of_the_hub(write_run(tmp_path, planted.base, 8, 0), "main")
+    selection = Selection.of(Study.open(STUDY, tmp_path))
+    assert "from tiny as it is now, unverified" in selection.weight_sentence(selection.available())
+
+
+def test_every_run_needs_the_seeds_that_were_chosen(planted):
+    assert list(planted.select(seeds=(1, 0)).every_run((4,))) == [
+        (rank, seed) for rank in (4, 8, 64) for seed in (1, 0)
+    ]
+    with pytest.raises(MissingRunsError, match=r"3 runs: qv r=4 seed=5; qv r=8 seed=5; qv r=64 seed=5"):
+        planted.select(seeds=(0, 5)).every_run((4,))
+    with pytest.raises(MissingRunsError, match=r"2 runs: qv r=4 seed=2; qv r=8 seed=2"):
+        planted.select(seeds=(0, 2)).every_run((4,))
+
+
+# ---------------------------------------------------------------------------------- full fine-tuning
+
+
+@pytest.fixture
+def two_rates(planted, tmp_path):
+    """LoRA at two learning rates, and full fine-tuning at two others, seeds 0 and 1 each."""
+    for seed in (0, 1):
+        for rate in (0.02, 0.5):
+            write_run(tmp_path, planted.base, 8, seed, lr=rate)
+        for rate in (1e-3, 1e-5):
+            write_run(tmp_path, planted.base, None, seed, lr=rate)
+    return Study.open(STUDY, tmp_path)
+
+
+def rates(runs):
+    return [(run.settings["method"], run.settings["lr"], run.settings["seed"]) for run in runs]
+
+
+def test_full_fine_tuning_of_two_settings_is_not_pooled(two_rates):
+    message = r"full fine-tuning that differ in lr \(1e-05, 0.001\): choose one kind, as in --choose full.lr="
+    with pytest.raises(AnalysisError, match=message):
+        Selection.of(two_rates).full_runs()
+
+
+def test_settings_are_chosen_for_each_method(two_rates):
+    selection = Selection.of(two_rates, choice={"lr": 0.02, "full.lr": 1e-5})
+    assert rates(selection.full_runs()) == [("full", 1e-5, 0), ("full", 1e-5, 1)]
+    assert rates(selection.every_run((4,)).values()) == [("lora", 0.02, 0), ("lora", 0.02, 1)]
+    assert selection.stem("spectra") == "spectra-lr0.02-full.lr1e-05"
+    with pytest.raises(AnalysisError, match="differ in lr"):
+        Selection.of(two_rates, choice={"lr": 0.02}).full_runs()
+
+
+def test_a_setting_of_lora_drops_no_full_fine_tuning(planted):
+    assert len(planted.select(choice={"lr": 0.02}).full_runs()) == 2
+    assert len(planted.select(choice={"lr": 0.02}, seeds=(1,)).full_runs()) == 1
+    assert planted.select(choice={"task.seed": 1}).full_runs() == []  # the data are one for both methods
+
+
+def test_full_fine_tuning_that_differs_in_targets_alone_is_one_run(planted, tmp_path):
+    for letters in (("q",), ("q", "v"), ("k",)):
+        write_run(tmp_path, planted.base, None, 0, letters=letters)
+    study = Study.open(STUDY, tmp_path)
+    (run,) = Selection.of(study).full_runs()
+    assert run.settings["targets"] == "qv"
+    (run,) = Selection.of(study, targets="k").full_runs()
+    assert run.settings["targets"] == "k"
+
+
+def test_a_copy_of_full_fine_tuning_is_refused(planted, tmp_path):
+    folder = write_run(tmp_path, planted.base, None, 0)
+    shutil.copytree(folder.path, folder.path.with_name("a-copy"))
+    with pytest.raises(AnalysisError, match="one run in several folders: a-copy"):
+        Selection.of(Study.open(STUDY, tmp_path)).full_runs()
+
+
+def test_captions_tell_of_full_fine_tuning(planted, two_rates, tmp_path):
+    selection = Selection.of(two_rates, choice={"lr": 0.02, "full.lr": 1e-5})
+    lora = list(selection.every_run((4,)).values())
+    assert selection.full_sentence(selection.full_runs(), lora) == (
+        "Full fine-tuning: 2 runs (seed 0, 1), lr 1e-05 (LoRA 0.02)."
+    )
+    assert selection.full_sentence([], lora) == "Full fine-tuning: no runs."
+    write_run(tmp_path / "k", planted.base, None, 3, letters=("k",))
+    other = Selection.of(Study.open(STUDY, tmp_path / "k"))
+    assert other.full_sentence(other.full_runs(), lora) == (
+        "Full fine-tuning: 1 run (seed 3); no dW of W_q, W_v is kept."
+    )
+
+
+# ---------------------------------------------------------------------------------- models
 
 
 def test_the_base_may_have_moved(planted, tmp_path):

@@ -159,10 +159,20 @@ def test_what_cannot_be_compared_is_refused():
     with pytest.raises(AnalysisError, match="V1: has rows that are not of length 1"):
         phi_grid(2 * orthonormal(2, 10), orthonormal(2, 10))
     V = orthonormal(1, 10)
-    with pytest.raises(AnalysisError, match="not orthogonal"):
+    with pytest.raises(AnalysisError, match="V1: has rows that are not orthogonal"):
         phi_grid(torch.cat([V, V]), torch.cat([V, V]))
+    leaning = orthonormal(3, 20)
+    leaning[1] = (leaning[0] + leaning[1]) / 2**0.5  # of length 1, and phi stays below 1
+    with pytest.raises(AnalysisError, match="V2: has rows that are not orthogonal"):
+        phi_grid(orthonormal(3, 20, seed=1), leaning)
     with pytest.raises(AnalysisError, match="A2: has entries that are NaN"):
         phi(gaussian(2, 10), np.full((2, 10), np.nan))
+
+
+def test_orthonormal_but_for_single_precision_is_orthonormal():
+    rows = torch.randn(64, 4096, generator=torch.Generator().manual_seed(0))
+    V = torch.linalg.svd(rows, full_matrices=False).Vh
+    assert phi_grid(V, orthonormal(8, 4096)).shape == (64, 8)
 
 
 def test_untrained_adapters_of_one_seed_sit_on_the_null():

@@ -18,6 +18,7 @@ from analysis.spectra import (
     entropy_rank,
     intruder_dimensions,
     left_cosines,
+    left_vectors,
     participation_ratio,
     shared_dimension,
     stable_rank,
@@ -85,7 +86,7 @@ def test_planted_intruders_are_counted(d_out, d_in):
     strangers = U[10:26].T @ torch.linalg.qr(torch.randn(16, 2, dtype=torch.float64, generator=generator))[0]
     dW = 200 * strangers @ haar(2, 16, generator) @ V[10:26]
     assert intruder_dimensions(W0, dW, threshold=0.9) == 2
-    cosines = left_cosines(W0, dW)
+    cosines = left_cosines(W0, dW).cosines
     assert (cosines < 0.9).tolist() == [True] * 2 + [False] * 8
     assert intruder_dimensions(W0, dW, k=1, threshold=0.9) == 1
     assert intruder_dimensions(W0, dW, threshold=0.0) == 0
@@ -96,10 +97,28 @@ def test_a_turn_by_a_known_angle_gives_its_cosine():
     turned = np.zeros(5)
     turned[[3, 4]] = np.cos(0.3), np.sin(0.3)
     dW = 100 * np.outer(turned, np.eye(5)[4])
-    cosines = left_cosines(W0, dW, k=4)
+    cosines = left_cosines(W0, dW, k=4).cosines
     assert cosines.numpy() == pytest.approx([np.cos(0.3), 1, 1, 1], abs=1e-3)
-    assert left_cosines(W0, 0 * W0, k=5).numpy() == pytest.approx(np.ones(5))
+    assert left_cosines(W0, 0 * W0, k=5).cosines.numpy() == pytest.approx(np.ones(5))
     assert intruder_dimensions(W0, 0 * W0, k=5) == 0
+
+
+def test_vectors_of_near_equal_singular_values_are_marked():
+    W0 = np.diag([5.0, 4.0, 3.99, 2.0, 1.0])
+    found = left_cosines(W0, 0 * W0, k=3)
+    assert found.arbitrary.tolist() == [False, True, True]
+    assert left_cosines(W0, np.diag([0, 0, 0, 1.99, 0]), k=3).arbitrary.tolist() == [False] + [True] * 2
+    # The last of the top k is near-equal to the first that is left out.
+    assert left_cosines(W0, 0 * W0, k=2).arbitrary.tolist() == [False, True]
+
+
+def test_w0_is_decomposed_once_for_many_updates(monkeypatch):
+    generator = torch.Generator().manual_seed(0)
+    W0 = torch.randn(12, 8, dtype=torch.float64, generator=generator)
+    before = left_vectors(W0)
+    plain = left_cosines(W0, 3 * W0.flip(0), k=4)
+    monkeypatch.setattr(spectra, "left_vectors", None)
+    torch.testing.assert_close(left_cosines(W0, 3 * W0.flip(0), 4, before), plain)
 
 
 def test_intruders_of_what_does_not_fit_are_refused():
@@ -154,9 +173,11 @@ def test_a_weakly_shared_direction_counts_only_beyond_chance():
         assert shared_dimension(frame[:4], torch.stack([leaning, *frame[30:33]])) == count
 
 
-def test_subspaces_that_must_meet_share_nothing_beyond_that():
+def test_subspaces_that_must_meet_have_no_shared_dimension():
     frame = haar(6, 6, torch.Generator().manual_seed(0))
-    assert shared_dimension(frame[:4], frame[2:]) == 0
+    assert math.isnan(shared_dimension(frame[:4], frame[2:]))
+    assert math.isnan(shared_dimension(frame[:4], frame[:4]))
+    assert shared_dimension(frame[:3], frame[3:]) == 0
 
 
 def test_missing_directions_are_left_out():

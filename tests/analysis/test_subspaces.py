@@ -1,15 +1,20 @@
 """The five bases of an adapter's directions."""
 
+import json
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 
 import lora
+from analysis.adapters import read_adapter
+from analysis.choices import BASES
 from analysis.errors import AnalysisError
+from analysis.gaps import GAP_THRESHOLD
 from analysis.nulls import haar
-from analysis.subspaces import BASES, GAP_THRESHOLD, directions
+from analysis.subspaces import directions
 
 D_OUT, D_IN, R = 18, 30, 4
 
@@ -76,6 +81,41 @@ def test_movement_below_the_rounding_of_a_is_no_direction():
     assert found.rank == 1
     expected = step[0].double() / step[0].double().norm()
     assert abs(found.vectors[0] @ expected) > 1 - 1e-6
+
+
+@pytest.mark.parametrize("coarser", ["A", "A0", "both"])
+@pytest.mark.parametrize("reader", ["dictionary", "peft"])
+def test_movement_is_judged_by_the_coarser_dtype_that_it_was_stored_in(reader, coarser, tmp_path):
+    generator = torch.Generator().manual_seed(3)
+    A0 = torch.randn(8, 32, generator=generator) / 6
+    step = 0.3 * torch.outer(torch.randn(8, generator=generator), torch.randn(32, generator=generator))
+    B = torch.randn(32, 8, generator=generator)
+    low = {name: coarser in (name, "both") for name in ("A", "A0")}
+    pairs = {}
+    for name, A in (("A0", A0), ("A", A0 + step)):
+        stored = A.bfloat16() if low[name] else A
+        if reader == "dictionary":
+            pairs[name] = read_adapter({(0, "q"): (stored, B)})[0, "q"]
+        else:
+            pairs[name] = from_peft(tmp_path / name, stored, B)
+        assert pairs[name].A.dtype != torch.bfloat16  # upcast by the reader
+    found = directions(pairs["A"], "A-A0", initial=pairs["A0"])
+    assert found.rank == 1
+    assert found.values[1:].eq(0).all()
+    assert found.vectors[1:].isnan().all()
+
+
+def from_peft(folder, A, B):
+    """q of layer 0 of a Llama of width 32, as PEFT stores it."""
+    folder.mkdir()
+    name = "base_model.model.model.layers.0.self_attn.q_proj.lora_{}.weight"
+    tensors = {name.format("A"): A.contiguous(), name.format("B"): B}
+    safetensors.torch.save_file(tensors, folder / "adapter_model.safetensors")
+    config = {"peft_type": "LORA", "r": len(A), "lora_alpha": 8, "target_modules": ["q_proj"]}
+    (folder / "adapter_config.json").write_text(json.dumps(config))
+    base = {"model_type": "llama", "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4}
+    (folder / "config.json").write_text(json.dumps({**base, "intermediate_size": 80}))
+    return read_adapter(folder, folder)[0, "q"]
 
 
 def test_gaps_tell_where_the_order_is_arbitrary():

@@ -89,6 +89,23 @@ def test_a_zero_update_has_no_directions(zero):
     assert all(np.isnan(part).all() for part in thin_svd(B, A, scaling))
 
 
+def test_beyond_the_rank_there_are_no_directions():
+    B, A = factors(20, 30, 4)
+    B[:, 3] = B[:, 0] - 2 * B[:, 1]
+    U, S, Vh = thin_svd(B, A)
+    np.testing.assert_allclose(S[:3], np.linalg.svd(B @ A, compute_uv=False)[:3])
+    np.testing.assert_allclose(U[:, :3] * S[:3] @ Vh[:3], B @ A, atol=1e-12)
+    assert S[3] == 0
+    assert np.isnan(U[:, 3]).all()
+    assert np.isnan(Vh[3]).all()
+    A[3] = A[0] + A[2]
+    S, Vh = right_singular(A)
+    assert (S > 0).tolist() == [True, True, True, False]
+    assert np.isnan(Vh).all(axis=1).tolist() == [False, False, False, True]
+    assert np.isfinite(Vh[:3]).all()
+    assert all(np.isnan(part).all() for part in right_singular(0 * A))
+
+
 @pytest.mark.parametrize("scale", [1e-30, 1.0, 1e30])
 def test_the_rank_does_not_count_rounding_errors(scale):
     B, A = factors(20, 30, 4)

@@ -87,6 +87,7 @@ def test_directions_that_do_not_exist_are_nan():
     W = with_spectrum(SPECTRA["power law"][:3], 20, 30)
     U, S, Vh = top_directions(W, 5)
     assert U.isnan().any(0).tolist() == Vh.isnan().any(1).tolist() == [False] * 3 + [True] * 2
+    assert (S == 0).tolist() == [False] * 3 + [True] * 2
     assert (S[3:] < 1e-12).all()
     nothing = top_directions(torch.zeros(600, 700), 5)
     assert [tuple(part.shape) for part in nothing] == [(600, 5), (5,), (5, 700)]

@@ -9,12 +9,20 @@ from analysis.figures.panels import Panel, zoom
 LOOK = Look("title", (0.0, 0.5), {}, {})
 
 
-def panel(n1=4, n2=6, d=20, phi=None, z=None):
+def panel(n1=4, n2=6, d=20, phi=None, z=None, limit=1.0):
     i, j = np.arange(1, n1 + 1)[:, None], np.arange(1, n2 + 1)
-    phi = np.full((n1, n2), 0.25) if phi is None else phi
-    z = np.zeros((n1, n2)) if z is None else z
-    none = np.zeros(n1, bool), np.zeros(n2, bool)
-    return Panel("panel", phi, np.maximum(i, j) / d, z, *none, np.ones((n1, n2), bool), {})
+    return Panel(
+        title="panel",
+        d=d,
+        phi=np.full((n1, n2), 0.25) if phi is None else phi,
+        mean=np.maximum(i, j) / d,
+        limit=np.broadcast_to(limit, (n1, n2)),
+        z=np.zeros((n1, n2)) if z is None else z,
+        arbitrary_i=np.zeros(n1, bool),
+        arbitrary_j=np.zeros(n2, bool),
+        shown=np.ones((n1, n2), bool),
+        labels={},
+    )
 
 
 def heat_maps(figure):
@@ -56,9 +64,12 @@ def test_strips_show_the_null_on_the_panels_scale():
 
 
 def test_cells_that_are_not_beyond_chance_are_hatched_so_that_it_shows():
-    z = np.array([[3.0, 0.0], [1.0, 2.5]])
+    limit = np.array([[0.05, 0.0], [0.5, 0.09]])
     phi = np.array([[0.1, 0.0], [0.5, 0.1]])
-    axes = heat_maps(draw([[panel(2, 2, phi=phi, z=z)]], LOOK))[0]
+    z = np.full((2, 2), 9.0)  # what counts is the quantile
+    figure = draw([[panel(2, 2, phi=phi, z=z, limit=limit)]], LOOK)
+    assert "not beyond chance (its 99% quantile)" in legend(figure)
+    axes = heat_maps(figure)[0]
     hatched = {}
     for patch in axes.patches:
         for path in patch.get_path().to_polygons(closed_only=False):

@@ -1,11 +1,14 @@
 """The figures' numbers, from factors that are known, by another way than the code's."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from scipy.linalg import subspace_angles
 
 from analysis.figures import fig3, fig4, fig6, fig7, fig8
 from analysis.needs import MissingRunsError
+from analysis.tables.numbers import short
 from tests.analysis.planted import LAYERS, D, factors, write_run
 
 
@@ -131,6 +134,75 @@ def test_fig4_random_panel_is_at_the_null(planted):
     assert one["z"].std() > 2 * mean["z"].std()
     assert "mean of 20" in titles(result.drawings[""])[2]
     assert "one pair" in titles(result.drawings["-z"])[2]
+
+
+@pytest.mark.parametrize(
+    ("basis", "said"),
+    [
+        ("A", f"right singular vectors of 64 x {D} matrices of independent normal entries, the shape of A"),
+        ("dW-right", f"right singular vectors of 64 x {D} matrices"),
+        ("B", f"left singular vectors of {D} x 64 matrices of independent normal entries, the shape of B"),
+        ("dW-left", f"left singular vectors of {D} x 64 matrices"),
+    ],
+    ids=["A", "dW-right", "B", "dW-left"],
+)
+def test_random_panels_say_which_side_they_are_of(planted, basis, said):
+    selection = planted.select(basis=basis)
+    assert said in fig4.make(selection).drawings[""].caption
+    drawing = fig8.make(selection).drawings[""]
+    assert said in drawing.caption
+    random = "B" if said.startswith("left") else "A"
+    assert titles(drawing)[3] == rf"$\phi(W_{{q}}, {random}_{{\mathrm{{rand}}}}, i, j)$"
+
+
+def test_fig4_has_a_random_panel_for_each_dimension(planted, tmp_path):
+    from analysis.selection import Selection
+    from analysis.study import Study
+
+    for seed in (0, 1):
+        write_run(tmp_path, planted.base, 64, seed, letters=("q", "up"))
+    study = Study.open("planted", tmp_path)
+    result = fig4.make(Selection.of(study, targets="q,up", basis="B"))
+    mean = result.numbers[result.numbers["weight"] == "random, mean of 20"]
+    assert mean["d"].value_counts().to_dict() == {D: 64 * 64, 4 * D: 64 * 64}
+    wide = mean[mean["d"] == 4 * D]
+    assert np.abs(wide["phi"] - wide[["i", "j"]].max(axis=1) / (4 * D)).max() < 0.05
+    assert [title.rpartition("$d$ = ")[2] for title in titles(result.drawings[""])[2:4]] == [
+        f"{D}",
+        f"{4 * D}",
+    ]
+    assert f"{D} x 64 and {4 * D} x 64 matrices" in result.drawings[""].caption
+    inputs = fig4.make(Selection.of(study, targets="q,up"))
+    assert len(titles(inputs.drawings[""])) == 3 + 1  # one input space, one random panel
+
+
+@pytest.mark.parametrize("figure", [fig3, fig4, fig6, fig7])
+def test_the_second_null_is_over_pairs_of_different_layers(planted, figure):
+    result = figure.make(planted.select())
+    numbers, caption = result.numbers, result.drawings[""].caption
+    runs = ((8, 0), (64, 0)) if figure in (fig3, fig6) else ((64, 0), (64, 1))
+    one, other = ([right_of_A(layer, "v", *run) for layer in range(LAYERS)] for run in runs)
+    apart = [(a, b) for a in range(LAYERS) for b in range(LAYERS) if a != b]
+    for i, j in ((1, 1), (8, 64)):
+        values = [phi(one[a], other[b], i, j) for a, b in apart]
+        drawn = numbers[(numbers["i"] == i) & (numbers["j"] == j) & (numbers["weight"] == "W_v")]
+        drawn = drawn[drawn["drawn"] == 1] if "drawn" in drawn else drawn
+        assert drawn["other_layers_mean"].to_numpy() == pytest.approx(np.mean(values), abs=1e-9)
+        assert drawn["other_layers_sd"].to_numpy() == pytest.approx(np.std(values, ddof=1), abs=1e-9)
+    assert "different layers (20 pairs of layers" in caption
+    first = np.mean([phi(one[a], other[b], 1, 1) for a, b in apart])
+    assert f"W_v {short(first)} at i = j = 1 (closed form {short(1 / D)})" in caption
+    assert "different layers" in result.drawings["-z"].caption
+
+
+def test_a_second_null_needs_two_layers(planted):
+    from analysis.figures import other_layers
+
+    selection = planted.select()
+    run = selection.available()[0]
+    assert other_layers.other_layers(selection, run, run, "q").pairs == LAYERS * (LAYERS - 1)
+    one = type("One", (), {"layers": (2,), "shape": lambda *_: (D, D), "__contains__": lambda *_: True})()
+    assert other_layers.other_layers(selection, SimpleNamespace(adapter=lambda _: one), run, "q") is None
 
 
 def test_fig4_takes_the_seeds_in_the_order_given(planted):

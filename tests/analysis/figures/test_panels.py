@@ -1,10 +1,13 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from scipy.linalg import subspace_angles
 
 from analysis.errors import AnalysisError
-from analysis.figures.panels import frame, similarity, zoom
+from analysis.figures.panels import OtherLayers, frame, similarity, zoom
+from analysis.nulls import phi_quantile
 from analysis.subspaces import Directions
 
 
@@ -37,10 +40,19 @@ def test_null_and_z(panel):
     assert panel.d == d
 
 
-def test_cells_beyond_the_null_are_those_with_z_above_two(panel):
-    assert np.array_equal(panel.beyond_null, panel.z > 2)
+def test_cells_beyond_chance_are_those_above_the_null_s_quantile_and_outlined_those_with_z_above_two(panel):
+    i, j = np.arange(1, 9)[:, None], np.arange(1, 31)
+    assert np.array_equal(panel.beyond_chance, panel.phi > phi_quantile(i, j, 40, 0.99))
+    assert np.array_equal(panel.outlined, panel.z > 2)
     same = similarity(directions(8, 40, 0), directions(8, 40, 0), "", {})
-    assert same.beyond_null.diagonal().all()
+    assert same.beyond_chance.diagonal().all()
+
+
+def test_one_line_in_a_hundred_is_beyond_chance_by_chance():
+    """By z > 2 it would be one in twenty: phi(1, 1) is Beta(1/2, (d - 1)/2), which is far from normal."""
+    lines = [similarity(directions(1, 40, 2 * n), directions(1, 40, 2 * n + 1), "", {}) for n in range(2000)]
+    assert np.mean([panel.beyond_chance.item() for panel in lines]) == pytest.approx(0.01, abs=0.008)
+    assert np.mean([panel.outlined.item() for panel in lines]) > 0.035
 
 
 def test_near_equal_singular_values_are_marked_on_their_own_axis():
@@ -54,7 +66,8 @@ def test_directions_that_do_not_exist_are_undefined_and_not_beyond_chance():
     panel = similarity(directions(4, 40, 0, rank=2), directions(3, 40, 1), "", {})
     assert panel.undefined(z=False)[2:].all()
     assert not panel.undefined(z=False)[:2].any()
-    assert not panel.beyond_null[2:].any()
+    assert not panel.beyond_chance[2:].any()
+    assert not panel.outlined[2:].any()
 
 
 def test_zoom_blanks_what_is_above_the_diagonal_and_changes_no_number(panel):
@@ -73,6 +86,19 @@ def test_frame_has_a_row_for_each_shown_cell(panel):
     assert cell.phi == panel.phi[2, 19]
     assert cell.null_mean == panel.mean[2, 19]
     assert cell.z == panel.z[2, 19]
+    assert cell.null_q99 == phi_quantile(3, 20, 40, 0.99)
+    assert cell.d == 40
+    assert "other_layers_mean" not in table
+
+
+def test_the_second_null_is_in_the_frame_of_whole_panels_and_of_zooms(panel):
+    others = OtherLayers(np.random.default_rng(0).random((8, 30)), np.full((8, 30), 0.25), 12)
+    panel = replace(panel, others=others)
+    for table in (frame([panel]), frame([zoom(panel, 8, "zoom")])):
+        cell = table[(table.i == 7) & (table.j == 5)].iloc[0]
+        assert cell.other_layers_mean == others.mean[6, 4]
+        assert cell.other_layers_sd == 0.25
+    assert "other_layers_mean" in frame([panel, replace(panel, others=None)])
 
 
 def test_frame_marks_a_cell_where_either_of_its_subspaces_is_arbitrary():

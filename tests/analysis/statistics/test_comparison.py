@@ -136,3 +136,24 @@ def test_runs_that_answer_alike_leave_some_doubt():
 def test_no_margin(margin):
     with pytest.raises(AnalysisError, match="margin"):
         equivalence([0, 1], [1, 1], margin=margin)
+
+
+def test_a_reference_other_than_no_difference(simulate, binomial_limits):
+    """The first is worse by exactly 10 points."""
+    found = verdicts(simulate, compare, 3, (0.6, 0.7), seed_sd=0.2, count=300, reference=-0.1)
+    assert share(found, ("supported", "contradicted")) <= binomial_limits(0.05, 300)[1]
+    assert {comparison.reference for comparison in found} == {-0.1}
+
+
+def test_a_reference_moves_the_p_value_and_not_the_interval(simulate):
+    generator = np.random.default_rng(1)
+    first, second = (simulate(generator, 3, 300, accuracy) for accuracy in (0.6, 0.75))
+    plain, shifted = compare(first, second), compare(first, second, reference=-0.5)
+    assert (plain.low, plain.high, plain.difference) == (shifted.low, shifted.high, shifted.difference)
+    assert verdict(plain) == "contradicted"
+    assert verdict(shifted) == "supported"
+    edge = compare(first, second, reference=plain.low)
+    assert edge.p_value == pytest.approx(0.05, abs=0.005)
+    one = compare(first[:1], second[:1], reference=-0.5)
+    assert "McNemar" not in one.method
+    assert "McNemar" in compare(first[:1], second[:1]).method

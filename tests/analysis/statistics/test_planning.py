@@ -10,7 +10,16 @@ import pytest
 from scipy.stats import nct, norm, t
 
 from analysis.errors import AnalysisError
-from analysis.statistics import Comparison, Components, compare, equivalence, seeds_needed, verdict
+from analysis.statistics import (
+    Comparison,
+    Components,
+    compare,
+    equivalence,
+    seeds_needed,
+    unit_mean,
+    units_needed,
+    verdict,
+)
 
 
 def comparison(difference, *, seed_variance, example_variance, residual, seeds=3, examples=1000, margin=None):
@@ -135,3 +144,33 @@ def test_answers_without_variance_are_decided():
 def test_wrong_levels():
     with pytest.raises(AnalysisError, match="power"):
         seeds_needed(comparison(0.01, seed_variance=1, example_variance=1, residual=1), power=1)
+
+
+@pytest.mark.parametrize("effect", [0.6, 1.0, 1.5])
+def test_units_are_planned_by_the_noncentral_t(effect):
+    spread = np.array([-1.0, 0.0, 1.0])
+    found = unit_mean(0.4 + effect + spread / spread.std(ddof=1), reference=0.4)
+
+    def power(n):
+        return nct.sf(t.isf(0.025, n - 1), n - 1, effect * math.sqrt(n))
+
+    needed = 3 + units_needed(found).more_seeds
+    assert power(needed) >= 0.79
+    assert power(needed - 1) < 0.81
+
+
+def test_units_that_decide_or_never_will():
+    assert units_needed(unit_mean([1.0, 1.001, 1.002])).more_seeds == 0
+    exactly = units_needed(unit_mean([-1.0, 1.0]))
+    assert (exactly.more_seeds, exactly.reason) == (
+        None,
+        "the mean is exactly 0; no number of seeds decides it",
+    )
+    with pytest.raises(AnalysisError, match="alpha"):
+        units_needed(unit_mean([1.0, 2.0]), alpha=0)
+
+
+def test_a_reference_is_what_the_distance_is_from():
+    there = comparison(-0.015, seed_variance=1e-4, example_variance=0, residual=0)
+    shifted = replace(there, difference=-0.005, reference=0.01)
+    assert seeds_needed(there).more_seeds == seeds_needed(shifted).more_seeds

@@ -1,8 +1,9 @@
 import math
+import statistics
 
 import pytest
 
-from analysis.tables.numbers import mean_sd, short
+from analysis.tables.numbers import grouped, interval, mean_sd, short
 
 
 @pytest.mark.parametrize(
@@ -28,10 +29,37 @@ def test_three_digits(value, text):
         ([2.0, 2.0], "2.00"),
         ([1.0, 2.0, 3.0], "2.00 ± 1.00"),
         ([100.0, 102.0], "101 ± 1"),
-        ([1.0, math.nan], "1.00"),
+        ([206.1, 206.3], "206 ± <0.5"),
+        ([1.310, 1.312], "1.31 ± <0.005"),
+        ([3.2e-7, 3.3e-7], "3.25e-07 ± 7.1e-09"),
+        ([1.0, math.nan], "1.00 (1 of 2)"),
+        ([1.0, math.nan, 3.0], "2.00 ± 1.41 (2 of 3)"),
+        ([math.nan, math.nan], "–"),
         ([math.nan], "–"),
         ([], "–"),
     ],
 )
 def test_mean_and_standard_deviation(values, text):
     assert mean_sd(values) == text
+
+
+@pytest.mark.parametrize(
+    ("groups", "text"),
+    [
+        ([[1.0, 3.0], [5.0, 7.0]], "4.00 ± 2.83"),
+        ([[1.0, math.nan], [3.0, 5.0]], "2.50 ± 2.12 (3 of 4)"),
+        ([[math.nan], [3.0]], "3.00 (1 of 2)"),
+        ([[math.nan]], "–"),
+    ],
+)
+def test_groups_count_every_value_that_is_not_defined(groups, text):
+    assert grouped(groups) == text
+
+
+def test_another_statistic_of_each_group():
+    assert grouped([[1.0, 2.0, 9.0], [4.0, math.nan, 4.0]], statistics.median) == "3.00 ± 1.41 (5 of 6)"
+
+
+def test_intervals():
+    assert interval(0.514, 1.49) == "0.514 to 1.49"
+    assert interval(math.nan, math.nan) == "–"

@@ -1,0 +1,228 @@
+"""The cells of Tables 5 and 6: what the runs of one weight type and rank, one a seed, answer rightly.
+
+cells = Cells(lora_runs(analysis.load("study")), Choice("last", "test"))    # of one task
+cells["qv", 8].outcomes                                                     # (seeds, examples)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from analysis.errors import AnalysisError
+from analysis.predictions import CHECKPOINTS, read_predictions
+from analysis.statistics import CellMean, Outcomes, mean_accuracy
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+CHOSEN_ON = "dev"
+AGREEMENT = 1e-6
+
+Place = tuple[str, int]
+"""Targets, as run.json names them, and rank."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which answers of the runs count.
+
+    Attributes:
+        checkpoint: "last", or "best" on dev.
+        split: whose answers.
+        lr: only runs of this learning rate; None: where a cell has several, the one that is best on dev.
+
+    Raises:
+        AnalysisError: there is no such checkpoint.
+    """
+
+    checkpoint: str = "last"
+    split: str = "test"
+    lr: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.checkpoint not in CHECKPOINTS:
+            raise AnalysisError(
+                f"checkpoint {self.checkpoint!r} is unknown; valid are {', '.join(CHECKPOINTS)}"
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class CellResult:
+    """One cell.
+
+    Attributes:
+        outcomes: right and wrong answers, a row a seed.
+        mean: with its interval.
+        parameters: of the adapter.
+        lr: of the runs.
+        lr_tried: the learning rates that it was chosen from.
+        runs: their ids.
+    """
+
+    outcomes: Outcomes
+    mean: CellMean
+    parameters: int
+    lr: float
+    lr_tried: tuple[float, ...]
+    runs: tuple[str, ...]
+
+
+class Cells(Mapping[Place, CellResult]):
+    """The cells of one task, each read when it is asked for and then kept.
+
+    Args:
+        runs: LoRA runs of one task, as `lora_runs` gives them.
+        choice: which answers.
+    """
+
+    def __init__(self, runs: DataFrame, choice: Choice) -> None:
+        if choice.lr is not None:
+            runs = runs[np.isclose(runs["lr"].astype(float), choice.lr, rtol=1e-9, atol=0)]
+        self._runs = runs
+        self._choice = choice
+        self._places = dict.fromkeys(
+            (str(targets), int(rank)) for targets, rank in zip(runs["targets"], runs["rank"], strict=True)
+        )
+        self._chosen: dict[Place, DataFrame] = {}
+        self._read: dict[Place, CellResult] = {}
+        self._ids: tuple[str, ...] | None = None
+
+    def __getitem__(self, place: Place) -> CellResult:
+        """The cell.
+
+        Raises:
+            AnalysisError: its runs cannot be told apart, are damaged, or answer other examples than those
+                of the cells read before.
+        """
+        if place not in self._places:
+            raise KeyError(place)
+        if place not in self._read:
+            self._read[place] = self._cell(place)
+        return self._read[place]
+
+    def __contains__(self, place: object) -> bool:
+        return place in self._places
+
+    def __iter__(self) -> Iterator[Place]:
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def differing(self, places: Iterable[Place]) -> dict[str, list[Any]]:
+        """The settings, but for targets, rank, seed and lr, in which the runs of these cells differ.
+
+        Raises:
+            AnalysisError: they differ in model or task, so that they cannot be compared.
+        """
+        import pandas
+
+        used = pandas.concat([self._one_a_seed(place) for place in places])
+        differing = _differing(used, but=("targets", "rank", "seed", "lr"))
+        for name, values in differing.items():
+            if name == "model" or name.startswith(("model.", "task.")):
+                raise AnalysisError(
+                    f"{used['task'].iloc[0]}: the runs differ in {name} ({', '.join(map(str, values))}) and "
+                    f"cannot stand in one table; {_leave_one({name: values})}"
+                )
+        return differing
+
+    def _cell(self, place: Place) -> CellResult:
+        chosen = self._one_a_seed(place)
+        answers = []
+        for row in chosen.to_dict("records"):
+            read = read_predictions(row["path"], self._choice.split, self._choice.checkpoint)
+            if self._ids is not None and read.ids != self._ids:
+                raise AnalysisError(
+                    f"{row['run']} answers other examples than the runs before it; "
+                    "the runs of one table must share their data (task.seed, task.test, ...)"
+                )
+            reported = row.get(f"{self._choice.split}_{self._choice.checkpoint}")
+            if reported is not None and abs(float(read.correct.mean()) - reported) > AGREEMENT:
+                raise AnalysisError(
+                    f"{row['run']}: its predictions are {read.correct.mean():.4f} right, run.json says "
+                    f"{reported:.4f}; train it again"
+                )
+            self._ids = read.ids
+            answers.append(read.correct)
+        outcomes = Outcomes(np.array(answers), tuple(int(seed) for seed in chosen["seed"]))
+        tried = self._at(place)["lr"]
+        return CellResult(
+            outcomes=outcomes,
+            mean=mean_accuracy(outcomes),
+            parameters=int(chosen["adapter_parameters"].iloc[0]),
+            lr=float(chosen["lr"].iloc[0]),
+            lr_tried=tuple(sorted(float(rate) for rate in set(tried))),
+            runs=tuple(chosen["run"]),
+        )
+
+    def _at(self, place: Place) -> DataFrame:
+        runs = self._runs
+        return runs[(runs["targets"] == place[0]) & (runs["rank"] == place[1])]
+
+    def _one_a_seed(self, place: Place) -> DataFrame:
+        """The cell's runs in order of their seeds."""
+        if place not in self._chosen:
+            found = self._best_lr(self._at(place))
+            where = f"{found['task'].iloc[0]} {place[0]} r={place[1]}"
+            self._chosen[place] = _one_a_seed(found, where)
+        return self._chosen[place]
+
+    def _best_lr(self, found: DataFrame) -> DataFrame:
+        """The runs of the learning rate with the highest mean on dev, of those with the most seeds."""
+        rates = sorted(set(found["lr"]))
+        if len(rates) == 1:
+            return found
+        column = f"{CHOSEN_ON}_{self._choice.checkpoint}"
+        if column not in found or found[column].isna().any():
+            raise AnalysisError(
+                f"lr: a cell has {', '.join(f'{rate:g}' for rate in rates)}, and its runs have no "
+                f"{CHOSEN_ON} split to choose by; give lr (--choose lr={rates[0]:g})"
+            )
+        by_rate = found.groupby("lr")
+        seeds = by_rate["seed"].nunique()
+        means = by_rate[column].mean()[seeds == seeds.max()]
+        return found[found["lr"] == means.idxmax()]
+
+
+def lora_runs(frame: DataFrame) -> DataFrame:
+    """The LoRA runs whose letters have one rank, of a frame as `analysis.load` gives it; rank as int."""
+    import pandas
+
+    if frame.empty:
+        return pandas.DataFrame(columns=["run", "task", "targets", "rank", "seed", "lr"])
+    lora = frame[frame["method"] == "lora"].copy()
+    ranks = lora["rank"] if "rank" in lora else pandas.Series(index=lora.index, dtype=float)
+    lora["rank"] = pandas.to_numeric(ranks, errors="coerce")
+    lora = lora[lora["rank"].notna()]
+    lora["rank"] = lora["rank"].astype(int)
+    return lora
+
+
+def _one_a_seed(found: DataFrame, where: str) -> DataFrame:
+    if found["seed"].is_unique:
+        return found.sort_values("seed")
+    differing = _differing(found[found["seed"].duplicated(keep=False)], but=("seed",))
+    if not differing:
+        raise AnalysisError(f"{where} has one run in several folders; remove the copies")
+    told = "; ".join(f"{name} ({', '.join(map(str, values))})" for name, values in differing.items())
+    raise AnalysisError(
+        f"{where} has several runs of one seed, which differ in {told}; {_leave_one(differing)}"
+    )
+
+
+def _differing(found: DataFrame, but: Iterable[str]) -> dict[str, list[Any]]:
+    """The settings, which stand before `trainable` in a study's frame, in which runs differ."""
+    settings = list(found.columns)[: list(found.columns).index("trainable")]
+    names = [name for name in settings if name not in ("run", "path", *but)]
+    values = {name: list(dict.fromkeys(found[name].dropna().tolist())) for name in names}
+    return {name: several for name, several in values.items() if len(several) > 1}
+
+
+def _leave_one(differing: Mapping[str, Sequence[Any]]) -> str:
+    name, values = next(iter(differing.items()))
+    return f"leave one kind in, as in frame[frame[{name!r}] == {values[0]!r}], or --choose {name}={values[0]}"

@@ -1,0 +1,20 @@
+"""What the command line and the library choose by: the names, and what is taken where nothing is said.
+
+Nothing here imports torch.
+"""
+
+from __future__ import annotations
+
+BASES = ("A", "dW-right", "dW-left", "B", "A-A0")
+"""Whose singular vectors, by name; captions and tables name the one they use (`analysis.subspaces`)."""
+
+CHECKPOINTS = ("last", "best")
+"""The last step, or the best evaluation on dev."""
+
+SPLITS = ("dev", "test")
+"""Whose answers, where accuracies are compared."""
+
+DEFAULT_TARGETS, DEFAULT_BASIS, DEFAULT_CHECKPOINT, DEFAULT_SPLIT = "qv", "A", "last", "test"
+
+DEFAULT_MARGIN = 1.0
+"""Accuracies that differ by less count as equal, in points."""

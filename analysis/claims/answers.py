@@ -1,0 +1,129 @@
+"""What claims about accuracy are judged from: the cells of Tables 5 and 6 of one task."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from analysis import paper_values
+from analysis.cells import CHOSEN_ON, CellResult, Cells, Choice, Place, lora_runs
+from analysis.claims.missing import Lacking, seeds_of
+from analysis.errors import AnalysisError
+from analysis.needs import Need
+from analysis.run import Run
+from analysis.selection import Selection
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+BUDGET_TARGETS, BUDGET_RANK = "q", 8
+"""Table 5's budget: what W_q alone costs at r = 8."""
+
+
+class Answers:
+    """The answers of one task's LoRA runs.
+
+    Args:
+        selection: of one task; its checkpoint, split, seeds and choice are used, its targets are not.
+        margin: what counts as equal, as a share.
+    """
+
+    def __init__(self, selection: Selection, margin: float) -> None:
+        self.selection = selection
+        self.margin = margin
+
+    def at_budget(self, *targets: str) -> tuple[Place, ...]:
+        """Each set of weights at the rank that costs what W_q alone does at r = 8, as in Table 5.
+
+        Raises:
+            AnalysisError: the study has no run to tell the weights' shapes from, or the model no such weight.
+        """
+        from experiments.budget import parameters_per_rank, rank_for_budget
+        from experiments.errors import UserError
+
+        letters = dict.fromkeys("".join((BUDGET_TARGETS, *targets)))
+        shapes = {letter: self._shape(letter) for letter in letters}
+        try:
+            budget = BUDGET_RANK * parameters_per_rank(BUDGET_TARGETS, shapes, layers=1)
+            return tuple((name, rank_for_budget(budget, name, shapes, layers=1).rank) for name in targets)
+        except UserError as error:
+            raise AnalysisError(str(error)) from None
+
+    def cells(self, *places: Place) -> list[CellResult]:
+        """The cells, whose runs differ in nothing that forbids comparing them.
+
+        Raises:
+            Lacking: some are not in the study.
+            AnalysisError: runs cannot be told apart or are damaged.
+        """
+        missing = [place for place in places if place not in self._cells]
+        if missing:
+            raise Lacking(
+                Need(targets, rank, seed) for targets, rank in missing for seed in seeds_of(self.selection)
+            )
+        self._cells.differing(places)
+        return [self._cells[place] for place in places]
+
+    def described(self, *places: Place) -> str:
+        """The cells' accuracies, and what their runs differ in besides weights, rank and seed."""
+        found = dict(zip(places, self.cells(*places), strict=True))
+        told = "; ".join(f"{named(place)}: {_accuracy(cell)}" for place, cell in found.items())
+        sentences = [f"In %: {told}."]
+        rates = {named(place): cell.lr for place, cell in found.items()}
+        if len(set(rates.values())) > 1:
+            chosen = any(len(cell.lr_tried) > 1 for cell in found.values())
+            listed = ", ".join(f"{rate:g} ({name})" for name, rate in rates.items())
+            sentences.append(f"Learning rates{f' chosen on {CHOSEN_ON}' if chosen else ''}: {listed}.")
+        differing = self._cells.differing(places)
+        if differing:
+            listed = "; ".join(f"{name} ({', '.join(map(str, v))})" for name, v in differing.items())
+            sentences.append(f"The runs differ in {listed}.")
+        return " ".join(sentences)
+
+    def paper(self, table: str, first: Place, second: Place) -> str:
+        """The difference of two of the paper's cells on this task, in points; empty where it has none."""
+        task = self.selection.task
+        if task not in paper_values.TASKS:
+            return ""
+        one, other = (
+            paper_values.accuracy(table, task=task, targets=targets, rank=rank).value
+            for targets, rank in (first, second)
+        )
+        return f"{one - other:+.1f}"
+
+    @cached_property
+    def _cells(self) -> Cells:
+        choice = Choice(self.selection.checkpoint, self.selection.split)
+        return Cells(self._lora, choice)
+
+    def _shape(self, letter: str) -> tuple[int, int]:
+        """(d_out, d_in) of a weight: from the header of an adapter that has it, else from the base model."""
+        runs = [run for run in self._runs if letter in run.settings["targets"]]
+        if runs:
+            adapter = runs[0].adapter()
+            return adapter.shape(adapter.layers[0], letter)
+        if not self._runs:
+            raise AnalysisError(
+                f"the study has no LoRA run of {self.selection.task}; train some with python run.py -m"
+            )
+        return self._runs[0].base(self.selection.base).shape(0, letter)
+
+    @cached_property
+    def _runs(self) -> Sequence[Run]:
+        chosen = {*self._lora["run"]}
+        return [run for run in self.selection.study.runs if run.id in chosen]
+
+    @cached_property
+    def _lora(self) -> DataFrame:
+        return lora_runs(self.selection.frame)
+
+
+def named(place: Place) -> str:
+    """ "qv r=8"."""
+    return f"{place[0]} r={place[1]}"
+
+
+def _accuracy(cell: CellResult) -> str:
+    spread = f" ± {100 * cell.mean.seed_sd:.1f}" if cell.mean.seeds > 1 else ""
+    return f"{100 * cell.mean.mean:.1f}{spread}"

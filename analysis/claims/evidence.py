@@ -1,0 +1,169 @@
+"""What a claim rests on: comparisons, what each says for and against it, and the rule that joins them.
+
+A claim holds where all its parts hold.  So it is supported where every part is (the intersection-union test:
+the largest p-value counts, without correction; Berger, Technometrics 24:295, 1982), and contradicted where at
+least one part is, with Bonferroni's correction for having looked at all of them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from analysis.statistics import Comparison, Needed, UnitMean, seeds_needed, units_needed
+
+
+@dataclass(frozen=True)
+class Part:
+    """One comparison.
+
+    Attributes:
+        name: which of the claim's, empty where it has one.
+        value: as measured, in the statistic's unit.
+        low, high: its interval, at `level`; NaN with one seed.
+        level: of the interval.
+        null: what chance, or no difference, would give.
+        wanted: where the claim wants the value, in words: "> 0.5", "within ±1".
+        p_for: p-value of the claim's negation; below alpha the claim is supported.
+        p_against: p-value of the claim; below alpha it is contradicted.
+        distance: how far the value lies on the claim's side of what it is tested against, in the unit of the
+            test; negative on the other side.
+        seeds: runs, or pairs of runs, that vary.
+        examples: that accuracies are taken over, else None.
+        plan: how many more seeds would decide at this alpha.
+        margin: of an equivalence, in the statistic's unit, else None.
+        paper: the paper's value, as text; empty where it has none.
+    """
+
+    name: str
+    value: float
+    low: float
+    high: float
+    level: float
+    null: float
+    wanted: str
+    p_for: float
+    p_against: float
+    distance: float
+    seeds: int
+    examples: int | None
+    plan: Callable[[float], Needed]
+    margin: float | None = None
+    paper: str = ""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """The parts of a claim, and what is measured in words.
+
+    Attributes:
+        statistic: what `Part.value` is, with its unit.
+        parts: at least one.
+        note: what else the reader should know.
+    """
+
+    statistic: str
+    parts: tuple[Part, ...]
+    note: str = ""
+
+    @property
+    def seeds(self) -> int:
+        """Of the part that has the fewest."""
+        return min(part.seeds for part in self.parts)
+
+    @property
+    def p_for(self) -> float:
+        return max(part.p_for for part in self.parts)
+
+    @property
+    def p_against(self) -> float:
+        return min(1.0, len(self.parts) * min(part.p_against for part in self.parts))
+
+    @property
+    def p_value(self) -> float:
+        """Of the side that the data are on; 1 with one seed, which does not tell what another would give."""
+        return 1.0 if self.seeds < 2 else min(self.p_for, self.p_against)
+
+    @property
+    def shown(self) -> Part:
+        """The part that settles the claim: the strongest against it, else the weakest for it."""
+        if self.p_against < self.p_for:
+            return min(self.parts, key=lambda part: (part.p_against, part.distance))
+        return min(self.parts, key=lambda part: (-part.p_for, part.distance))
+
+    def needed(self, alpha: float) -> Needed:
+        """How many more seeds would decide, if effects and spreads are what they now seem."""
+        against = [part.plan(alpha / len(self.parts)) for part in self.parts if part.distance <= 0]
+        if against:  # the first part to be contradicted decides
+            return min(against, key=_more)
+        return max((part.plan(alpha) for part in self.parts), key=_more)
+
+
+def _more(needed: Needed) -> float:
+    return math.inf if needed.more_seeds is None else needed.more_seeds
+
+
+def of_units(
+    found: UnitMean,
+    *,
+    above: bool,
+    null: float,
+    name: str = "",
+    shown: Callable[[float], float] = float,
+    paper: str = "",
+) -> Part:
+    """A part that wants a mean over seeds above (or below) its reference.
+
+    Args:
+        null: in the unit shown.
+        shown: from the unit of the test to the one shown, increasing: math.exp for logarithms.
+    """
+    distance = found.mean - found.reference if above else found.reference - found.mean
+    p_value = 1.0 if math.isnan(found.p_value) else found.p_value
+    return Part(
+        name=name,
+        value=shown(found.mean),
+        low=shown(found.low),
+        high=shown(found.high),
+        level=found.level,
+        null=null,
+        wanted=f"{'>' if above else '<'} {shown(found.reference):.3g}",
+        p_for=p_value if distance > 0 else 1.0,
+        p_against=p_value if distance < 0 else 1.0,
+        distance=distance,
+        seeds=found.units,
+        examples=None,
+        plan=lambda alpha: units_needed(found, alpha=alpha),
+        paper=paper,
+    )
+
+
+def of_comparison(
+    found: Comparison,
+    *,
+    wanted: str,
+    p_for: float,
+    p_against: float,
+    distance: float,
+    name: str = "",
+    paper: str = "",
+) -> Part:
+    """A part that is a difference of accuracies, in points."""
+    return Part(
+        name=name,
+        value=100 * found.difference,
+        low=100 * found.low,
+        high=100 * found.high,
+        level=found.level,
+        null=0.0,
+        wanted=wanted,
+        p_for=p_for,
+        p_against=p_against,
+        distance=distance,
+        seeds=found.seeds,
+        examples=found.examples,
+        plan=lambda alpha: seeds_needed(found, alpha=alpha),
+        margin=None if found.margin is None else 100 * found.margin,
+        paper=paper,
+    )

@@ -1,0 +1,237 @@
+"""What claims about subspaces and about W are judged from: one number a seed and layer, of one task.
+
+The seeds are the sample: another study would have others.  The layers are not: all that the runs adapt are
+taken (or the one that was chosen), and what holds of their mean holds of this model; how many of them agree
+is told beside it.  A layer in which some run has no direction to measure (dW = 0) is left out of the mean.
+"""
+
+from __future__ import annotations
+
+import itertools
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Float
+
+from analysis.claims.missing import Lacking, seeds_of
+from analysis.errors import AnalysisError
+from analysis.needs import Need
+from analysis.selection import Selection
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from analysis.run import Run
+
+SMALL, LARGE = 8, 64
+"""Figure 3's ranks."""
+
+FEW, MANY = 4, 64
+"""Table 7's."""
+
+DRAWS = 4
+"""Random directions for each seed and layer."""
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """phi between the directions of r = 8 and of r = 64, of one weight.
+
+    Attributes:
+        top: of the first direction of either.
+        others: of direction 2, 3, ... of r = 8 alone with all but the first of r = 64.
+        top_null: what chance gives for `top`.
+        others_null: for `others`.
+    """
+
+    top: Float[np.ndarray, "seeds layers"]
+    others: Float[np.ndarray, "seeds layers n"]
+    top_null: float
+    others_null: float
+
+
+@dataclass(frozen=True)
+class Lifts:
+    """W between directions of dW, for one rank.
+
+    Attributes:
+        lift: ||U'WV|| over the root mean square of what random directions give.
+        random: the same of random directions, drawn for each seed and layer.
+        own: the same of W's own top r directions.
+        factor: the amplification factor.
+        null_factor: that of random directions.
+        neighbour: as `lift`, with the directions of another layer's dW; NaN where there is none.
+    """
+
+    lift: Float[np.ndarray, "seeds layers"]
+    random: Float[np.ndarray, "seeds layers draws"]
+    own: Float[np.ndarray, " layers"]
+    factor: Float[np.ndarray, "seeds layers"]
+    null_factor: Float[np.ndarray, "seeds layers"]
+    neighbour: Float[np.ndarray, "seeds layers"]
+
+
+class Geometry:
+    """The adapters of one task's runs, those of the selection's targets, basis and checkpoint."""
+
+    def __init__(self, selection: Selection) -> None:
+        self.selection = selection
+        self._overlaps: dict[str, Overlap] = {}
+
+    @property
+    def letters(self) -> tuple[str, ...]:
+        return self.selection.letters
+
+    @property
+    def weight(self) -> str:
+        """The letter that Table 7 is about: q, or the first there is."""
+        return "q" if "q" in self.letters else self.letters[0]
+
+    def overlap(self, letter: str) -> Overlap:
+        """Each seed's r = 8 with the same seed's r = 64.
+
+        Raises:
+            Lacking: no seed has both.
+            AnalysisError: the directions of r = 64 fill the space.
+        """
+        if letter not in self._overlaps:
+            self._overlaps[letter] = self._overlap(letter)
+        return self._overlaps[letter]
+
+    def shared(self, letter: str) -> Float[np.ndarray, "seeds seeds layers"]:
+        """The dimension that two seeds share at r = 64 (`analysis.shared_dimension`); its diagonal is 0.
+
+        Raises:
+            Lacking: there are no two seeds.
+            AnalysisError: any two such subspaces meet by chance alone.
+        """
+        from analysis.spectra import shared_dimension
+
+        seeds, runs = self._runs((LARGE,), least=2)
+        layers = self._layers(runs[LARGE, seeds[0]])
+        found = np.zeros((len(seeds), len(seeds), len(layers)))
+        for place, layer in enumerate(layers):
+            vectors = [self.selection.directions(runs[LARGE, seed], layer, letter).vectors for seed in seeds]
+            n, d = vectors[0].shape
+            if 2 * n > d:
+                raise AnalysisError(
+                    f"any two subspaces of {n} dimensions meet in the space of {d}, so that r = {LARGE} "
+                    "shows nothing of what seeds share"
+                )
+            for i, j in itertools.combinations(range(len(seeds)), 2):
+                found[i, j, place] = found[j, i, place] = shared_dimension(vectors[i], vectors[j])
+        return found
+
+    @cached_property
+    def lifts(self) -> dict[int, Lifts]:
+        """W between the directions of dW, by rank, of the weight that Table 7 is about.
+
+        The seeds are those that have both of Table 7's ranks.
+
+        Raises:
+            Lacking: there are none.
+            AnalysisError: W cannot be read.
+        """
+        from analysis.amplifying import (
+            amplification,
+            null_projected_norm,
+            own_projected_norms,
+            random_projected_norms,
+        )
+        from analysis.arrays import weight_norm
+        from analysis.weight_svd import top_directions
+
+        seeds, runs = self._runs((FEW, MANY))
+        any_run = runs[FEW, seeds[0]]
+        layers = self._layers(any_run)
+        found = {rank: _no_lifts(len(seeds), len(layers)) for rank in (FEW, MANY)}
+        for place, layer in enumerate(layers):
+            W = self.selection.weight(any_run, layer, self.weight)
+            own = own_projected_norms(top_directions(W, min(MANY, *W.shape))[1])
+            for rank, lifts in found.items():
+                directions = min(rank, *W.shape)
+                null = null_projected_norm(weight_norm(W), W.shape, directions)
+                lifts.own[place] = float(own[directions - 1]) / null
+                for s, seed in enumerate(seeds):
+                    factors = self.selection.factors(runs[rank, seed], layer, self.weight)
+                    one = amplification(W, factors.B, factors.A, factors.scaling)
+                    lifts.lift[s, place] = one.lift
+                    lifts.factor[s, place] = one.factor
+                    lifts.null_factor[s, place] = one.null_factor
+                    lifts.neighbour[s, place] = self._neighbour(W, runs[rank, seed], layer)
+                    number = zlib.crc32(f"{rank} {seed} {layer}".encode())
+                    drawn = random_projected_norms(W, directions, DRAWS, seed=number)
+                    lifts.random[s, place] = drawn.cpu().numpy() / null
+        return found
+
+    def _overlap(self, letter: str) -> Overlap:
+        from analysis.nulls import phi_null
+        from analysis.similarity import phi_grid
+
+        seeds, runs = self._runs((SMALL, LARGE))
+        layers = self._layers(runs[SMALL, seeds[0]])
+        top = np.empty((len(seeds), len(layers)))
+        rows = []
+        for (s, seed), (place, layer) in itertools.product(enumerate(seeds), enumerate(layers)):
+            small, large = (
+                self.selection.directions(runs[rank, seed], layer, letter).vectors for rank in (SMALL, LARGE)
+            )
+            top[s, place] = float(phi_grid(small[:1], large[:1])[0, 0])
+            rows.append([float(phi_grid(one[None], large[1:])[0, -1]) for one in small[1:]])
+        (n, d), others = large.shape, np.array(rows)
+        if n == d:
+            raise AnalysisError(f"the {n} directions of r = {LARGE} fill the space, so that all are shared")
+        return Overlap(
+            top,
+            others.reshape(len(seeds), len(layers), -1),
+            float(phi_null(1, 1, d).mean),
+            float(phi_null(1, n - 1, d - 1).mean[0, -1]),  # in the space that the first direction leaves
+        )
+
+    def _neighbour(self, W: Tensor, run: Run, layer: int) -> float:
+        """The lift of W with the directions of the next layer's dW, of the first one's after the last."""
+        from analysis.amplifying import null_projected_norm, projected_norm
+        from analysis.arrays import weight_norm
+        from analysis.svd import thin_svd
+
+        layers = self.selection.layers(run)
+        other = layers[(layers.index(layer) + 1) % len(layers)]
+        factors = self.selection.factors(run, other, self.weight)
+        U, _, Vh = thin_svd(factors.B, factors.A, factors.scaling)
+        there = ~Vh.isnan().any(dim=1)
+        if other == layer or not there.any() or (len(U), Vh.shape[1]) != tuple(W.shape):
+            return float("nan")
+        norm = projected_norm(W, U[:, there], Vh[there].T)
+        return norm / null_projected_norm(weight_norm(W), W.shape, int(there.sum()))
+
+    def _runs(
+        self, ranks: Sequence[int], least: int = 1
+    ) -> tuple[tuple[int, ...], dict[tuple[int, int], Run]]:
+        """The seeds that have all of these ranks, at least so many, and the run of each (rank, seed)."""
+        selection = self.selection
+        there = {(run.settings["rank"], run.settings["seed"]) for run in selection.available()}
+        candidates = selection.seeds or sorted({seed for _, seed in there})
+        seeds = tuple(seed for seed in candidates if all((rank, seed) in there for rank in ranks))
+        if len(seeds) < least:
+            # What a pair is taken of is asked for three times: one pair does not tell how much pairs differ.
+            wanted = seeds_of(selection, 1 if least == 1 else 3)
+            needs = [Need(selection.targets, rank, seed) for rank in ranks for seed in wanted]
+            missing = [need for need in needs if (need.rank, need.seed) not in there]
+            if not missing:
+                raise AnalysisError(f"{least} seeds are compared, and --seeds gives {len(seeds)}; give more")
+            raise Lacking(missing)
+        return seeds, selection.runs(ranks, seeds)
+
+    def _layers(self, run: Run) -> tuple[int, ...]:
+        selection = self.selection
+        return selection.layers(run) if selection.layer is None else (selection.one_layer(run),)
+
+
+def _no_lifts(seeds: int, layers: int) -> Lifts:
+    lift, factor, null_factor, neighbour = (np.full((seeds, layers), np.nan) for _ in range(4))
+    random, own = np.full((seeds, layers, DRAWS), np.nan), np.full(layers, np.nan)
+    return Lifts(lift, random, own, factor, null_factor, neighbour)

@@ -1,0 +1,65 @@
+"""What a study says of one claim."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from analysis.needs import Need
+
+Verdict = Literal["supported", "contradicted", "undecided", "not testable"]
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """One claim on one task.
+
+    Numbers are NaN, counts None and texts empty where a claim is not testable or has no such thing.
+
+    Attributes:
+        task: of the runs.
+        claim: its name.
+        section: of the paper.
+        statement: the claim in one line.
+        verdict: what the data say.
+        statistic: what `value` is, with its unit; of several parts, the one that settles the claim.
+        value: as measured.
+        low, high: its interval.
+        level: how often such an interval holds the true value; 0.9 for equivalence, which is two one-sided
+            tests at 5 %.
+        null: what chance, or no difference, would give.
+        wanted: where the claim wants the value.
+        margin: of an equivalence, in the statistic's unit.
+        p_value: of the side that the data are on, for the whole claim; NaN with one seed.
+        p_holm: the same, corrected for the family that the claim is tested in; the verdict goes by it.
+        seeds: runs, or pairs of runs, that vary; of the part that has the fewest.
+        examples: that accuracies are taken over.
+        needed: how many more seeds would decide an undecided claim, at the present effect and spread.
+        paper: the paper's value of the same statistic, as text.
+        missing: runs without which the claim cannot be tested.
+        commands: that train them.
+        note: what else there is to know, in sentences.
+    """
+
+    task: str
+    claim: str
+    section: str
+    statement: str
+    verdict: Verdict
+    statistic: str
+    value: float
+    low: float
+    high: float
+    level: float
+    null: float
+    wanted: str
+    margin: float | None
+    p_value: float
+    p_holm: float
+    seeds: int | None
+    examples: int | None
+    needed: int | None
+    paper: str
+    missing: tuple[Need, ...]
+    commands: tuple[str, ...]
+    note: str

@@ -1,0 +1,181 @@
+"""`python -m analysis claims`: the judgements as a table, a CSV, and the commands for what is missing."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from analysis.choices import DEFAULT_MARGIN
+from analysis.claims.judgement import Judgement, Verdict
+from analysis.claims.judging import ALPHA, CLAIMS, judge
+from analysis.claims.missing import commands_for
+from analysis.figures.words import basis_name
+from analysis.output import Result
+from analysis.tables.layout import Cell, Row, Table
+from analysis.tables.numbers import MISSING
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from analysis.selection import Selection
+
+VERDICTS: tuple[Verdict, ...] = ("supported", "contradicted", "undecided", "not testable")
+POINTS = "points"
+
+
+def make(selection: Selection, margin: float = DEFAULT_MARGIN) -> Result:
+    """The judgements of every claim on every task.
+
+    Args:
+        margin: what counts as equal accuracy, in points.
+
+    Raises:
+        AnalysisError: as `analysis.claims.judge`.
+    """
+    judgements = judge(selection, margin)
+    shown = table(selection, judgements, margin)
+    commands, reasons = _commands(selection, judgements)
+    missing = len({(found.task, need) for found in judgements for need in found.missing})
+    lacking = [f"To train the {missing} run{'s' if missing > 1 else ''} that are missing:"] if missing else []
+    lines = [*commands, *(f"# {reason}" for reason in reasons)]
+    names = {found.task for found in judgements}
+    stem = selection.stem("claims", split=True)
+    return Result(
+        stem if margin == DEFAULT_MARGIN else f"{stem}-margin{margin:g}",
+        frame(judgements),
+        {
+            **selection.provenance(
+                [run for run in selection.study.runs if run.settings["task"] in names], split=True
+            ),
+            "margin": margin,
+            "alpha": ALPHA,
+            "commands": commands,
+        },
+        texts={
+            ".md": "\n".join([shown.markdown(), *(f"{line}\n" for line in lacking), *_fenced(lines)]),
+            ".tex": shown.latex(),
+        },
+        terminal="\n".join(
+            [shown.terminal(), *([""] * bool(lacking)), *lacking, *(f"  {line}" for line in lines)]
+        ),
+    )
+
+
+def table(selection: Selection, judgements: Sequence[Judgement], margin: float) -> Table:
+    """A row a claim, a group a task; below it what each claim and each number is."""
+    tasks = dict.fromkeys(found.task for found in judgements)
+    several = len(tasks) > 1
+    counts = Counter(found.verdict for found in judgements)
+    told = ", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS if counts[verdict])
+    return Table(
+        title=f"Claims of Section 7 on study {selection.study.name}: {told}",
+        labels=("task", "section", "claim", "verdict") if several else ("section", "claim", "verdict"),
+        columns=("value", "interval", "wanted", "chance", "paper", "p", "seeds", "more seeds"),
+        groups=tuple(
+            tuple(_row(found, several) for found in judgements if found.task == task) for task in tasks
+        ),
+        notes=(
+            *_claim_notes(judgements, several),
+            *_general_notes(selection, judgements, margin),
+        ),
+    )
+
+
+def frame(judgements: Sequence[Judgement]) -> pd.DataFrame:
+    """One row a judgement, with the fields of `Judgement`."""
+    import pandas as pd
+
+    rows = [
+        {
+            **asdict(found),
+            "missing": "; ".join(map(str, found.missing)),
+            "commands": " ; ".join(found.commands),
+        }
+        for found in judgements
+    ]
+    counts = dict.fromkeys(("seeds", "examples", "needed"), "Int64")
+    return pd.DataFrame(rows).astype({**counts, "margin": "float64"})
+
+
+def _row(found: Judgement, several: bool) -> Row:
+    labels = (found.section, found.claim, found.verdict)
+    cells = [
+        _number(found, found.value),
+        MISSING if math.isnan(found.low) else f"{_number(found, found.low)} to {_number(found, found.high)}",
+        found.wanted or MISSING,
+        MISSING if math.isnan(found.null) else f"{found.null:.3g}",
+        found.paper or MISSING,
+        _p(found.p_holm),
+        MISSING if found.seeds is None else str(found.seeds),
+        MISSING if found.needed is None else f"{found.needed:,}",
+    ]
+    return Row((found.task, *labels) if several else labels, tuple(map(Cell, cells)))
+
+
+def _number(found: Judgement, value: float) -> str:
+    if math.isnan(value):
+        return MISSING
+    return f"{value:+.1f}" if found.statistic.endswith(POINTS) else f"{value:.3g}"
+
+
+def _p(value: float) -> str:
+    if math.isnan(value):
+        return MISSING
+    return f"{value:.3f}" if value >= 0.001 else "<0.001"
+
+
+def _claim_notes(judgements: Sequence[Judgement], several: bool) -> list[str]:
+    notes = []
+    for claim in CLAIMS:
+        found = [one for one in judgements if one.claim == claim.name]
+        measured = next((one.statistic for one in found if one.statistic), "")
+        sentences = [f"{claim.name}: {claim.statement}.", f"Value: {measured}." if measured else ""]
+        sentences += [f"On {one.task}: {_lower(one.note)}" if several else one.note for one in found]
+        notes.append(" ".join(filter(None, sentences)))
+    return notes
+
+
+def _lower(note: str) -> str:
+    """Within a sentence; "W_q" stays as it is."""
+    return note if note[1:2] in ("_", "") else note[0].lower() + note[1:]
+
+
+def _general_notes(selection: Selection, judgements: Sequence[Judgement], margin: float) -> list[str]:
+    intervals = (
+        "Intervals hold 95 %, those of equivalence 90 % (two one-sided tests at 5 %). Accuracy: paired "
+        f"bootstrap over seeds and examples, {selection.split} split, {selection.checkpoint} checkpoint; "
+        f"margin of equality {margin:g} point{'s' if margin != 1 else ''}; p corrected by Holm over a task's "
+        "claims about accuracy. Geometry: Student's t over seeds; all layers are taken, as this model's own."
+    )
+    rule = (
+        "A claim with several parts is supported where all are, contradicted where one is; the part that "
+        "settles it is shown. With one seed an accuracy's interval is over examples alone, and nothing is "
+        "decided."
+    )
+    geometry = (
+        f"Geometry of the runs that adapt {selection.targets}; directions: {basis_name(selection.basis)}."
+    )
+    layer = "" if selection.layer is None else f" Layer {selection.layer + 1} alone."
+    return [intervals, rule, geometry + layer]
+
+
+def _commands(selection: Selection, judgements: Sequence[Judgement]) -> tuple[list[str], list[str]]:
+    """The lines that train all that is missing, task by task, and the reasons where there are none."""
+    commands: list[str] = []
+    reasons: list[str] = []
+    for one in selection.each_task():
+        missing = dict.fromkeys(
+            need for found in judgements if found.task == one.task for need in found.missing
+        )
+        if missing:
+            lines, reason = commands_for(one, [*missing])
+            commands += lines
+            reasons += [reason] if reason else []
+    return commands, reasons
+
+
+def _fenced(lines: Sequence[str]) -> list[str]:
+    return ["```\n" + "\n".join(lines) + "\n```\n"] if lines else []

@@ -1,0 +1,21 @@
+"""Table 6: the effect of the rank (paper, Section 7.2)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from analysis.tables.accuracy import as_result, table6
+
+if TYPE_CHECKING:
+    from analysis.output import Result
+    from analysis.selection import Selection
+
+
+def make(selection: Selection) -> Result:
+    """All tasks in one table.
+
+    Raises:
+        AnalysisError: as `analysis.tables.accuracy.table6`.
+    """
+    made = table6(selection.frame, checkpoint=selection.checkpoint, split=selection.split)
+    return as_result(selection, "table6", made)
