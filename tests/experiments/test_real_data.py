@@ -18,7 +18,8 @@ def unpacked(shared_data, tmp_path):
 
     def unpack(name):
         with tarfile.open(shared_data / "tokenizers" / f"{name}.tar.xz") as archive:
-            archive.extractall(tmp_path, filter="data")
+            for member in archive:
+                archive.extract(member, tmp_path, set_attrs=False)
         return tmp_path / "tokenizers" / name
 
     return unpack
