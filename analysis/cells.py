@@ -218,7 +218,9 @@ def _one_a_seed(found: DataFrame, where: str) -> DataFrame:
 def _differing(found: DataFrame, but: Iterable[str]) -> dict[str, list[Any]]:
     """The settings, which stand before `trainable` in a study's frame, in which runs differ."""
     settings = list(found.columns)[: list(found.columns).index("trainable")]
-    names = [name for name in settings if name not in ("run", "path", *but)]
+    # The model's folder may have moved between runs: its identity, where a run has one, tells the weights.
+    moved = ("model",) if "model.identity" in settings and found["model.identity"].notna().all() else ()
+    names = [name for name in settings if name not in ("run", "path", *moved, *but)]
     values = {name: list(dict.fromkeys(found[name].dropna().tolist())) for name in names}
     return {name: several for name, several in values.items() if len(several) > 1}
 

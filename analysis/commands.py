@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from analysis.choices import (
     BASES,
@@ -26,7 +26,14 @@ from analysis.choices import (
     SPLITS,
 )
 from analysis.errors import AnalysisError
+from experiments.wandb_run import DEFAULT_PROJECT, MODES
 from lora.targets import parse_targets
+
+if TYPE_CHECKING:
+    from analysis.output import Result
+    from analysis.report.parts import Made
+    from analysis.selection import Selection
+    from analysis.study import Study
 
 DONE, FAILED, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
 
@@ -35,12 +42,14 @@ Section 7 of the LoRA paper, from a study's finished runs. Reads only; trains no
 
 Figures come as PDF, PNG and a CSV of every number drawn, tables as Markdown, LaTeX and CSV, each with its
 caption and provenance; into results/STUDY, or results/STUDY/TASK where the study has several tasks. Tables 5
-and 6 and the claims take all tasks together, into results/STUDY."""
+and 6, the claims and the report take all tasks together, into results/STUDY. The report is one HTML page with
+all of it, and goes to Weights & Biases too, beside the study's runs."""
 
 EXAMPLES = """\
 examples:
   python -m analysis fig3 --study default
   python -m analysis all --study embedded
+  python -m analysis report --study embedded --wandb disabled
   python -m analysis claims --study embedded --margin 2
   python -m analysis fig4 --study embedded --task sql --basis dW-right --layer 4 --seeds 0,2
 
@@ -63,6 +72,7 @@ class Command:
         options: what of `_options` it takes, besides those of every command.
         every_task: takes all tasks together where none is chosen.
         own: its options that are no part of a selection; `make` has them as keywords.
+        sums_up: is made of what the others make, which `make` has as `made`; its module has `publish` too.
     """
 
     module: str
@@ -70,6 +80,11 @@ class Command:
     options: tuple[str, ...] = SELECTION
     every_task: bool = False
     own: tuple[str, ...] = ()
+    sums_up: bool = False
+
+    def selections(self, together: Selection) -> list[Selection]:
+        """What it is made of: all tasks together, or each by itself."""
+        return [together] if self.every_task else together.each_task() or [together]
 
 
 COMMANDS = {
@@ -96,8 +111,17 @@ COMMANDS = {
         True,
         ("margin",),
     ),
+    "report": Command(
+        "analysis.report",
+        "one HTML page with all of these, learning curves, costs and provenance",
+        (*SELECTION, "split", "margin", "wandb", "project"),
+        True,
+        ("margin",),
+        sums_up=True,
+    ),
 }
 ALL = "all"
+ARCHIVE = "archive"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -124,21 +148,23 @@ def _run(options: argparse.Namespace) -> int:
     study = Study.open(options.study, options.root)
     for run, reason in study.left_out:
         print(f"left out: {run}: {reason}", file=sys.stderr)
+    if options.command == ARCHIVE:
+        return _archive(study, options)
     together = Selection.of_tasks(study, **_chosen(options))
     status = DONE
+    made: Made = {}
     for name in COMMANDS if options.command == ALL else [options.command]:
         command = COMMANDS[name]
-        if command.every_task:
-            selections = [together]
-        elif options.command == ALL:
-            selections = together.each_task() or [together]
+        if command.every_task or options.command == ALL:
+            selections = command.selections(together)
         else:
             selections = [Selection.of(study, **_chosen(options))]
         for selection in selections:
             try:
-                make = import_module(command.module).make
-                result = make(selection, **{option: getattr(options, option) for option in command.own})
+                result = _result(command, selection, options, made)
+                made[name, selection.task] = result
             except AnalysisError as error:
+                made[name, selection.task] = error
                 if options.command != ALL:
                     raise
                 where = name if len(selections) == 1 else f"{name}, {selection.task}"
@@ -149,7 +175,26 @@ def _run(options: argparse.Namespace) -> int:
                 print(path)
             if result.terminal:
                 print(f"\n{result.terminal}\n")
+            if command.sums_up:
+                publish = import_module(command.module).publish
+                publish(selection, result, made, options.wandb, options.project)
     return status
+
+
+def _archive(study: Study, options: argparse.Namespace) -> int:
+    from analysis.archive import archive
+
+    made = archive(study, options.out, {name: COMMANDS[name] for name in options.adapters})
+    print(f"{made.folder}: {made.runs} runs, {made.with_adapters} with adapters, {made.size / 1e6:.1f} MB")
+    return DONE
+
+
+def _result(command: Command, selection: Selection, options: argparse.Namespace, made: Made) -> Result:
+    own = {option: getattr(options, option) for option in command.own}
+    if command.sums_up:
+        own["made"] = made
+    result: Result = import_module(command.module).make(selection, **own)
+    return result
 
 
 def _chosen(options: argparse.Namespace) -> dict[str, Any]:
@@ -185,13 +230,33 @@ def _parser() -> argparse.ArgumentParser:
     everything = "every figure and table, of every task; what the study lacks is named, the rest is made"
     options = tuple(dict.fromkeys(name for command in COMMANDS.values() for name in command.options))
     _add_options(commands.add_parser(ALL, help=everything, description=everything, **style), options, True)
+    slim = "a slim copy of the study, without most adapters, that every command reads with --root"
+    _add_archive_options(commands.add_parser(ARCHIVE, help=slim, description=slim, **style))
     return parser
 
 
-def _add_options(parser: argparse.ArgumentParser, names: Sequence[str], every_task: bool) -> None:
+def _add_study(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--study", required=True, metavar="NAME", help="the study, a folder of the run store")
     add("--root", type=Path, default=Path("outputs"), metavar="DIR", help="the run store (default: outputs)")
+
+
+def _add_archive_options(parser: argparse.ArgumentParser) -> None:
+    _add_study(parser)
+    add = parser.add_argument
+    add("--out", type=Path, required=True, metavar="DIR", help="the run store that gets DIR/STUDY")
+    add(
+        "--adapters",
+        type=_figures,
+        default=["fig3"],
+        metavar="fig3,table7",
+        help="keep the adapters of the runs that these read; or none (default: fig3)",
+    )
+
+
+def _add_options(parser: argparse.ArgumentParser, names: Sequence[str], every_task: bool) -> None:
+    _add_study(parser)
+    add = parser.add_argument
     add("--out", type=Path, metavar="DIR", help="where to write (default: results/STUDY)")
     for name, settings in _options(every_task).items():
         if name in names:
@@ -253,6 +318,16 @@ def _options(every_task: bool) -> dict[str, dict[str, Any]]:
             "help": "the base model's folder, where it has moved since the runs",
         },
         "device": {"default": "cpu", "help": "where to compute (default: cpu)"},
+        "wandb": {
+            "choices": MODES,
+            "default": MODES[0],
+            "help": "Weights & Biases, as wandb.mode of run.py (default: %(default)s)",
+        },
+        "project": {
+            "metavar": "NAME",
+            "default": DEFAULT_PROJECT,
+            "help": "of Weights & Biases, as NAME or ENTITY/NAME (default: %(default)s)",
+        },
     }
 
 
@@ -289,6 +364,16 @@ def _points(text: str) -> float:
     if not 0 < value <= 100:
         raise argparse.ArgumentTypeError(f"{text!r} is no margin; give points above 0, such as 1")
     return value
+
+
+def _figures(text: str) -> list[str]:
+    """Names of commands that read adapters; "none" is none."""
+    known = [name for name, command in COMMANDS.items() if not command.every_task]
+    names = [] if text == "none" else text.split(",")
+    for name in names:
+        if name not in known:
+            raise argparse.ArgumentTypeError(f"{name!r} is unknown; valid are none, {', '.join(known)}")
+    return names
 
 
 def _seeds(text: str) -> tuple[int, ...]:

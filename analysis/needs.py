@@ -7,6 +7,7 @@ import re
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -89,17 +90,24 @@ def commands(study: str, root: str | Path, settings: Mapping[str, Any], missing:
             left out; what they do not name stays at run.py's default. The precision is always written, since
             "auto" means another one on another machine.
     """
-    fixed = [*_overrides(study, root, settings)]
-    lines = []
-    for targets, ranks, seeds in _grids(missing):
-        swept = {
-            "targets": [_targets_value(name) for name in targets],
-            "rank": [str(rank) for rank in ranks],
-            "seed": [str(seed) for seed in seeds],
-        }
-        overrides = [*fixed, *(f"{key}={','.join(values)}" for key, values in swept.items())]
-        lines.append(shlex.join(["python", "run.py", "-m", *overrides]))
-    return lines
+    grids = [dict(zip(SWEPT, grid, strict=True)) for grid in _grids(missing)]
+    return [command(study, root, settings, grid) for grid in grids]
+
+
+def command(
+    study: str, root: str | Path, settings: Mapping[str, Any], swept: Mapping[str, Sequence[Any]]
+) -> str:
+    """The `python run.py -m ...` line that trains every combination of `swept` with these settings.
+
+    Args:
+        settings: as of `commands`.
+        swept: the values of each key; targets as run.json names them, and other texts in Hydra's grammar.
+    """
+    grid = (
+        f"{key}={','.join(_targets_value(value) if key == 'targets' else str(value) for value in values)}"
+        for key, values in swept.items()
+    )
+    return shlex.join(["python", "run.py", "-m", *_overrides(study, root, settings), *grid])
 
 
 def _grids(missing: Iterable[Need]) -> list[tuple[tuple[Any, ...], ...]]:
@@ -132,13 +140,15 @@ def _overrides(study: str, root: str | Path, settings: Mapping[str, Any]) -> Ite
     if model:
         named = _model_file(model)
         choice += [f"model={named}"] if named else ["model=hf", f"model.name={_value(model)}"]
+    if settings.get("method", "lora") != "lora":
+        choice.append(f"method={settings['method']}")
     yield from choice
     if str(settings.get("task.identity", "")).startswith("files:"):
         yield "task.path=???"  # run.py asks for it
     _, _, revision = str(settings.get("model.identity", "")).rpartition("@")
     if str(settings.get("model.identity", "")).startswith("hub:") and revision != "main":
         yield f"model.revision={_value(revision)}"
-    defaults = _defaults(choice)
+    defaults = _defaults(tuple(choice))
     budget = {key: settings[key] for key in ("steps", "epochs") if settings.get(key) is not None}
     if any(value != defaults["model"]["budget"].get(key) for key, value in budget.items()):
         yield from (f"{key}={_value(value)}" for key, value in budget.items())
@@ -159,8 +169,9 @@ def _model_file(name: str) -> str | None:
     return None
 
 
-def _defaults(choice: Sequence[str]) -> dict[str, Any]:
-    """run.py's configuration of a LoRA run, given these choices."""
+@cache
+def _defaults(choice: tuple[str, ...]) -> Mapping[str, Any]:
+    """run.py's configuration of a run, given these choices; of LoRA, unless they say otherwise."""
     from hydra import compose, initialize_config_dir
     from omegaconf import OmegaConf
 

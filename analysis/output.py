@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from io import BytesIO
@@ -27,15 +27,23 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
+    from analysis.tables.layout import Table
+
 PACKAGES = ("torch", "numpy", "scipy", "pandas", "matplotlib")
 
 
 @dataclass(frozen=True)
 class Drawing:
-    """A figure and the text under it."""
+    """A figure and the text under it.
+
+    Attributes:
+        caption: all of it.
+        lead: the beginning of the caption, where the rest is how to read the figure; else empty.
+    """
 
     figure: Figure
     caption: str
+    lead: str = ""
 
 
 @dataclass(frozen=True)
@@ -48,6 +56,7 @@ class Result:
         provenance: what is particular to this result: runs, choices.
         drawings: by the suffix of the stem ("" or "-z").
         texts: further files by their ending, such as ".md" and ".tex".
+        tables: what of these are tables, for the report.
         terminal: what the command prints, if anything.
     """
 
@@ -56,6 +65,7 @@ class Result:
     provenance: Mapping[str, Any]
     drawings: Mapping[str, Drawing] = field(default_factory=dict)
     texts: Mapping[str, str] = field(default_factory=dict)
+    tables: Sequence[Table] = ()
     terminal: str | None = None
 
 
@@ -74,7 +84,7 @@ def write(result: Result, folder: Path) -> list[Path]:
         **result.provenance,
         "captions": {result.name + suffix: drawing.caption for suffix, drawing in result.drawings.items()},
         "files": sorted(files),
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
+        "versions": versions(),
         "git_commit": git_commit(),
     }
     files[result.name + ".json"] = (
@@ -85,8 +95,13 @@ def write(result: Result, folder: Path) -> list[Path]:
     return [folder / name for name in files]
 
 
-def rendered(drawing: Drawing, kind: str, title: str) -> bytes:
-    """The figure as the bytes of a "pdf" or "png" file."""
+def versions() -> dict[str, str]:
+    """Of Python and the packages that results are made with."""
+    return {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
+
+
+def rendered(drawing: Drawing, kind: str, title: str, dpi: float | None = None) -> bytes:
+    """The figure as the bytes of a "pdf" or "png" file; dots per inch as in the style where not given."""
     from analysis.figures.style import paper_style
 
     metadata: dict[str, Any] = {
@@ -97,7 +112,7 @@ def rendered(drawing: Drawing, kind: str, title: str) -> bytes:
         metadata["CreationDate"] = None
     buffer = BytesIO()
     with paper_style():
-        drawing.figure.savefig(buffer, format=kind, metadata=metadata)
+        drawing.figure.savefig(buffer, format=kind, metadata=metadata, dpi=dpi)
     return buffer.getvalue()
 
 

@@ -1,10 +1,12 @@
-"""A run's answers, example by example, from its predictions.jsonl."""
+"""A run's answers, example by example, from its predictions.jsonl or, in an archive, predictions.jsonl.gz."""
 
 from __future__ import annotations
 
 import os
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool
@@ -12,6 +14,10 @@ from jaxtyping import Bool
 from analysis.choices import CHECKPOINTS
 from analysis.errors import AnalysisError
 from experiments.store import PREDICTIONS, read_jsonl
+
+PACKED = f"{PREDICTIONS}.gz"
+KEYS = ("checkpoint", "split", "id", "correct")
+"""Of each line; what an archive keeps."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,24 +45,38 @@ def read_predictions(
     """
     if checkpoint not in CHECKPOINTS:
         raise AnalysisError(f"checkpoint {checkpoint!r} is unknown; valid are {', '.join(CHECKPOINTS)}")
-    path = Path(run) / PREDICTIONS
-    try:
-        records = read_jsonl(path)
-        kept = {record["checkpoint"] for record in records}
-        name = checkpoint if checkpoint in kept else "last"
-        answers = [
-            (str(record["id"]), bool(record["correct"]))
-            for record in records
-            if record["split"] == split and record["checkpoint"] == name
-        ]
-    except FileNotFoundError:
-        raise AnalysisError(f"{path.parent.name} has no {PREDICTIONS}; train the run again") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        reason = f"{type(error).__name__}: {error}"
-        raise AnalysisError(
-            f"{path.parent.name}: {PREDICTIONS} is damaged ({reason}); train the run again"
-        ) from None
+    records = read_records(run)
+    kept = {record["checkpoint"] for record in records}
+    name = checkpoint if checkpoint in kept else "last"
+    answers = [
+        (str(record["id"]), bool(record["correct"]))
+        for record in records
+        if record["split"] == split and record["checkpoint"] == name
+    ]
     if not answers:
         splits = ", ".join(sorted({record["split"] for record in records})) or "nothing"
-        raise AnalysisError(f"{path.parent.name} has no predictions on {split!r}; it has {splits}")
+        raise AnalysisError(f"{Path(run).name} has no predictions on {split!r}; it has {splits}")
     return Predictions(tuple(id_ for id_, _ in answers), np.array([right for _, right in answers]))
+
+
+def read_records(run: str | os.PathLike[str]) -> list[dict[str, Any]]:
+    """Every line of the run's predictions; each has at least checkpoint, split, id and correct.
+
+    Raises:
+        AnalysisError: the file is missing or damaged.
+    """
+    folder = Path(run)
+    path = folder / PREDICTIONS
+    if not path.is_file() and (folder / PACKED).is_file():
+        path = folder / PACKED
+    try:
+        records = read_jsonl(path)
+        if not all(record.keys() >= {*KEYS} for record in records):
+            raise ValueError(f"a line without {', '.join(KEYS)}")
+    except FileNotFoundError:
+        raise AnalysisError(f"{folder.name} has no {PREDICTIONS}; train the run again") from None
+    except (OSError, EOFError, zlib.error, ValueError, AttributeError) as error:
+        raise AnalysisError(
+            f"{folder.name}: {path.name} is damaged ({type(error).__name__}: {error}); train the run again"
+        ) from None
+    return records

@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from analysis.adapters import AdapterFactors, read_adapter, read_deltas, read_header
+from analysis.archived import ARCHIVE, OUTLINE, outlined
 from analysis.base_weights import BaseWeights
 from analysis.choices import CHECKPOINTS
 from analysis.errors import AnalysisError
@@ -56,13 +57,24 @@ class Run:
         """What `Study.run` chooses by; see `settings`."""
         return settings(self.record)
 
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """The files that the run had and an archive of its study leaves out; none outside an archive."""
+        return tuple(self.record.get(ARCHIVE, {}).get("left_out", ()))
+
     def adapter(self, checkpoint: str = "last") -> AdapterFactors:
         """The factors at the last step, or at the best evaluation on dev ("best"), read one by one.
+
+        Of an archive without them: their shapes alone; a projection that is asked for is an error.
 
         Raises:
             AnalysisError: the run has none (another method than lora), or there is no such checkpoint.
         """
-        return read_adapter(self._file(_ADAPTERS, checkpoint, "lora"))
+        path = self._file(_ADAPTERS, checkpoint, "lora")
+        if path.name in self.left_out and OUTLINE in self.record[ARCHIVE]:
+            ranks = self.record["config"]["rank"]
+            return outlined(self.record[ARCHIVE][OUTLINE], ranks, lambda: self._absent(path.name))
+        return read_adapter(self._present(path))
 
     def initial(self) -> AdapterFactors:
         """The factors at step 0: A0, and B = 0.
@@ -70,7 +82,7 @@ class Run:
         Raises:
             AnalysisError: the run has none (another method than lora).
         """
-        return read_adapter(self._file({"initial": ADAPTER_INIT}, "initial", "lora"))
+        return read_adapter(self._present(self._file({"initial": ADAPTER_INIT}, "initial", "lora")))
 
     def deltas(self, checkpoint: str = "last") -> Projections[Tensor]:
         """dW of each target of full fine-tuning, (d_out, d_in), read one by one.
@@ -78,7 +90,7 @@ class Run:
         Raises:
             AnalysisError: the run has none (another method than full), or there is no such checkpoint.
         """
-        return read_deltas(self._file(_DELTAS, checkpoint, "full"))
+        return read_deltas(self._present(self._file(_DELTAS, checkpoint, "full")))
 
     def base(self, source: str | Path | None = None) -> BaseWeights:
         """W0 of the model that the run was trained from.
@@ -122,6 +134,15 @@ class Run:
         if checkpoint not in files:
             raise AnalysisError(f"checkpoint {checkpoint!r} is unknown; valid are {', '.join(files)}")
         return self.path / files[checkpoint]
+
+    def _present(self, path: Path) -> Path:
+        return self._absent(path.name) if path.name in self.left_out else path
+
+    def _absent(self, name: str) -> NoReturn:
+        raise AnalysisError(
+            f"{self.id}: an archive without {name}; read the study that it was made from, or archive that "
+            "with --adapters and the name of this figure or table"
+        )
 
 
 def settings(record: Mapping[str, Any]) -> dict[str, Any]:
@@ -179,16 +200,20 @@ def read_run(folder: RunFolder) -> Run:
         told = run.settings
         method = told["method"]
         if method == "lora":
-            for name in (*_ADAPTERS.values(), ADAPTER_INIT):
+            for name in _kept(run, *_ADAPTERS.values(), ADAPTER_INIT):
                 _check_adapter(run, folder.file(name))
         elif method == "full":
-            for name in _DELTAS.values():
+            for name in _kept(run, *_DELTAS.values()):
                 found = targets_name(read_deltas(folder.file(name)).letters)
                 if found != told["targets"]:
                     raise AnalysisError(f"{name} is of {found}, {RUN} of {told['targets']}")
     except (AttributeError, KeyError, TypeError) as error:
         raise AnalysisError(f"{RUN} is damaged: {type(error).__name__} {error}") from None
     return run
+
+
+def _kept(run: Run, *names: str) -> list[str]:
+    return [name for name in names if name not in run.left_out]
 
 
 def _record(folder: RunFolder) -> dict[str, Any]:

@@ -95,12 +95,22 @@ class Selection:
         """The rows of `Study.frame` of these tasks and seeds, whatever their targets.
 
         Raises:
-            AnalysisError: a setting that runs were chosen by is unknown.
+            AnalysisError: a setting that runs were chosen by is unknown, or a chosen seed has no run.
         """
         chosen = {run.id for run in self.study.matching(**self._choice())}
         frame = self.study.frame
         frame = frame[frame["run"].isin(chosen)]
-        return frame if self.seeds is None else frame[frame["seed"].isin(self.seeds)]
+        if self.seeds is None:
+            return frame
+        there = sorted({*frame["seed"]})
+        lacking = [seed for seed in self.seeds if seed not in there]
+        if lacking:
+            raise AnalysisError(
+                f"--seeds {_numbers(self.seeds)}: study {self.study.name} has no run"
+                f"{f' of {self.task}' if self.task else ''} with seed {_numbers(lacking)}; it has "
+                f"{_numbers(there) or 'none'}"
+            )
+        return frame[frame["seed"].isin(self.seeds)]
 
     @property
     def letters(self) -> tuple[str, ...]:
@@ -353,6 +363,10 @@ class Selection:
 
     def _moved(self, factors: Factors) -> Factors:
         return dataclasses.replace(factors, A=factors.A.to(self.device), B=factors.B.to(self.device))
+
+
+def _numbers(numbers: Iterable[int]) -> str:
+    return ",".join(map(str, numbers))
 
 
 def tasks_of(study: Study) -> list[str]:

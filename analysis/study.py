@@ -13,6 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from analysis.archived import damage
 from analysis.errors import AnalysisError
 from analysis.needs import SWEPT, MissingRunsError, Need, commands, targets_name
 from analysis.run import Run, rank_name, read_run, row
@@ -53,7 +54,8 @@ class Study:
         """Read the run.json files of a study and the headers of its adapters.
 
         A run is left out where it is unfinished or failed, where run.json is damaged, and where an adapter
-        file is missing, truncated or not what run.json says.
+        file is missing, truncated or not what run.json says. In an archive every file must be as it was
+        made.
 
         Raises:
             AnalysisError: there is no such study; names those there are.
@@ -61,8 +63,12 @@ class Study:
         root = Path(root)
         if not study or not (root / study).is_dir():
             raise AnalysisError(_no_study(study, root))
-        finished, left_out = [], []
+        finished: list[Run] = []
+        damaged = damage(root / study)
+        left_out = [*damaged.items()]
         for folder in runs(root, study):
+            if folder.id in damaged:
+                continue
             try:
                 finished.append(read_run(folder))
             except AnalysisError as error:

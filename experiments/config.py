@@ -19,6 +19,7 @@ from typing import Any
 
 from experiments.budget import parameters_of, rank_for_budget
 from experiments.errors import UserError
+from experiments.wandb_run import DEFAULT_PROJECT, MODES
 from lora.targets import SCALINGS, parse_ranks, parse_targets, scaling_value, targets_name
 
 METHODS = ("lora", "full", "bias", "none")
@@ -27,7 +28,6 @@ GENERATED_TASKS = ("sql", "nli")
 INITS = ("gaussian", "kaiming")
 BIASES = ("none", "lora_only", "all")
 PRECISIONS = ("auto", "float32", "bfloat16")
-WANDB_MODES = ("auto", "online", "offline", "disabled")
 
 # Counts up whenever the code changes what a configuration means, so that old results are not taken for new.
 SCIENCE_VERSION = 1
@@ -62,7 +62,7 @@ class TaskConfig:
 @dataclass(frozen=True)
 class WandbConfig:
     mode: str = "auto"
-    project: str = "lora-section-7"
+    project: str = DEFAULT_PROJECT
     entity: str | None = None
     tags: tuple[str, ...] = ()
 
@@ -254,7 +254,7 @@ def read_config(values: Mapping[str, Any]) -> RunConfig:
             holdout=_integer("task.holdout", task.get("holdout", 5000), 1),
         ),
         wandb=WandbConfig(
-            mode=_choice("wandb.mode", wandb["mode"], WANDB_MODES),
+            mode=_choice("wandb.mode", wandb["mode"], MODES),
             project=str(wandb["project"]),
             entity=wandb.get("entity"),
             tags=tuple(map(str, wandb.get("tags") or ())),

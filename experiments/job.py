@@ -18,6 +18,8 @@ from experiments.tasks import task_identity
 if TYPE_CHECKING:
     from torch import device as Device
 
+    from experiments.trainer import Bar
+
 Status = Literal["finished", "skipped", "failed", "busy"]
 
 
@@ -37,11 +39,33 @@ class Outcome:
         return asdict(self)
 
 
-def run_job(config: RunConfig, *, command: str) -> Outcome:
+@dataclass(frozen=True)
+class Address:
+    """Where a configuration's run lies in the store, and what that follows from on this machine."""
+
+    device: Device
+    precision: str
+    scientific: dict[str, Any]
+    folder: RunFolder
+
+
+def address(config: RunConfig) -> Address:
+    """The run's address.  Raises UserError where the device, the model or the data is not there."""
+    from experiments.device import resolve_device, resolve_precision
+
+    device = resolve_device(config.device)
+    precision = resolve_precision(config.precision, device)
+    scientific = config.scientific(precision, model_identity(config.model), task_identity(config.task))
+    folder = RunFolder.of(config.root, config.study, config.readable_name(), digest(scientific))
+    return Address(device, precision, scientific, folder)
+
+
+def run_job(config: RunConfig, *, command: str, bar: Bar | None = None) -> Outcome:
     """Train one run, unless it is finished and `config.force` is not set.
 
     Nothing that goes wrong is raised: an error fails this run alone and is told by the outcome, and with its
-    traceback by failure.json.  `command` repeats the job.
+    traceback by failure.json.  `command` repeats the job; `bar` is told the steps, in place of the
+    terminal.
     """
     start = time.perf_counter()
     folder: RunFolder | None = None
@@ -52,13 +76,11 @@ def run_job(config: RunConfig, *, command: str) -> Outcome:
         return Outcome(status, name, where, record, error, command, time.perf_counter() - start)
 
     try:
-        from experiments.device import keep_freed_memory, resolve_device, resolve_precision
+        from experiments.device import keep_freed_memory
 
         keep_freed_memory()
-        device = resolve_device(config.device)
-        precision = resolve_precision(config.precision, device)
-        scientific = config.scientific(precision, model_identity(config.model), task_identity(config.task))
-        folder = RunFolder.of(config.root, config.study, config.readable_name(), digest(scientific))
+        place = address(config)
+        folder = place.folder
         record = None if config.force else folder.read()
         if record:
             return outcome("skipped", record)
@@ -67,7 +89,7 @@ def run_job(config: RunConfig, *, command: str) -> Outcome:
             if record:
                 return outcome("skipped", record)
             try:
-                return outcome("finished", _train(config, scientific, folder, device, precision))
+                return outcome("finished", _train(config, place, bar))
             except Exception as error:
                 with contextlib.suppress(OSError):
                     folder.fail(_line(error), traceback.format_exc(), command)
@@ -83,9 +105,7 @@ def _line(error: Exception) -> str:
     return " ".join(message.split())
 
 
-def _train(
-    config: RunConfig, scientific: dict[str, Any], folder: RunFolder, device: Device, precision: str
-) -> dict[str, Any]:
+def _train(config: RunConfig, place: Address, bar: Bar | None) -> dict[str, Any]:
     """Train, write everything, run.json last; returns its content."""
     from experiments import provenance
     from experiments.device import describe
@@ -93,6 +113,7 @@ def _train(
     from experiments.trainer import train
     from experiments.workbench import workbench
 
+    device, precision, scientific, folder = place.device, place.precision, place.scientific, place.folder
     commit = provenance.git_commit()
     bench = workbench(config.model, config.task)
     start = time.perf_counter()
@@ -100,7 +121,7 @@ def _train(
     tracker = start_tracker(config, run_id=digest(scientific), folder=folder, scientific=scientific)
     succeeded = False
     try:
-        trained = train(config, bench, workspace, device, precision, tracker.log)
+        trained = train(config, bench, workspace, device, precision, tracker.log, bar)
         record = {
             "name": config.readable_name(),
             "study": config.study,

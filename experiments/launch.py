@@ -36,7 +36,7 @@ def launch(config: DictConfig) -> Outcome:
     overrides = written(hydra.overrides.task)
     command = shlex.join(["python", "run.py", *overrides])
     try:
-        run_config = read_config(_plain(config))
+        run_config = read_config(plain(config))
     except UserError as error:
         outcome = _rejected(error, overrides, command)
         settings: dict[str, Any] = {}
@@ -64,7 +64,8 @@ def written(overrides: Sequence[str]) -> list[str]:
     return [str(text) for text in texts]
 
 
-def _plain(config: DictConfig) -> dict[str, Any]:
+def plain(config: DictConfig) -> dict[str, Any]:
+    """The resolved values.  Raises UserError where one is missing or cannot be resolved."""
     from omegaconf import OmegaConf
     from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 

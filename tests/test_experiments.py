@@ -4,44 +4,21 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
 
 import pytest
-from hydra import compose, initialize_config_dir
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-from hydra.core.global_hydra import GlobalHydra
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from omegaconf import OmegaConf
 
 from analysis import paper_values
-from experiments.config import RunConfig, digest, read_config
+from experiments.config import RunConfig, digest
 from experiments.experiment import read_experiment
 from experiments.overrides import CONF, check
+from experiments.plan import configs as runs
+from experiments.plan import experiment_names, plan
+from experiments.plan import sweep_jobs as jobs
 
-NAMES = sorted(file.stem for file in (CONF / "experiment").glob("*.yaml"))
+NAMES = experiment_names()
 TASKS, SEEDS = ("sql", "nli"), range(5)
 SECONDS = {"sql": 60, "nli": 30}
 Cell = tuple[str, str]  # targets and rank, in a run's words
-
-
-def jobs(name: str, *overrides: str) -> list[list[str]]:
-    """What Hydra's sweeper makes of `-m +experiment=name ...`: the overrides of each job."""
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = compose("config", overrides=[f"+experiment={name}"], return_hydra_config=True)
-        swept = [f"{key}={values}" for key, values in config.hydra.sweeper.params.items()]
-        parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
-        parsed = parser.parse_overrides([*swept, f"+experiment={name}", *overrides])
-    return BasicSweeper.split_arguments(parsed, max_batch_size=None)[0]
-
-
-def runs(overrides: Iterable[list[str]]) -> list[RunConfig]:
-    configs = []
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        for job in overrides:
-            values = OmegaConf.to_container(compose("config", overrides=job), resolve=True)
-            assert isinstance(values, dict)
-            configs.append(read_config({str(key): value for key, value in values.items()}))
-    return configs
 
 
 def address(config: RunConfig) -> str:
@@ -56,14 +33,9 @@ def cell(config: RunConfig) -> Cell:
 def cells() -> dict[str, dict[str, Cell]]:
     """Of each experiment: address -> cell, for one task and seed."""
     return {
-        name: {address(config): cell(config) for config in runs(jobs(name, "task=sql", "seed=0"))}
+        name: {address(config): cell(config) for config in runs(jobs(name, ["task=sql", "seed=0"]))}
         for name in NAMES
     }
-
-
-def place(job: list[str]) -> tuple[str, ...]:
-    """A job's overrides without its seed and task, which come first."""
-    return tuple(job[2:])
 
 
 def of_paper(table: str) -> set[Cell]:
@@ -98,15 +70,14 @@ def test_what_experiments_share_has_one_address(cells: dict[str, dict[str, Cell]
     assert len(together) == len(set(together.values())) == 23
 
 
-def test_all_experiments_are_230_runs_of_one_study(cells: dict[str, dict[str, Cell]]) -> None:
-    trained = set()
-    for name, of_name in cells.items():
-        places = dict(zip(map(place, jobs(name, "task=sql", "seed=0")), of_name, strict=True))
-        trained |= {(places[place(job)], job[0], job[1]) for job in jobs(name)}
-    assert len(trained) == 23 * len(TASKS) * len(SEEDS) == 230
-    assert {(seed, task) for _, seed, task in trained} == {
-        (f"seed={seed}", f"task={task}") for seed in SEEDS for task in TASKS
+def test_all_experiments_are_230_runs_of_one_study() -> None:
+    planned = plan(NAMES)
+    assert len({address(run.config) for run in planned}) == len(planned) == 230
+    assert len(planned) == 23 * len(TASKS) * len(SEEDS)
+    assert {(run.config.seed, run.config.task.name) for run in planned} == {
+        (seed, task) for seed in SEEDS for task in TASKS
     }
+    assert {run.config.study for run in planned} == {"section7"}
     assert {read_experiment(name, CONF).fixed["study"] for name in NAMES} == {"section7"}
 
 
@@ -135,7 +106,7 @@ def test_seed_0_comes_first_and_whole() -> None:
 
 
 def test_the_command_line_beats_the_file() -> None:
-    planned = jobs("table5", "seed=7,8", "task=sql", "targets=q,qv", "study=mine", "alpha=2")
+    planned = jobs("table5", ["seed=7,8", "task=sql", "targets=q,qv", "study=mine", "alpha=2"])
     found = runs(planned)
     assert [(run.seed, run.task.name, run.targets_name) for run in found] == [
         (7, "sql", "q"),
@@ -147,14 +118,14 @@ def test_the_command_line_beats_the_file() -> None:
 
 
 def test_a_budget_can_be_left_for_a_rank() -> None:
-    (run,) = runs(jobs("table5", "seed=0", "task=sql", "targets=qkvo", "budget=null", "rank=8"))
+    (run,) = runs(jobs("table5", ["seed=0", "task=sql", "targets=qkvo", "budget=null", "rank=8"]))
     assert cell(run) == ("qkvo", "8")
-    (run,) = runs(jobs("table6", "seed=0", "task=sql", "targets=qkvo", "budget=q16", "rank=null"))
+    (run,) = runs(jobs("table6", ["seed=0", "task=sql", "targets=qkvo", "budget=q16", "rank=null"]))
     assert cell(run) == ("qkvo", "4")
 
 
 def test_a_row_of_one_s_own_with_ranks_that_differ() -> None:
-    (run,) = runs(jobs("table15_mixed_ranks", "seed=0", "task=sql", "rank={q: 1, v: 3}"))
+    (run,) = runs(jobs("table15_mixed_ranks", ["seed=0", "task=sql", "rank={q: 1, v: 3}"]))
     assert run.rank == {"q": 1, "v": 3}
 
 
@@ -163,7 +134,7 @@ def test_a_grid_of_learning_rates(name: str) -> None:
     head = (CONF / f"experiment/{name}.yaml").read_text(encoding="utf-8")
     grid = "lr=5e-3,1e-2,2e-2"
     assert grid in head
-    planned = jobs(name, grid)
+    planned = jobs(name, [grid])
     assert len(planned) == 3 * len(jobs(name))
     check(["-m", f"+experiment={name}", grid])
     few = runs(planned[:3])

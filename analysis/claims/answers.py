@@ -54,16 +54,22 @@ class Answers:
         """The cells, whose runs differ in nothing that forbids comparing them.
 
         Raises:
-            Lacking: some are not in the study.
-            AnalysisError: runs cannot be told apart or are damaged.
+            Lacking: some are not in the study, or not at a seed that was chosen.
+            AnalysisError: runs cannot be told apart, are damaged or of different models.
         """
-        missing = [place for place in places if place not in self._cells]
+        missing = [
+            Need(*place, seed)
+            for place in places
+            for seed in seeds_of(self.selection)
+            if place not in self._cells or (self.selection.seeds and seed not in self._seeds(place))
+        ]
         if missing:
-            raise Lacking(
-                Need(targets, rank, seed) for targets, rank in missing for seed in seeds_of(self.selection)
-            )
+            raise Lacking(missing)
         self._cells.differing(places)
-        return [self._cells[place] for place in places]
+        found = [self._cells[place] for place in places]
+        used = {run for cell in found for run in cell.runs}
+        self.selection.check_model(run for run in self._runs if run.id in used)
+        return found
 
     def described(self, *places: Place) -> str:
         """The cells' accuracies, and what their runs differ in besides weights, rank and seed."""
@@ -91,6 +97,9 @@ class Answers:
             for targets, rank in (first, second)
         )
         return f"{one - other:+.1f}"
+
+    def _seeds(self, place: Place) -> tuple[int, ...]:
+        return self._cells[place].outcomes.seeds
 
     @cached_property
     def _cells(self) -> Cells:

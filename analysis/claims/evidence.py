@@ -13,6 +13,13 @@ from dataclasses import dataclass
 
 from analysis.statistics import Comparison, Needed, UnitMean, seeds_needed, units_needed
 
+LEAST_RUNS, LEAST_UNITS = 2, 3
+"""Seeds that a verdict takes.
+
+One seed does not tell how much seeds differ. Of accuracies the examples tell a part of that, so that two hold
+what they promise; for one number a seed, Student's t over two rests on their being normal and nothing else
+(where a layer's directions change places in every other seed, it errs three to nine times too often)."""
+
 
 @dataclass(frozen=True)
 class Part:
@@ -32,6 +39,7 @@ class Part:
         seeds: runs, or pairs of runs, that vary.
         examples: that accuracies are taken over, else None.
         plan: how many more seeds would decide at this alpha.
+        least: seeds without which nothing is decided.
         margin: of an equivalence, in the statistic's unit, else None.
         paper: the paper's value, as text; empty where it has none.
     """
@@ -49,6 +57,7 @@ class Part:
     seeds: int
     examples: int | None
     plan: Callable[[float], Needed]
+    least: int
     margin: float | None = None
     paper: str = ""
 
@@ -73,6 +82,11 @@ class Evidence:
         return min(part.seeds for part in self.parts)
 
     @property
+    def enough(self) -> bool:
+        """Whether every part has the seeds that a verdict takes."""
+        return all(part.seeds >= part.least for part in self.parts)
+
+    @property
     def p_for(self) -> float:
         return max(part.p_for for part in self.parts)
 
@@ -82,8 +96,8 @@ class Evidence:
 
     @property
     def p_value(self) -> float:
-        """Of the side that the data are on; 1 with one seed, which does not tell what another would give."""
-        return 1.0 if self.seeds < 2 else min(self.p_for, self.p_against)
+        """Of the side that the data are on; 1 with too few seeds to tell what others would give."""
+        return min(self.p_for, self.p_against) if self.enough else 1.0
 
     @property
     def shown(self) -> Part:
@@ -93,11 +107,15 @@ class Evidence:
         return min(self.parts, key=lambda part: (-part.p_for, part.distance))
 
     def needed(self, alpha: float) -> Needed:
-        """How many more seeds would decide, if effects and spreads are what they now seem."""
+        """How many more seeds would decide what is undecided, if effects and spreads are as they seem."""
         against = [part.plan(alpha / len(self.parts)) for part in self.parts if part.distance <= 0]
         if against:  # the first part to be contradicted decides
-            return min(against, key=_more)
-        return max((part.plan(alpha) for part in self.parts), key=_more)
+            found = min(against, key=_more)
+        else:
+            found = max((part.plan(alpha) for part in self.parts), key=_more)
+        if found.more_seeds == 0:  # the plan is now and then a little surer than the bootstrap
+            return Needed(1, None, None, "1 more seed would decide")
+        return found
 
 
 def _more(needed: Needed) -> float:
@@ -112,20 +130,22 @@ def of_units(
     name: str = "",
     shown: Callable[[float], float] = float,
     paper: str = "",
+    bounds: tuple[float, float] = (-math.inf, math.inf),
 ) -> Part:
     """A part that wants a mean over seeds above (or below) its reference.
 
     Args:
         null: in the unit shown.
         shown: from the unit of the test to the one shown, increasing: math.exp for logarithms.
+        bounds: of what the mean can be, in the unit of the test; the interval ends there.
     """
     distance = found.mean - found.reference if above else found.reference - found.mean
     p_value = 1.0 if math.isnan(found.p_value) else found.p_value
     return Part(
         name=name,
         value=shown(found.mean),
-        low=shown(found.low),
-        high=shown(found.high),
+        low=shown(_within(found.low, bounds)),
+        high=shown(_within(found.high, bounds)),
         level=found.level,
         null=null,
         wanted=f"{'>' if above else '<'} {shown(found.reference):.3g}",
@@ -134,9 +154,14 @@ def of_units(
         distance=distance,
         seeds=found.units,
         examples=None,
-        plan=lambda alpha: units_needed(found, alpha=alpha),
+        plan=lambda alpha: units_needed(found, alpha=alpha, least=LEAST_UNITS),
+        least=LEAST_UNITS,
         paper=paper,
     )
+
+
+def _within(value: float, bounds: tuple[float, float]) -> float:
+    return value if math.isnan(value) else min(max(value, bounds[0]), bounds[1])
 
 
 def of_comparison(
@@ -164,6 +189,7 @@ def of_comparison(
         seeds=found.seeds,
         examples=found.examples,
         plan=lambda alpha: seeds_needed(found, alpha=alpha),
+        least=LEAST_RUNS,
         margin=None if found.margin is None else 100 * found.margin,
         paper=paper,
     )

@@ -8,10 +8,9 @@ is told beside it.  A layer in which some run has no direction to measure (dW = 
 from __future__ import annotations
 
 import itertools
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -33,9 +32,6 @@ SMALL, LARGE = 8, 64
 FEW, MANY = 4, 64
 """Table 7's."""
 
-DRAWS = 4
-"""Random directions for each seed and layer."""
-
 
 @dataclass(frozen=True)
 class Overlap:
@@ -56,12 +52,12 @@ class Overlap:
 
 @dataclass(frozen=True)
 class Lifts:
-    """W between directions of dW, for one rank.
+    """W between directions of dW, for one r; all at the numerical rank of each dW, which is r or below.
 
     Attributes:
         lift: ||U'WV|| over the root mean square of what random directions give.
-        random: the same of random directions, drawn for each seed and layer.
-        own: the same of W's own top r directions.
+        random: the same of random directions, which seeds share.
+        own: the same of W's own top directions.
         factor: the amplification factor.
         null_factor: that of random directions.
         neighbour: as `lift`, with the directions of another layer's dW; NaN where there is none.
@@ -69,7 +65,7 @@ class Lifts:
 
     lift: Float[np.ndarray, "seeds layers"]
     random: Float[np.ndarray, "seeds layers draws"]
-    own: Float[np.ndarray, " layers"]
+    own: Float[np.ndarray, "seeds layers"]
     factor: Float[np.ndarray, "seeds layers"]
     null_factor: Float[np.ndarray, "seeds layers"]
     neighbour: Float[np.ndarray, "seeds layers"]
@@ -136,36 +132,36 @@ class Geometry:
             Lacking: there are none.
             AnalysisError: W cannot be read.
         """
-        from analysis.amplifying import (
-            amplification,
-            null_projected_norm,
-            own_projected_norms,
-            random_projected_norms,
-        )
-        from analysis.arrays import weight_norm
+        from analysis.amplifying import amplification, own_projected_norms, random_projected_norms
+        from analysis.figures.panels import array
+        from analysis.tables.table7_numbers import draws
         from analysis.weight_svd import top_directions
 
         seeds, runs = self._runs((FEW, MANY))
         any_run = runs[FEW, seeds[0]]
         layers = self._layers(any_run)
-        found = {rank: _no_lifts(len(seeds), len(layers)) for rank in (FEW, MANY)}
+        found = {rank: _no_lifts(len(seeds), len(layers), draws(rank)) for rank in (FEW, MANY)}
         for place, layer in enumerate(layers):
             W = self.selection.weight(any_run, layer, self.weight)
             own = own_projected_norms(top_directions(W, min(MANY, *W.shape))[1])
+
+            @cache
+            def random(rank: int, count: int, W: Tensor = W, layer: int = layer) -> np.ndarray:
+                return array(random_projected_norms(W, rank, count, seed=layer))
+
             for rank, lifts in found.items():
-                directions = min(rank, *W.shape)
-                null = null_projected_norm(weight_norm(W), W.shape, directions)
-                lifts.own[place] = float(own[directions - 1]) / null
                 for s, seed in enumerate(seeds):
                     factors = self.selection.factors(runs[rank, seed], layer, self.weight)
                     one = amplification(W, factors.B, factors.A, factors.scaling)
+                    if not one.rank:  # dW = 0
+                        continue
+                    null = one.null_projected_norm
                     lifts.lift[s, place] = one.lift
                     lifts.factor[s, place] = one.factor
                     lifts.null_factor[s, place] = one.null_factor
                     lifts.neighbour[s, place] = self._neighbour(W, runs[rank, seed], layer)
-                    number = zlib.crc32(f"{rank} {seed} {layer}".encode())
-                    drawn = random_projected_norms(W, directions, DRAWS, seed=number)
-                    lifts.random[s, place] = drawn.cpu().numpy() / null
+                    lifts.own[s, place] = float(own[one.rank - 1]) / null
+                    lifts.random[s, place] = random(one.rank, draws(rank)) / null
         return found
 
     def _overlap(self, letter: str) -> Overlap:
@@ -211,12 +207,15 @@ class Geometry:
     def _runs(
         self, ranks: Sequence[int], least: int = 1
     ) -> tuple[tuple[int, ...], dict[tuple[int, int], Run]]:
-        """The seeds that have all of these ranks, at least so many, and the run of each (rank, seed)."""
+        """The seeds that have all of these ranks, at least so many, and the run of each (rank, seed).
+
+        Seeds that were chosen are all needed.
+        """
         selection = self.selection
         there = {(run.settings["rank"], run.settings["seed"]) for run in selection.available()}
         candidates = selection.seeds or sorted({seed for _, seed in there})
         seeds = tuple(seed for seed in candidates if all((rank, seed) in there for rank in ranks))
-        if len(seeds) < least:
+        if len(seeds) < least or (selection.seeds is not None and seeds != tuple(selection.seeds)):
             # What a pair is taken of is asked for three times: one pair does not tell how much pairs differ.
             wanted = seeds_of(selection, 1 if least == 1 else 3)
             needs = [Need(selection.targets, rank, seed) for rank in ranks for seed in wanted]
@@ -231,7 +230,6 @@ class Geometry:
         return selection.layers(run) if selection.layer is None else (selection.one_layer(run),)
 
 
-def _no_lifts(seeds: int, layers: int) -> Lifts:
-    lift, factor, null_factor, neighbour = (np.full((seeds, layers), np.nan) for _ in range(4))
-    random, own = np.full((seeds, layers, DRAWS), np.nan), np.full(layers, np.nan)
-    return Lifts(lift, random, own, factor, null_factor, neighbour)
+def _no_lifts(seeds: int, layers: int, draws: int) -> Lifts:
+    lift, own, factor, null_factor, neighbour = (np.full((seeds, layers), np.nan) for _ in range(5))
+    return Lifts(lift, np.full((seeds, layers, draws), np.nan), own, factor, null_factor, neighbour)

@@ -30,7 +30,7 @@ class Judgement:
         null: what chance, or no difference, would give.
         wanted: where the claim wants the value.
         margin: of an equivalence, in the statistic's unit.
-        p_value: of the side that the data are on, for the whole claim; NaN with one seed.
+        p_value: of the side that the data are on, for the whole claim; NaN with too few seeds for a verdict.
         p_holm: the same, corrected for the family that the claim is tested in; the verdict goes by it.
         seeds: runs, or pairs of runs, that vary; of the part that has the fewest.
         examples: that accuracies are taken over.

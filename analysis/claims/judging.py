@@ -206,7 +206,6 @@ def _check(selection: Selection) -> None:
 def _tested(claim: Claim, task: str, evidence: Evidence, decision: Decision) -> Judgement:
     part = evidence.shown
     needed = evidence.needed(decision.alpha) if decision.verdict == "undecided" else None
-    one_seed = evidence.seeds < 2
     sentences = [f"Shown: {part.name}." if part.name else "", evidence.note]
     if needed:
         sentences.append(f"Undecided: {needed.reason}.")
@@ -224,8 +223,8 @@ def _tested(claim: Claim, task: str, evidence: Evidence, decision: Decision) -> 
         null=part.null,
         wanted=part.wanted,
         margin=part.margin,
-        p_value=math.nan if one_seed else evidence.p_value,
-        p_holm=math.nan if one_seed else decision.p_holm,
+        p_value=evidence.p_value if evidence.enough else math.nan,
+        p_holm=decision.p_holm if evidence.enough else math.nan,
         seeds=evidence.seeds,
         examples=part.examples,
         needed=needed.more_seeds if needed else None,

@@ -31,6 +31,10 @@ def agreement(
 ) -> str:
     """In how many layers the mean over seeds is above a number, and how many were left out."""
     count = int((values[:, mask].mean(axis=0) > above).sum())
+    return f"{count} of {int(mask.sum())} layers{left_out(mask)}"
+
+
+def left_out(mask: Bool[np.ndarray, " layers"]) -> str:
+    """How many layers are in no number, to stand behind a number; empty where all are in."""
     left = int((~mask).sum())
-    rest = f", {left} left out (dW = 0, or of too low a rank)" if left else ""
-    return f"{count} of {int(mask.sum())} layers{rest}"
+    return f", {left} of {len(mask)} layers left out (dW = 0, or of too low a rank)" if left else ""

@@ -20,6 +20,7 @@ from analysis.tables.numbers import MISSING
 if TYPE_CHECKING:
     import pandas as pd
 
+    from analysis.run import Run
     from analysis.selection import Selection
 
 VERDICTS: tuple[Verdict, ...] = ("supported", "contradicted", "undecided", "not testable")
@@ -48,7 +49,9 @@ def make(selection: Selection, margin: float = DEFAULT_MARGIN) -> Result:
         frame(judgements),
         {
             **selection.provenance(
-                [run for run in selection.study.runs if run.settings["task"] in names], split=True
+                [run for run in selection.study.runs if run.settings["task"] in names],
+                split=True,
+                weights=True,
             ),
             "margin": margin,
             "alpha": ALPHA,
@@ -58,6 +61,7 @@ def make(selection: Selection, margin: float = DEFAULT_MARGIN) -> Result:
             ".md": "\n".join([shown.markdown(), *(f"{line}\n" for line in lacking), *_fenced(lines)]),
             ".tex": shown.latex(),
         },
+        tables=(shown,),
         terminal="\n".join(
             [shown.terminal(), *([""] * bool(lacking)), *lacking, *(f"  {line}" for line in lines)]
         ),
@@ -148,18 +152,25 @@ def _general_notes(selection: Selection, judgements: Sequence[Judgement], margin
         "Intervals hold 95 %, those of equivalence 90 % (two one-sided tests at 5 %). Accuracy: paired "
         f"bootstrap over seeds and examples, {selection.split} split, {selection.checkpoint} checkpoint; "
         f"margin of equality {margin:g} point{'s' if margin != 1 else ''}; p corrected by Holm over a task's "
-        "claims about accuracy. Geometry: Student's t over seeds; all layers are taken, as this model's own."
+        "claims about accuracy. Geometry: Student's t over seeds; all layers are taken, as this model's own, "
+        "and each claim is tested by itself. Both take what seeds do to be normally distributed."
     )
     rule = (
         "A claim with several parts is supported where all are, contradicted where one is; the part that "
         "settles it is shown. With one seed an accuracy's interval is over examples alone, and nothing is "
-        "decided."
+        "decided; of geometry nothing is with fewer than three."
     )
     geometry = (
         f"Geometry of the runs that adapt {selection.targets}; directions: {basis_name(selection.basis)}."
     )
     layer = "" if selection.layer is None else f" Layer {selection.layer + 1} alone."
-    return [intervals, rule, geometry + layer]
+    used = _adapted(selection)
+    return [intervals, rule, geometry + layer + (selection.weight_sentence(used) if used else "")]
+
+
+def _adapted(selection: Selection) -> list[Run]:
+    """The runs whose directions are held against W."""
+    return [run for one in selection.each_task() for run in one.available()]
 
 
 def _commands(selection: Selection, judgements: Sequence[Judgement]) -> tuple[list[str], list[str]]:

@@ -5,10 +5,18 @@ from __future__ import annotations
 from analysis import paper_values
 from analysis.claims.evidence import Evidence, of_units
 from analysis.claims.geometry import LARGE, SMALL, Geometry
-from analysis.claims.layers import agreement, defined
+from analysis.claims.layers import agreement, defined, left_out
 from analysis.errors import AnalysisError
 from analysis.figures.words import plain_weight
 from analysis.statistics import pair_mean, unit_mean
+
+PAPER_LETTERS = ("q", "v")
+"""Of Figures 3 and 4."""
+
+PHI = (0.0, 1.0)
+
+ROUNDED = 1 / 12
+"""The variance of a count that could be half a step more or less."""
 
 
 def halfway(null: float) -> float:
@@ -34,7 +42,14 @@ def top_direction_is_shared(geometry: Geometry) -> Evidence:
         mask = defined(found.top)
         mean = unit_mean(found.top[:, mask].mean(axis=1), reference=halfway(found.top_null))
         parts.append(
-            of_units(mean, above=True, null=found.top_null, name=plain_weight(letter), paper=f"> {bound:g}")
+            of_units(
+                mean,
+                above=True,
+                null=found.top_null,
+                name=plain_weight(letter),
+                paper=f"> {bound:g}" if letter in PAPER_LETTERS else "",
+                bounds=PHI,
+            )
         )
         above = agreement(found.top, mask, above=mean.reference)
         told.append(f"{plain_weight(letter)} {mean.mean:.3f} (above in {above})")
@@ -61,9 +76,10 @@ def other_directions_are_not_shared(geometry: Geometry) -> Evidence:
         for place in range(others.shape[1]):
             mean = unit_mean(others[:, place], reference=halfway(found.others_null))
             name = f"{plain_weight(letter)}, direction {place + 2}"
-            parts.append(of_units(mean, above=False, null=found.others_null, name=name))
+            parts.append(of_units(mean, above=False, null=found.others_null, name=name, bounds=PHI))
         told.append(
             f"{plain_weight(letter)} {others.mean():.3f}, the largest {others.mean(axis=0).max():.3f}"
+            f"{left_out(mask)}"
         )
     return Evidence(
         f"phi of one direction of r = {SMALL} with all but the first of r = {LARGE}",
@@ -86,7 +102,7 @@ def seeds_share_more_of_q_than_of_v(geometry: Geometry) -> Evidence:
     q, v = geometry.shared("q"), geometry.shared("v")
     mask = defined(*(shared.reshape(-1, shared.shape[2]) for shared in (q, v)))
     difference = (q - v)[:, :, mask].mean(axis=2)
-    found = pair_mean(difference)
+    found = pair_mean(difference, rounding=2 * ROUNDED / int(mask.sum()))  # of two counts, over layers
     means = [pair_mean(shared[:, :, mask].mean(axis=2)).mean for shared in (q, v)]
     of_seeds = (q - v).sum(axis=1) / (len(q) - 1)
     note = (

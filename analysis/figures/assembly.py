@@ -57,7 +57,7 @@ def assemble(
                 "exceeds it."
             )
         figure = draw(drawn, dataclasses.replace(look, limits=limits), z)
-        drawings[suffix] = Drawing(figure, " ".join(sentences))
+        drawings[suffix] = Drawing(figure, " ".join(sentences), lead=caption)
     provenance = {
         "null": "independent, uniformly distributed subspaces: mean max(i, j)/d, sd in closed form",
         "hatched_up_to_quantile": QUANTILE,

@@ -15,6 +15,7 @@ from analysis.statistics.verdicts import ALPHA
 POWER = 0.8
 MOST = 10**9
 ONE_SEED = "one seed does not tell how much seeds differ; train at least three"
+ONE_PAIR = "one pair of seeds does not tell how much pairs differ; train at least three seeds"
 
 
 @dataclass(frozen=True)
@@ -80,13 +81,17 @@ def seeds_needed(comparison: Comparison, *, alpha: float = ALPHA, power: float =
     return Needed(None, examples, seeds, reason)
 
 
-def units_needed(found: UnitMean, *, alpha: float = ALPHA, power: float = POWER) -> Needed:
-    """How many more units, such as seeds, would part `found` from its reference; as `seeds_needed`."""
+def units_needed(found: UnitMean, *, alpha: float = ALPHA, power: float = POWER, least: int = 1) -> Needed:
+    """How many more units, such as seeds, would part `found` from its reference; as `seeds_needed`.
+
+    Args:
+        least: units, in all, below which nothing is decided.
+    """
     from scipy.stats import t
 
     _check(alpha, power)
     if math.isnan(found.sd):
-        return Needed(None, None, None, ONE_SEED)
+        return Needed(None, None, None, ONE_SEED if found.units == 1 else ONE_PAIR)
     distance = abs(found.mean - found.reference)
     if distance == 0:
         reason = f"the mean is exactly {found.reference:g}; no number of seeds decides it"
@@ -96,7 +101,7 @@ def units_needed(found: UnitMean, *, alpha: float = ALPHA, power: float = POWER)
         deviations = float(t.isf(alpha / 2, units - 1) + t.ppf(power, units - 1))
         return deviations * found.sd / math.sqrt(units) <= distance
 
-    units = _smallest(found.units, decides)
+    units = _smallest(max(found.units, least), decides)
     if units is None:
         return Needed(None, None, None, "the difference is too small to be decided")
     return _more(units - found.units)

@@ -157,13 +157,30 @@ def table6(
 
 
 def as_result(selection: Selection, name: str, made: AccuracyTable) -> Result:
-    """What the command leaves."""
+    """What the command leaves.
+
+    Raises:
+        AnalysisError: a cell lacks a seed that was chosen, or a task's runs are of different models.
+    """
+    if selection.seeds is not None:
+        cells = made.cells[made.cells["seeds"].notna()]
+        lacking = cells[cells["seeds"] < len(selection.seeds)]
+        if len(lacking):
+            named = lacking[["task", "targets", "rank"]].itertuples(index=False)
+            told = ", ".join(f"{task} {targets} r={rank}" for task, targets, rank in named)
+            raise AnalysisError(
+                f"--seeds {','.join(map(str, selection.seeds))}: not each of them has a run of {told}; train "
+                "those, or choose seeds that all cells have"
+            )
     used = [run for run in selection.study.runs if run.id in made.runs]
+    for task in dict.fromkeys(run.settings["task"] for run in used):
+        selection.check_model(run for run in used if run.settings["task"] == task)
     return Result(
         selection.stem(name, targets=False, basis=False, layer=False, split=True),
         made.cells,
         selection.provenance(used, targets=False, basis=False, split=True),
         texts={".md": made.table.markdown(), ".tex": made.table.latex()},
+        tables=(made.table,),
         terminal=made.table.terminal(),
     )
 

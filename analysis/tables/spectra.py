@@ -78,5 +78,6 @@ def make(selection: Selection) -> Result:
             ".md": "\n".join(table.markdown() for table in [*tables, each]),
             ".tex": "\n".join(table.latex() for table in [*tables, each]),
         },
+        tables=[*tables, each],
         terminal="\n\n".join(table.terminal() for table in tables) + f"\n\nEach projection: {stem}.md",
     )

@@ -68,6 +68,7 @@ def make(selection: Selection) -> Result:
             ".md": "\n".join(table.markdown() for table in tables),
             ".tex": "\n".join(table.latex() for table in tables),
         },
+        tables=tables,
         terminal="\n\n".join(table.terminal() for table in tables),
     )
 

@@ -39,6 +39,12 @@ VALUES = {
 """The defaults of run.py for the embedded model, but for rank."""
 
 
+@pytest.fixture(autouse=True)
+def no_wandb(monkeypatch):
+    """Nothing goes to W&B, whatever the machine is set to."""
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+
+
 @pytest.fixture
 def tiny():
     """`tiny("gpt2")`: a random model of 2 layers and width 32, the same one for the same name and seed."""

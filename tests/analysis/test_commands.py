@@ -180,7 +180,7 @@ def test_all_makes_what_it_can(planted, tmp_path, capsys):
     place = ["--study", STUDY, "--root", str(tmp_path), "--out", str(tmp_path / "results")]
     assert main(["all", *place]) == 1
     made = {path.stem.removesuffix("-z") for path in (tmp_path / "results").iterdir()}
-    assert made == {"table7", "spectra", "claims"}
+    assert made == {"table7", "spectra", "claims", "report"}
     errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
     assert [error.split(": ")[1] for error in errors] == [
         "table5",

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
+
 import pytest
 
 from analysis.errors import AnalysisError
-from analysis.predictions import read_predictions
+from analysis.predictions import PACKED, read_predictions
 from experiments.store import PREDICTIONS, write_jsonl
 
 
@@ -41,6 +43,20 @@ def test_split_and_checkpoint(run):
 def test_a_best_that_is_the_last_is_kept_once(tmp_path):
     write_jsonl(tmp_path / PREDICTIONS, [record("last", "test", "0", True)])
     assert read_predictions(tmp_path, "test", "best").correct.tolist() == [True]
+
+
+def test_an_archive_s_file_is_packed(run, tmp_path):
+    data = (run / PREDICTIONS).read_bytes()
+    packed = tmp_path / "packed" / PACKED
+    packed.parent.mkdir()
+    packed.write_bytes(gzip.compress(data))
+    found = read_predictions(packed.parent)
+    assert found.ids == ("7", "3")
+    assert found.correct.tolist() == [False, True]
+    for damaged in (packed.read_bytes()[:-12], b"no gzip", gzip.compress(b"[1]\n"), gzip.compress(b"{}\n")):
+        packed.write_bytes(damaged)
+        with pytest.raises(AnalysisError, match=r"packed: predictions\.jsonl\.gz is damaged"):
+            read_predictions(packed.parent)
 
 
 def test_what_is_not_there(run):

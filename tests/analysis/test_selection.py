@@ -185,6 +185,14 @@ def test_every_run_needs_the_seeds_that_were_chosen(planted):
         planted.select(seeds=(0, 2)).every_run((4,))
 
 
+def test_a_chosen_seed_that_no_run_has_is_an_error_of_the_frame(planted):
+    assert {*planted.select(seeds=(2, 0)).frame["seed"]} == {0, 2}
+    with pytest.raises(
+        AnalysisError, match=r"--seeds 0,5: study planted has no run of sql with seed 5; it has"
+    ):
+        _ = planted.select(seeds=(0, 5)).frame
+
+
 # ---------------------------------------------------------------------------------- full fine-tuning
 
 

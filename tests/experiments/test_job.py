@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 
 import pytest
@@ -57,6 +58,28 @@ def test_finished_run_is_kept_and_force_repeats_it(config, trained):
     assert forced.status == "finished"
     assert forced.record["metrics"] == first.record["metrics"]
     assert len(trained) == 2
+
+
+def test_a_bar_is_told_the_steps_in_place_of_the_terminal(config, trained, capsys):
+    told = []
+
+    @contextlib.contextmanager
+    def bar(steps):
+        told.append(steps)
+        yield lambda step, loss: told.append(step)
+
+    assert run_job(config(), command=COMMAND, bar=bar).status == "finished"
+    assert told == [6, 1, 2, 3, 4, 5, 6]
+    assert capsys.readouterr() == ("", "")
+    assert run_job(config(force=True), command=COMMAND).status == "finished"
+    assert "step 6/6" in capsys.readouterr().err
+
+
+def test_the_address_is_where_the_run_will_be(config, trained):
+    place = job.address(config())
+    assert not place.folder.path.exists()
+    assert run_job(config(), command=COMMAND).folder == str(place.folder.path)
+    assert (place.device.type, place.precision) == ("cpu", "float32")
 
 
 def test_unfinished_run_is_done_again_from_scratch(config, trained):

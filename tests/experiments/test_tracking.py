@@ -2,22 +2,21 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import struct
 import subprocess
 import sys
-import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from experiments import tracking
+from experiments import tracking, wandb_run
 from experiments.config import RunConfig, WandbConfig, read_config
 from experiments.overrides import CONF
 from experiments.store import RunFolder
-from experiments.tracking import WandbTracker, log_sweep, start_tracker
+from experiments.tracking import log_sweep, start_tracker
+from experiments.wandb_run import Tracker, WandbTracker
+from tests.wandb_files import written
 
 wandb = pytest.importorskip("wandb")
 
@@ -29,8 +28,8 @@ def fresh(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         monkeypatch.delenv(name, raising=False)
     for name in ("CACHE", "CONFIG", "DATA"):
         monkeypatch.setenv(f"WANDB_{name}_DIR", str(tmp_path / "own"))
-    monkeypatch.setattr(tracking, "_given_up", False)
-    tracking._has_key.cache_clear()
+    monkeypatch.setattr(wandb_run, "_given_up", False)
+    wandb_run._has_key.cache_clear()
 
 
 def config(root: Path, mode: str, method: str = "lora") -> RunConfig:
@@ -41,41 +40,9 @@ def config(root: Path, mode: str, method: str = "lora") -> RunConfig:
     return read_config(values)
 
 
-def start(run: RunConfig) -> tracking.Tracker:
+def start(run: RunConfig) -> Tracker:
     folder = RunFolder.of(run.root, run.study, run.readable_name(), "0123456789")
     return start_tracker(run, run_id="0123456789", folder=folder, scientific={"lr": run.lr})
-
-
-def records(file: Path) -> Iterator[Any]:
-    """The records of an offline run's file, which is a LevelDB log behind a header of 7 bytes."""
-    from wandb.proto.wandb_internal_pb2 import Record
-
-    block, first_or_middle = 32768, (2, 3)
-    data, position, content = file.read_bytes(), 7, b""
-    while position + 7 <= len(data):
-        left = block - position % block
-        if left < 7:
-            position += left
-            continue
-        _, length, kind = struct.unpack("<IHB", data[position : position + 7])
-        content += data[position + 7 : position + 7 + length]
-        position += 7 + length
-        if kind not in first_or_middle:
-            record = Record()
-            record.ParseFromString(content)
-            yield record
-            content = b""
-
-
-def written(file: Path) -> list[Any]:
-    """The records of a run that has ended; wandb's service writes them a moment later."""
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline:
-        found = list(records(file))
-        if any(record.HasField("exit") for record in found):
-            return found
-        time.sleep(0.05)
-    raise AssertionError(f"{file} has no end")
 
 
 def only(found: list[Any]) -> Any:
@@ -117,8 +84,8 @@ def test_an_offline_run_holds_what_was_logged(tmp_path: Path, monkeypatch: pytes
 
 
 def test_the_id_is_the_same_for_the_same_run_of_a_study() -> None:
-    assert tracking._wandb_id("a", "0123") == tracking._wandb_id("a", "0123")
-    assert len({tracking._wandb_id(study, run) for study in "ab" for run in ("0", "1")}) == 4
+    assert wandb_run.wandb_id("a", "0123") == wandb_run.wandb_id("a", "0123")
+    assert len({wandb_run.wandb_id(study, run) for study in "ab" for run in ("0", "1")}) == 4
 
 
 def test_a_sweep_logs_its_table(tmp_path: Path) -> None:
@@ -166,7 +133,7 @@ def test_a_missing_package_and_a_folder_that_cannot_be_made_are_no_trouble(
 ) -> None:
     (tmp_path / "trial").write_text("a file where the folder should be", encoding="utf-8")
     start(config(tmp_path, "offline")).log({"loss": 1.0}, 1)
-    monkeypatch.setattr(tracking, "_given_up", False)
+    monkeypatch.setattr(wandb_run, "_given_up", False)
     monkeypatch.setitem(sys.modules, "wandb", None)
     start(config(tmp_path, "offline")).log({"loss": 1.0}, 1)
     lines = capsys.readouterr().err.splitlines()
@@ -209,7 +176,7 @@ def test_auto_is_online_where_a_key_is_configured(
     monkeypatch.setattr(wandb, "login", lambda **_: has_key)
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    assert tracking._mode(mode) == expected
+    assert wandb_run._mode(mode) == expected
 
 
 def test_wandb_mode_disabled_is_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

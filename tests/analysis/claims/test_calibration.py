@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from analysis.claims import accuracy, subspaces, weights
-from analysis.claims.geometry import DRAWS, FEW, MANY, Lifts, Overlap
+from analysis.claims.geometry import FEW, MANY, Lifts, Overlap
 from analysis.claims.judging import decide
 from analysis.claims.subspaces import halfway
 from tests.analysis.statistics.conftest import answers, binomial_limits
@@ -20,6 +20,9 @@ from tests.analysis.statistics.conftest import answers, binomial_limits
 __all__ = ["binomial_limits"]
 
 LEVEL = 0.05
+
+DRAWS = 100
+"""Random directions behind a lift."""
 
 
 def shares(claim, make, studies):
@@ -93,8 +96,7 @@ def test_claims_about_accuracy(binomial_limits, name, accuracies):
     generator = np.random.default_rng(4)
     studies = 120
     made = iter([Simulated(generator, {**EQUAL, **accuracies}) for _ in range(studies)])
-    supported, _ = shares(FUNCTIONS[name], lambda: next(made), studies)
-    assert supported <= binomial_limits(LEVEL, studies)[1]
+    assert max(shares(FUNCTIONS[name], lambda: next(made), studies)) <= binomial_limits(LEVEL, studies)[1]
 
 
 def beta(generator, mean, size, concentration=8):
@@ -124,6 +126,12 @@ def test_similarity_halfway_is_neither(binomial_limits, seeds, layers):
     assert max(shares(subspaces.other_directions_are_not_shared, others, 150)) <= 0.09
 
 
+def q_and_v(shared):
+    """What the seeds of a study share, drawn for either weight."""
+    found = {"q": shared(), "v": shared()}
+    return SimpleNamespace(letters=("q", "v"), shared=found.__getitem__)
+
+
 @pytest.mark.parametrize(("seeds", "rate", "spread"), [(3, 5, 0.3), (4, 0.5, 0.5), (8, 3, 0.5)])
 def test_seeds_that_share_as_much_of_either_weight(binomial_limits, seeds, rate, spread):
     """Pairs with a seed in common are alike: what a seed shares goes by its own effect."""
@@ -135,13 +143,40 @@ def test_seeds_that_share_as_much_of_either_weight(binomial_limits, seeds, rate,
         upper = np.triu(np.ones((seeds, seeds)), 1)[:, :, None] * counts
         return upper + upper.swapaxes(0, 1)
 
-    def make():
-        found = {"q": shared(), "v": shared()}
-        return SimpleNamespace(letters=("q", "v"), shared=found.__getitem__)
-
     studies = 600
-    found = shares(subspaces.seeds_share_more_of_q_than_of_v, make, studies)
+    found = shares(subspaces.seeds_share_more_of_q_than_of_v, lambda: q_and_v(shared), studies)
     assert max(found) <= binomial_limits(LEVEL / 2, studies)[1]
+
+
+@pytest.mark.parametrize(("seeds", "layers"), [(3, 1), (3, 4), (5, 1)])
+def test_a_few_equal_counts_are_not_certainty(binomial_limits, seeds, layers):
+    """A run has a direction or has not, and two share it where both have: the counts are often all equal."""
+    generator = np.random.default_rng(10)
+
+    def shared():
+        has = generator.random((seeds, layers)) < 0.5
+        return (has[:, None] & has[None]).astype(float)
+
+    studies = 1000
+    found = shares(subspaces.seeds_share_more_of_q_than_of_v, lambda: q_and_v(shared), studies)
+    assert max(found) <= binomial_limits(LEVEL / 2, studies)[1]
+
+
+@pytest.mark.parametrize(("seeds", "layers"), [(2, 1), (2, 4), (3, 4), (5, 2)])
+def test_directions_that_change_places_from_seed_to_seed(binomial_limits, seeds, layers):
+    """phi of a layer is near 1 or near 0, by chance: two seeds decide nothing, more err no oftener."""
+    generator = np.random.default_rng(11)
+    null = 1 / 256
+
+    def make():
+        phi = np.where(generator.random((seeds, layers)) < 0.5, 0.95, 0.05) + halfway(null) - 0.5
+        phi += 0.03 * generator.standard_normal(phi.shape)
+        found = Overlap(phi, np.zeros((seeds, layers, 7)), null, 63 / 255)
+        return SimpleNamespace(letters=("q",), overlap=lambda letter: found)
+
+    studies = 1000
+    found = max(shares(subspaces.top_direction_is_shared, make, studies))
+    assert found <= (0 if seeds == 2 else binomial_limits(LEVEL / 2, studies)[1])
 
 
 @pytest.fixture(scope="module")
@@ -166,8 +201,8 @@ def test_a_dw_that_has_nothing_to_do_with_w(binomial_limits, random_lifts, seeds
         lifts = {}
         for rank, pool in random_lifts.items():
             lift = generator.choice(pool, (seeds, layers))
-            random = generator.choice(pool, (seeds, layers, DRAWS))
-            lifts[rank] = Lifts(lift, random, np.full(layers, 9.0), lift, lift, lift)
+            random = np.broadcast_to(generator.choice(pool, (layers, DRAWS)), (seeds, layers, DRAWS))
+            lifts[rank] = Lifts(lift, random, np.full((seeds, layers), 9.0), lift, lift, lift)
         return SimpleNamespace(weight="q", lifts=lifts)
 
     studies = 800
@@ -182,7 +217,7 @@ def test_halfway_between_random_and_w_is_neither(binomial_limits):
     generator = np.random.default_rng(9)
 
     def make():
-        own = np.array([16.0, 9.0, 25.0])
+        own = np.tile([16.0, 9.0, 25.0], (4, 1))
         lift = np.sqrt(own) * np.exp(0.3 * generator.standard_normal((4, 3)))
         ones = np.ones((4, 3))
         found = Lifts(lift, np.ones((4, 3, DRAWS)), own, ones, ones, ones)

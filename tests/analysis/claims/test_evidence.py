@@ -13,13 +13,13 @@ from analysis.claims.judging import decide
 from analysis.statistics import Needed, compare, unit_mean
 
 
-def part(p_for=1.0, p_against=1.0, distance=1.0, seeds=5, plans=None, name=""):
+def part(p_for=1.0, p_against=1.0, distance=1.0, seeds=5, plans=None, name="", least=2):
     """`plans`: more seeds by alpha."""
 
     def plan(alpha):
         return Needed((plans or {}).get(round(alpha, 4)), None, None, "")
 
-    return Part(name, 0, 0, 0, 0.95, 0, "", p_for, p_against, distance, seeds, None, plan)
+    return Part(name, 0, 0, 0, 0.95, 0, "", p_for, p_against, distance, seeds, None, plan, least)
 
 
 def test_all_parts_must_hold():
@@ -43,8 +43,17 @@ def test_of_equally_weak_parts_the_nearest_is_shown():
 
 def test_the_part_with_the_fewest_seeds_counts():
     evidence = Evidence("", (part(p_for=1e-9), part(p_for=1e-9, seeds=1)))
-    assert evidence.seeds == 1
+    assert (evidence.seeds, evidence.enough) == (1, False)
     assert evidence.p_value == 1.0
+
+
+def test_a_mean_over_two_seeds_decides_nothing_and_a_comparison_may():
+    assert Evidence("", (part(p_for=0.01, seeds=2),)).p_value == 0.01
+    assert Evidence("", (part(p_for=0.01, seeds=2, least=3),)).p_value == 1.0
+    two, three = (of_units(unit_mean([1.0, 1.01, 1.02][:n]), above=True, null=0.0) for n in (2, 3))
+    assert (Evidence("", (two,)).enough, Evidence("", (three,)).enough) == (False, True)
+    assert two.plan(0.05).more_seeds == 1  # the third, though the two are so sure
+    assert two.plan(0.05).reason == "1 more seed would decide"
 
 
 def test_what_is_needed():
@@ -54,6 +63,8 @@ def test_what_is_needed():
     assert Evidence("", (both[0], replace(both[1], distance=-1.0))).needed(0.05).more_seeds == 9
     assert Evidence("", tuple(replace(one, distance=-1.0) for one in both)).needed(0.05).more_seeds == 3
     assert Evidence("", (both[0], part())).needed(0.05).more_seeds is None
+    sure = Evidence("", (part(plans={0.05: 0}),)).needed(0.05)  # of a claim that is undecided all the same
+    assert (sure.more_seeds, sure.reason) == (1, "1 more seed would decide")
 
 
 def test_a_mean_over_seeds_as_a_part():
@@ -71,6 +82,14 @@ def test_a_mean_over_seeds_as_a_part():
     assert (lone.p_for, lone.p_against, lone.seeds) == (1.0, 1.0, 1)
     assert math.isnan(lone.low)
     assert of_units(unit_mean([1.0, 1.0]), above=True, null=0.0).p_for == 0.0
+
+
+def test_an_interval_ends_where_the_mean_must():
+    found = unit_mean([0.9, 0.99], reference=0.5)
+    assert found.high > 1
+    made = of_units(found, above=True, null=0.0, bounds=(0.0, 1.0))
+    assert (made.low, made.high) == (max(found.low, 0), 1.0)
+    assert math.isnan(of_units(unit_mean([0.9]), above=True, null=0.0, bounds=(0.0, 1.0)).high)
 
 
 def test_a_comparison_as_a_part():

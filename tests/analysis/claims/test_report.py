@@ -11,7 +11,9 @@ import pytest
 from analysis.claims import CLAIMS
 from analysis.claims.report import make
 from analysis.commands import main
-from tests.analysis.claims.builder import FALSE, STUDY, TRUE, write_study
+from analysis.selection import Selection
+from analysis.study import Study
+from tests.analysis.claims.builder import FALSE, STUDY, TRUE, write_run, write_study
 
 
 @pytest.fixture
@@ -152,8 +154,48 @@ def test_tables_5_and_6_take_all_tasks(several, capsys):
     assert error.count("\n") == 1
 
 
-def test_all_makes_every_task(several, capsys):
+def test_tables_5_and_6_take_every_seed_that_was_chosen_or_none(claims, tmp_path, capsys):
+    write_study(tmp_path / "outputs", claims.base, TRUE, cells={"qv": (1, 8)}, seeds=(0, 1))
+    write_run(tmp_path / "outputs", claims.base, TRUE, "qv", 4, 0)
+    assert run(tmp_path, "table6", "--seeds", "0") == 0
+    assert run(tmp_path, "table6", "--seeds", "0,1") == 1
+    assert "--seeds 0,1: not each of them has a run of sql qv r=4" in capsys.readouterr().err
+    assert run(tmp_path, "table6", "--seeds", "0,7") == 1
+    assert "has no run with seed 7; it has 0,1" in capsys.readouterr().err
+
+
+def test_runs_of_two_models_are_not_compared(claims, tmp_path, capsys):
+    """Of one name, as where the branch of a hub has moved."""
+    for rank, commit in ((1, "a" * 40), (8, "b" * 40)):
+        folder = write_run(tmp_path / "outputs", claims.base, TRUE, "qv", rank, 0)
+        record = json.loads(folder.file("run.json").read_text())
+        record["model"] = {"name": "org/tiny", "revision": commit, "sha256": None}
+        folder.file("run.json").write_text(json.dumps(record))
+    assert run(tmp_path, "table6") == 1
+    assert "org/tiny (aaaaaaaaaaaa), org/tiny (bbbbbbbbbbbb)" in capsys.readouterr().err
+    assert run(tmp_path, "claims", "--base", str(claims.base)) == 0
+    printed = words(capsys.readouterr().out)
+    assert (
+        "r1-suffices-qv: r = 1 is as good as r = 8 for W_q and W_v. study claims: the runs are of" in printed
+    )
+
+
+def test_a_w_that_is_only_believed_is_said(claims, tmp_path):
+    for rank in (4, 64):
+        folder = write_run(tmp_path / "outputs", claims.base, TRUE, "qv", rank, 0)
+        record = json.loads(folder.file("run.json").read_text())
+        record["model"] |= {"name": "org/tiny", "revision": "a" * 40, "sha256": None}
+        folder.file("run.json").write_text(json.dumps(record))
+    study = Study.open(STUDY, tmp_path / "outputs")
+    made = make(Selection.of_tasks(study, base=str(claims.base)))
+    assert "W is read from the folder base, unverified" in words(made.terminal)
+    assert made.provenance["W"] == {"base": str(claims.base), "verified": False}
+    assert "unverified" not in make(claims.select("open")).terminal
+
+
+def test_all_makes_every_task(several, capsys, monkeypatch):
     """What one task lacks keeps nothing from the other."""
+    monkeypatch.setattr("analysis.output.rendered", lambda *arguments, **options: b"")  # pictures take long
     run(several, "all")
     folder = several / "results"
     made = {path.relative_to(folder).as_posix() for path in folder.rglob("*.csv")}

@@ -161,6 +161,7 @@ def test_units_are_planned_by_the_noncentral_t(effect):
 
 def test_units_that_decide_or_never_will():
     assert units_needed(unit_mean([1.0, 1.001, 1.002])).more_seeds == 0
+    assert units_needed(unit_mean([1.0, 1.001]), least=3).more_seeds == 1
     exactly = units_needed(unit_mean([-1.0, 1.0]))
     assert (exactly.more_seeds, exactly.reason) == (
         None,

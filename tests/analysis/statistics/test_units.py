@@ -36,6 +36,24 @@ def test_one_unit_says_nothing_of_others():
     assert "one seed does not tell" in units_needed(found).reason
 
 
+def test_a_measured_reference_adds_its_error(binomial_limits):
+    """5 units against 10 draws, all alike: without it the level would be exceeded twice."""
+    known, measured = (unit_mean([0.3, 0.9, 0.4], reference_error=error) for error in (0.0, 0.4))
+    assert measured.sd == pytest.approx(math.hypot(known.sd, 0.4 * math.sqrt(3)))
+    assert (measured.mean, measured.low < known.low) == (known.mean, True)
+    generator = np.random.default_rng(2)
+
+    def differs(with_error):
+        draws = generator.standard_normal(10)
+        error = with_error * draws.std(ddof=1) / math.sqrt(10)
+        units = generator.standard_normal(5)
+        return unit_mean(units, reference=draws.mean(), reference_error=error).p_value < 0.05
+
+    _, high = binomial_limits(0.05, 1000)
+    assert np.mean([differs(True) for _ in range(1000)]) <= high
+    assert np.mean([differs(False) for _ in range(1000)]) > high
+
+
 def additive(effects, noise=0.0):
     return np.add.outer(effects, effects) + noise
 
@@ -72,8 +90,9 @@ def test_the_diagonal_does_not_count():
 
 def test_one_pair_says_nothing_of_others():
     found = pair_mean([[0, 3.0], [3.0, 0]])
-    assert (found.mean, found.units) == (3.0, 2)
+    assert (found.mean, found.units, found.method) == (3.0, 2, "delete-one jackknife over 2 seeds, 1 pair")
     assert math.isnan(found.p_value)
+    assert "one pair of seeds does not tell" in units_needed(found).reason
 
 
 @pytest.mark.parametrize(("seeds", "seed_sd", "pair_sd"), [(3, 1, 1), (5, 1, 0), (5, 0, 1), (8, 1, 2)])
@@ -87,6 +106,19 @@ def test_pairs_cover_their_mean(binomial_limits, seeds, seed_sd, pair_sd):
     count = 600
     covered = np.mean([(found := pair_mean(study())).low <= 0 <= found.high for _ in range(count)])
     assert covered >= binomial_limits(0.95, count)[0]
+
+
+def test_equal_counts_are_known_to_a_step_at_best():
+    """Three pairs of 1: the standard error is that of three numbers rounded to whole steps."""
+    table = np.ones((3, 3))
+    assert pair_mean(table).p_value == 0
+    found = pair_mean(table, rounding=1 / 6)
+    assert found.sd / math.sqrt(3) == pytest.approx(math.sqrt(1 / 18))
+    spread = 1 + np.array([-1, 0, 1]) / math.sqrt(6)  # of that standard deviation
+    assert found.p_value == pytest.approx(ttest_1samp(spread, 0).pvalue)
+    assert 0.05 < found.p_value < 0.06
+    wide = additive(np.array([0.0, 3.0, 9.0]))
+    assert pair_mean(wide, rounding=1 / 6) == pair_mean(wide)
 
 
 def test_wrong_values():

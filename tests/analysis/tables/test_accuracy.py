@@ -31,7 +31,7 @@ class Planted:
         records = [("last", split, correct) for split, correct in answers.items()]
         if best is not None:
             records.append(("best", "test", generator.permutation(EXAMPLES) < round(best * EXAMPLES)))
-        metric = METRICS.get(task, "accuracy")
+        metric, folder = METRICS.get(task, "accuracy"), more.pop("folder", "embedded")
         scores = {split: {metric: float(correct.mean())} for split, correct in answers.items()}
         chosen = scores if best is None else {**scores, "test": {metric: best}}
         path = self.folder / f"{task}-{targets}-r{rank}-{len(self.runs)}"
@@ -57,7 +57,7 @@ class Planted:
         adapter = LAYERS * sum(2 * WIDTH * r for r in config["rank"].values())
         record = {
             "config": config,
-            "model": {"name": "embedded"},
+            "model": {"name": folder},
             "metric": metric,
             "metrics": {"last": {"step": 9, **scores}, "best": {"step": 5, **chosen}},
             "parameters": {"adapter": adapter, "head": 0, "bias": 0, "total": 1, "trainable": adapter},
@@ -261,6 +261,12 @@ def test_runs_that_cannot_stand_in_one_table(study):
     study.run(rank=1, model="embedded:2")
     with pytest.raises(AnalysisError, match=r"sql: the runs differ in model\.identity"):
         table6(study.frame())
+
+
+def test_a_model_that_has_moved_is_the_same_model(study):
+    study.run(rank=8)
+    study.run(rank=1, folder="elsewhere/embedded")
+    assert table6(study.frame()).cells["mean"].notna().sum() == 2
 
 
 def test_several_runs_of_one_seed(study):

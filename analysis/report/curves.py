@@ -1,0 +1,144 @@
+"""Learning curves of every run: a panel for each choice of weights and rank, a thin line a seed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from analysis.figures.style import WIDTH, paper_style
+from analysis.figures.words import weight
+from analysis.output import Drawing
+from analysis.report.adapted import letters, method_name, place, varied
+from analysis.report.histories import CHOSEN_ON
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from analysis.run import Run
+
+COLUMNS, FEWEST = 6, 3
+# Inches.
+LEFT, RIGHT, BOTTOM, TITLE, LOSS, METRIC, GAP, COLUMN_GAP = 0.46, 0.06, 0.32, 0.26, 0.72, 0.42, 0.05, 0.09
+LINE: dict[str, Any] = {"color": "#0072B2", "linewidth": 0.6, "alpha": 0.75}
+
+Panel = tuple[str, Sequence[str]]
+"""Its title, and the ids of its runs."""
+
+
+def curves(task: str, runs: Sequence[Run], history: pd.DataFrame) -> Drawing | None:
+    """The learning curves of one task's runs, or None where none was trained, or has logged anything.
+
+    Args:
+        history: as `analysis.report.histories` gives it.
+    """
+    there = set(history.dropna(subset=["loss"])["run"])
+    drawn = [run for run in runs if run.id in there]
+    if not drawn:
+        return None
+    metric = str(drawn[0].record["metric"]).replace("_", " ")
+    panels = _panels(drawn)
+    caption = (
+        f"Learning curves on {task} of {len(drawn)} run{'s' * (len(drawn) > 1)}: a panel for each choice of "
+        "weights and rank, a thin line a seed. Above, the training loss, each point the mean since the one "
+        f"before, on a logarithmic axis; below, {metric} on {CHOSEN_ON}, a dot an evaluation"
+        f"{_once(history[history['run'].isin([run.id for run in drawn])])}. All panels share their axes."
+    )
+    return Drawing(_draw(panels, history, metric), caption)
+
+
+def _once(history: pd.DataFrame) -> str:
+    counts = history.dropna(subset=[CHOSEN_ON]).groupby("run")["step"].count()
+    return " (one a run, at its end)" if len(counts) and (counts == 1).all() else ""
+
+
+def _panels(runs: Sequence[Run]) -> list[Panel]:
+    """In order of method, number of weights, and rank."""
+    besides = varied(runs)
+    groups: dict[str, list[str]] = {}
+    for run in sorted(runs, key=place):
+        groups.setdefault(_title(run, besides), []).append(run.id)
+    return [*groups.items()]
+
+
+def _title(run: Run, besides: Iterable[str]) -> str:
+    """The weights and the rank on a line; then whatever else tells these runs from others, a line each."""
+    told = run.settings
+    name = method_name(told["method"])
+    if adapted := letters(run):
+        name = f"{', '.join(map(weight, adapted))}   $r$ = {told['rank']}"
+    return "\n".join([name, *(f"{key} = {told[key]}" for key in besides if key in told)])
+
+
+def _draw(panels: Sequence[Panel], history: pd.DataFrame, metric: str) -> Figure:
+    from matplotlib.figure import Figure
+
+    columns = min(COLUMNS, max(FEWEST, len(panels)))
+    lines = max(title.count("\n") for title, _ in panels)
+    heading = TITLE + 0.11 * lines
+    pitch = heading + LOSS + GAP + METRIC
+    rows = -(-len(panels) // columns)
+    total = rows * pitch + BOTTOM
+    width = (WIDTH - LEFT - RIGHT - (columns - 1) * COLUMN_GAP) / columns
+    by_run = dict(iter(history.groupby("run")))
+    shared = _limits(history[history["run"].isin([run for _, runs in panels for run in runs])])
+    with paper_style():
+        figure = Figure(figsize=(WIDTH, total))
+        for number, (title, runs) in enumerate(panels):
+            y, x = divmod(number, columns)
+            left, top = LEFT + x * (width + COLUMN_GAP), total - y * pitch - heading
+            places = ((top - LOSS, LOSS), (top - LOSS - GAP - METRIC, METRIC))
+            loss, dev = (
+                figure.add_axes((left / WIDTH, bottom / total, width / WIDTH, height / total))
+                for bottom, height in places
+            )
+            for run in runs:
+                _lines(loss, dev, by_run[run])
+            loss.set(yscale="log", **shared["loss"])
+            loss.set_title(title, fontsize=6.5, pad=3)
+            dev.set(**shared[CHOSEN_ON])
+            _labels(loss, dev, metric, first=x == 0, last=number + columns >= len(panels))
+    return figure
+
+
+def _lines(loss: Axes, dev: Axes, history: pd.DataFrame) -> None:
+    trained, judged = history.dropna(subset=["loss"]), history.dropna(subset=[CHOSEN_ON])
+    loss.plot(trained["step"], trained["loss"], **LINE)
+    dev.plot(judged["step"], judged[CHOSEN_ON], marker="o", markersize=1.8, markeredgewidth=0, **LINE)
+
+
+def _limits(history: pd.DataFrame) -> dict[str, dict[str, tuple[float, float]]]:
+    """The axes' ranges, with a little room; of the loss by a factor, as its axis is logarithmic."""
+    last = max(float(history["step"].max()), 1.0)
+    steps = (-0.03 * last, 1.05 * last)
+    found: dict[str, dict[str, tuple[float, float]]] = {}
+    losses = history["loss"][history["loss"] > 0]
+    found["loss"] = {"xlim": steps}
+    if len(losses):
+        found["loss"]["ylim"] = (float(losses.min()) / 1.15, float(losses.max()) * 1.15)
+    scores = history[CHOSEN_ON].dropna()
+    found[CHOSEN_ON] = {"xlim": steps}
+    if len(scores):
+        room = 0.08 * max(float(scores.max() - scores.min()), 0.05)
+        found[CHOSEN_ON]["ylim"] = (float(scores.min()) - room, float(scores.max()) + room)
+    return found
+
+
+def _labels(loss: Axes, dev: Axes, metric: str, first: bool, last: bool) -> None:
+    from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
+
+    loss.tick_params(labelbottom=False, labelleft=first)
+    dev.tick_params(labelbottom=last, labelleft=first)
+    low, high = loss.get_ylim()
+    loss.yaxis.set_major_locator(LogLocator(subs=(1,) if high > 50 * low else (1, 2, 5), numticks=6))
+    loss.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    loss.yaxis.set_minor_formatter(NullFormatter())
+    dev.yaxis.set_major_locator(MaxNLocator(3))
+    for axes in (loss, dev):
+        axes.xaxis.set_major_locator(MaxNLocator(3, integer=True))
+    if first:
+        loss.set_ylabel("training loss")
+        dev.set_ylabel(f"{CHOSEN_ON}")
+    if last:
+        dev.set_xlabel("step")

@@ -1,0 +1,149 @@
+"""What a report lacks: what could not be made, the runs that this needs, and the commands that train them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from analysis import paper_values
+from analysis.cells import Place, lora_runs
+from analysis.claims.answers import Answers
+from analysis.claims.missing import commands_for, seeds_of
+from analysis.errors import AnalysisError
+from analysis.needs import MissingRunsError, Need
+from analysis.report.parts import Part
+from analysis.tables.accuracy import TABLE5_TARGETS, TABLE6_RANKS, TABLE6_TARGETS
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from analysis.selection import Selection
+
+
+@dataclass(frozen=True)
+class Gap:
+    """One thing that is missing, or that would be fuller with more runs.
+
+    Attributes:
+        what: such as "Figure 8".
+        reason: in one line.
+        needs: the runs, where runs are what is missing.
+        commands: that train them.
+    """
+
+    what: str
+    reason: str
+    needs: tuple[Need, ...] = ()
+    commands: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class TaskGaps:
+    """Of one task.
+
+    Attributes:
+        task: None in a study without runs.
+        gaps: in the order of the page.
+        runs: how many runs would fill all those that runs can fill.
+        commands: that train these.
+        reason: why there are no commands where runs are missing.
+    """
+
+    task: str | None
+    gaps: tuple[Gap, ...]
+    runs: int
+    commands: tuple[str, ...]
+    reason: str
+
+
+def gaps(
+    selection: Selection, parts: Sequence[Part], titles: Mapping[str, str], claims: pd.DataFrame | None
+) -> list[TaskGaps]:
+    """What each task lacks, and what the tables of all tasks lack of it.
+
+    Args:
+        titles: of the commands.
+        claims: the numbers of `python -m analysis claims`, or None where there are none.
+    """
+    found = []
+    for one in selection.each_task() or [selection]:
+        unmade = {gap.what: gap for gap in _unmade(one, parts, titles)}
+        of_task = [_with_error(gap, unmade.pop(gap.what, None)) for gap in _tables(one)]
+        of_task += unmade.values()
+        if claims is not None:
+            of_task += _claims(one, claims[claims["task"] == one.task])
+        needs = list(dict.fromkeys(need for gap in of_task for need in gap.needs))
+        commands, reason = commands_for(one, needs) if needs else ((), "")
+        if of_task:
+            found.append(TaskGaps(one.task, tuple(of_task), len(needs), tuple(commands), reason))
+    return found
+
+
+def _with_error(gap: Gap, error: Gap | None) -> Gap:
+    """The cells that a table lacks, after the reason why it could not be made at all."""
+    if error is None or error.reason == gap.reason:
+        return gap
+    return dataclasses.replace(gap, reason=f"{error.reason}; {gap.reason}")
+
+
+def _unmade(one: Selection, parts: Sequence[Part], titles: Mapping[str, str]) -> Iterable[Gap]:
+    """What has no result: of this task, or of all tasks together."""
+    for part in parts:
+        if part.task in (one.task, None) and isinstance(part.outcome, AnalysisError):
+            error, title = part.outcome, titles[part.command]
+            if isinstance(error, MissingRunsError):
+                yield Gap(title, _lacks(error.missing), error.missing, error.commands)
+            else:
+                yield Gap(title, str(error))
+
+
+def _tables(one: Selection) -> Iterable[Gap]:
+    """The cells that the paper's tables have on this task and the study does not, or not with every seed."""
+    if one.task not in paper_values.TASKS:
+        return
+    try:
+        lora = lora_runs(one.frame)
+    except AnalysisError as error:
+        yield from (Gap(title, str(error)) for title in ("Table 5", "Table 6"))
+        return
+    wanted: dict[str, list[Place]] = {}
+    try:
+        wanted["Table 5"] = [*Answers(one, margin=1.0).at_budget(*TABLE5_TARGETS)]
+    except AnalysisError as error:
+        yield Gap("Table 5", str(error))
+    wanted["Table 6"] = [(targets, rank) for targets in TABLE6_TARGETS for rank in TABLE6_RANKS]
+    of_task = lora[lora["task"] == one.task]
+    there = set(zip(of_task["targets"], of_task["rank"], of_task["seed"], strict=True))
+    for title, places in wanted.items():
+        cells = [(targets, rank, seed) for targets, rank in places for seed in seeds_of(one)]
+        needs = tuple(Need(*cell) for cell in cells if cell not in there)
+        if needs:
+            commands, reason = commands_for(one, needs)
+            yield Gap(title, " ".join((_lacks(needs), reason)).strip(), needs, commands)
+
+
+def _claims(one: Selection, claims: pd.DataFrame) -> Iterable[Gap]:
+    for row in claims[claims["verdict"] == "not testable"].to_dict("records"):
+        needs = tuple(_need(text) for text in row["missing"].split("; ") if text)
+        commands = tuple(filter(None, row["commands"].split(" ; ")))
+        yield Gap(f"claim {row['claim']}", _lacks(needs) if needs else row["note"], needs, commands)
+
+
+def _need(text: str) -> Need:
+    """A `Need` as it is written."""
+    targets, rank, seed = text.split()
+    return Need(targets, int(rank.removeprefix("r=")), int(seed.removeprefix("seed=")))
+
+
+def _lacks(needs: Sequence[Need]) -> str:
+    """ "lacks 4 runs: q r=8 (seeds 0, 1), ..."."""
+    seeds: dict[Any, list[int]] = {}
+    for need in needs:
+        seeds.setdefault((need.targets, need.rank), []).append(need.seed)
+    told = [
+        f"{targets} r={rank} (seed{'s' * (len(found) > 1)} {', '.join(map(str, found))})"
+        for (targets, rank), found in seeds.items()
+    ]
+    return f"lacks {len(needs)} run{'s' * (len(needs) > 1)}: {'; '.join(told)}"

@@ -1,0 +1,164 @@
+"""One run of Weights & Biases: a second sink that can be absent, for training and analysis alike.
+
+The local files are the truth, and no trouble here stops anything.  wandb is imported only where it is used.
+Its first start costs about two seconds a process, a further run about 0.2 s (offline).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import io
+import os
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+MODES = ("auto", "online", "offline", "disabled")
+DEFAULT_PROJECT = "lora-section-7"
+
+FOLDER = ".wandb"
+START_TIMEOUT_SECONDS = 30.0
+FINISH_TIMEOUT_SECONDS = 120.0
+
+
+class Tracker:
+    """Where numbers go besides the files.  This one drops them."""
+
+    def log(self, values: Mapping[str, float], step: int) -> None:
+        """Values measured at an optimizer step."""
+
+    def summary(self, values: Mapping[str, Any]) -> None:
+        """Final figures."""
+
+    def media(self, make: Callable[[Any], Mapping[str, Any]]) -> None:
+        """Tables, images and pages: what `make` makes with the module wandb, which it is given."""
+
+    def finish(self, succeeded: bool) -> None:
+        """Close the run with its true status."""
+
+
+class WandbTracker(Tracker):
+    """One W&B run.  At its first failure it warns once and drops what follows."""
+
+    def __init__(self, run: Any) -> None:
+        self._run = run
+
+    def log(self, values: Mapping[str, float], step: int) -> None:
+        # The step is a value like the others: W&B's own counter never goes back, as a repeated run must.
+        self._try(lambda run: run.log({**values, "step": step}))
+
+    def summary(self, values: Mapping[str, Any]) -> None:
+        self._try(lambda run: run.summary.update(values))
+
+    def media(self, make: Callable[[Any], Mapping[str, Any]]) -> None:
+        import wandb
+
+        self._try(lambda run: run.log(dict(make(wandb))))
+
+    def finish(self, succeeded: bool) -> None:
+        self._try(lambda run: run.finish(exit_code=0 if succeeded else 1))
+
+    def _try(self, action: Callable[[Any], object]) -> None:
+        if self._run is None:
+            return
+        try:
+            action(self._run)
+        except Exception as error:
+            self._run = None
+            _warn(f"it broke down ({_line(error)}); this run goes on without it")
+
+
+def wandb_id(study: str, name: str) -> str:
+    """The W&B id of a thing of a study: what is repeated goes on under the id it had."""
+    return hashlib.sha256(f"{study}/{name}".encode()).hexdigest()[:12]
+
+
+# A start that failed is not tried again in this process: each try may cost a time-out.
+_given_up = False
+
+
+def start(
+    study: Path,
+    *,
+    mode: str,
+    project: str,
+    entity: str | None,
+    identity: Mapping[str, Any],
+    switch: str = "wandb.mode=disabled",
+) -> Tracker:
+    """A started tracker, or one that drops all where W&B is disabled or cannot start.
+
+    Args:
+        study: the study's folder; what W&B writes lies in its hidden folder `.wandb`.
+        mode: one of MODES.
+        identity: id, name, group, job_type, ... as `wandb.init` takes them.
+        switch: what a user writes to do without W&B, for the warning.
+    """
+    global _given_up
+    if mode == "disabled" or _given_up:
+        return Tracker()
+    try:
+        import wandb
+
+        resolved = _mode(mode)
+        if resolved == "disabled":
+            return Tracker()
+        # Made here, because wandb falls back to a temporary folder where it cannot write.
+        folder = study / FOLDER
+        folder.mkdir(parents=True, exist_ok=True)
+        run = wandb.init(
+            project=project,
+            entity=entity,
+            mode=resolved,
+            dir=str(folder),
+            resume="allow",
+            reinit="create_new",
+            settings=wandb.Settings(
+                silent=True,
+                console="off",
+                disable_git=True,
+                disable_code=True,
+                disable_job_creation=True,
+                save_code=False,
+                init_timeout=START_TIMEOUT_SECONDS,
+                finish_timeout=FINISH_TIMEOUT_SECONDS,
+            ),
+            **identity,
+        )
+        run.define_metric("step", hidden=True)
+        run.define_metric("*", step_metric="step")
+    except Exception as error:
+        _given_up = True
+        _warn(f"it cannot start ({_line(error)}); runs go on without it ({switch}: no warning)")
+        return Tracker()
+    return WandbTracker(run)
+
+
+def _mode(mode: str) -> Any:
+    """ "auto" is what WANDB_MODE says, else online where an API key is configured, else offline."""
+    if mode != "auto":
+        return mode
+    return os.environ.get("WANDB_MODE") or ("online" if _has_key() else "offline")
+
+
+@functools.cache
+def _has_key() -> bool:
+    """Whether W&B finds an API key: in the environment, in .netrc or in its settings.  Never prompts."""
+    if os.environ.get("WANDB_API_KEY"):
+        return True
+    import wandb
+
+    with contextlib.redirect_stderr(io.StringIO()):
+        return wandb.login(prompt=False, verify=False)
+
+
+def _line(error: Exception) -> str:
+    text = " ".join(str(error).split())[:200]
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def _warn(what: str) -> None:
+    print(f"warning: Weights & Biases: {what}", file=sys.stderr, flush=True)

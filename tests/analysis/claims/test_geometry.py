@@ -1,0 +1,102 @@
+"""What claims are judged from, on adapters in memory."""
+
+from __future__ import annotations
+
+import dataclasses
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from analysis import amplification, null_projected_norm
+from analysis.claims import weights
+from analysis.claims.geometry import FEW, MANY, Geometry
+from tests.analysis.claims.builder import FALSE, LAYERS, TRUE, D, factors, weight
+
+
+class Selection:
+    """Three seeds at Table 7's ranks; `changed` may exchange one projection's factors."""
+
+    targets, letters, layer, seeds = "qv", ("q", "v"), None, None
+
+    def __init__(self, truth=TRUE, changed=lambda factors, rank, seed, layer: factors):
+        self.truth, self.changed = truth, changed
+        self.there = {
+            (rank, seed): SimpleNamespace(settings={"rank": rank, "seed": seed})
+            for rank in (FEW, MANY)
+            for seed in (0, 1, 2)
+        }
+
+    def available(self):
+        return [*self.there.values()]
+
+    def runs(self, ranks, seeds):
+        return {(rank, seed): self.there[rank, seed] for rank in ranks for seed in seeds}
+
+    def layers(self, run):
+        return tuple(range(LAYERS))
+
+    def weight(self, run, layer, letter):
+        return weight(layer, letter)
+
+    def factors(self, run, layer, letter):
+        rank, seed = run.settings["rank"], run.settings["seed"]
+        return self.changed(factors(self.truth, layer, letter, rank, seed), rank, seed, layer)
+
+
+def test_lifts_are_those_of_table_7():
+    found = Geometry(Selection(FALSE)).lifts
+    for rank, lifts in found.items():
+        assert lifts.lift.shape == lifts.own.shape == (3, LAYERS)
+        pair = factors(FALSE, 1, "q", rank, 2)
+        one = amplification(weight(1, "q"), pair.B, pair.A, pair.scaling)
+        assert (lifts.lift[2, 1], lifts.factor[2, 1]) == pytest.approx((one.lift, one.factor))
+        S = torch.linalg.svdvals(weight(1, "q"))
+        null = null_projected_norm(float(S.norm()), (D, D), rank)
+        assert lifts.own[:, 1] == pytest.approx(np.full(3, float(S[:rank].norm()) / null))
+    assert found[FEW].lift == pytest.approx(found[FEW].own, rel=1e-6)  # along W's own top directions
+
+
+def test_what_random_directions_give_is_known_well():
+    """Their error is small beside what one seed's lift varies by, which is as much as a random one's."""
+    for lifts in Geometry(Selection()).lifts.values():
+        logarithms = np.log(lifts.random)
+        assert (logarithms == logarithms[:1]).all()  # of one W, the same for every seed
+        assert not np.array_equal(logarithms[:, 0], logarithms[:, 1])
+        spread = logarithms[0].std(axis=1)
+        assert (spread / np.sqrt(logarithms.shape[2]) < np.maximum(0.1 * spread, 0.01)).all()
+        assert np.square(lifts.random).mean() == pytest.approx(1, rel=0.05)
+
+
+def test_a_rank_deficient_dw_is_held_against_its_own_rank():
+    def halved(pair, rank, seed, layer):
+        if (rank, seed, layer) != (MANY, 1, 0):
+            return pair
+        B = pair.B.clone()
+        B[:, MANY // 2 :] = 0
+        return dataclasses.replace(pair, B=B)
+
+    lifts = Geometry(Selection(changed=halved)).lifts[MANY]
+    S = torch.linalg.svdvals(weight(0, "q"))
+    for seed, rank in ((0, MANY), (1, MANY // 2)):
+        null = null_projected_norm(float(S.norm()), (D, D), rank)
+        assert lifts.own[seed, 0] == pytest.approx(float(S[:rank].norm()) / null)
+    assert lifts.random[1, 0].std() > 1.5 * lifts.random[0, 0].std()  # fewer directions vary more
+    assert np.square(lifts.random[1, 0]).mean() == pytest.approx(1, rel=0.2)
+
+
+def test_a_layer_that_one_seed_did_not_train_is_left_out_and_named():
+    def frozen(pair, rank, seed, layer):
+        unmoved = (rank, seed, layer) == (FEW, 1, 0)
+        return dataclasses.replace(pair, B=0 * pair.B) if unmoved else pair
+
+    whole, part = (Geometry(Selection(changed=changed)) for changed in (lambda *a: a[0], frozen))
+    assert np.isnan(part.lifts[FEW].lift[1]).tolist() == [True, False]
+    for claim in (
+        weights.dw_correlates_with_w,
+        weights.dw_amplifies_what_w_does_not_emphasise,
+        weights.amplification_falls_beyond_its_null,
+    ):
+        assert "1 of 2 layers left out (dW = 0" in claim(part).note
+        assert "left out" not in claim(whole).note

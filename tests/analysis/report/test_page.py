@@ -1,0 +1,312 @@
+"""The page: what it holds, that its numbers are those of the files, and that it stands by itself."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from io import StringIO
+from pathlib import Path
+
+import pandas
+import pytest
+
+from analysis.claims import CLAIMS
+from analysis.commands import COMMANDS, main
+from analysis.errors import AnalysisError
+from analysis.output import Result, csv_bytes, write
+from analysis.report import make
+from analysis.report.page import TITLES
+from analysis.report.verdicts import MARKS
+from analysis.selection import Selection
+from analysis.study import Study
+from tests.analysis.claims.builder import STUDY, TRUE, write_study
+from tests.analysis.report.builder import complete
+from tests.analysis.report.reading import Page
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+SECTIONS = ["verdicts", "tables", "figures", "curves", "cost", "missing", "origin"]
+
+
+def plain(text):
+    """As a program writes it: minus signs and spaces of the keyboard."""
+    return text.replace("\N{MINUS SIGN}", "-").replace("\N{NO-BREAK SPACE}", " ")
+
+
+def nothing(selection):
+    """Every result as one that could not be made: a page without it is made at once."""
+    return {
+        (name, one.task): AnalysisError(f"no {name} today")
+        for name, command in COMMANDS.items()
+        if not command.sums_up
+        for one in command.selections(selection)
+    }
+
+
+def test_sections_in_order_and_every_link_leads_somewhere(reported):
+    page = reported.page
+    assert [section.attributes["id"] for section in page.root.all("section")] == SECTIONS
+    names = [element.attributes["id"] for element in page.root.all() if "id" in element.attributes]
+    assert len(set(names)) == len(names)
+    links = [link.attributes["href"] for link in page.root.all("a")]
+    assert links
+    assert {link.removeprefix("#") for link in links} <= {*names}
+    listed = [link.attributes["href"] for link in page.root.one("nav").all("a")]
+    assert [link for link in listed if link.removeprefix("#") in SECTIONS] == [
+        f"#{name}" for name in SECTIONS
+    ]
+    assert {"#tables-sql", "#figures-nli"} <= {*listed}
+
+
+def test_the_page_needs_nothing_but_itself(reported):
+    page = reported.page
+    assert not {element.tag for element in page.root.all()} & {"script", "link", "iframe", "object", "base"}
+    for element in page.root.all():
+        for name, value in element.attributes.items():
+            assert not name.startswith("on")
+            if name in ("src", "srcset", "href", "action", "data", "poster", "background"):
+                assert value.startswith(("#", "data:image/png;base64,")), value[:80]
+    style = page.root.one("style").raw
+    assert "@import" not in style
+    assert "url(" not in style
+    assert "http-equiv" not in reported.result.texts[".html"]
+
+
+def test_images_have_words_and_the_size_that_they_are_drawn_in(reported):
+    images = reported.page.root.all("img")
+    assert len(images) == 2 * (5 + 4) + 2 + 2  # figures and their z, one task without Fig 8; spectra; curves
+    assert all(len(image.attributes["alt"]) > 40 for image in images)
+    assert {int(image.attributes["width"]) for image in images} == {1350}
+    captions = [figure.one("figcaption").text for figure in reported.page.section("figures").all("figure")]
+    texts = [re.sub("How to read it ?", "", caption) for caption in captions]
+    assert texts != captions
+    drawings = [
+        drawing.caption
+        for (name, _), result in sorted(
+            reported.made.items(), key=lambda item: (item[0][1] or "", item[0][0])
+        )
+        if name.startswith("fig") and not isinstance(result, AnalysisError)
+        for drawing in result.drawings.values()
+    ]
+    assert [
+        re.sub(r"W(q|v)\b", r"W_\1", plain(text)).replace("dout, din", "d_out, d_in") for text in texts
+    ] == [plain(" ".join(caption.split())) for caption in drawings]
+
+
+def test_verdicts_are_those_of_the_claims(reported):
+    numbers = reported.made["claims", None].numbers.set_index(["task", "claim"])
+    rows = reported.page.section("verdicts").one("table").all("tr")
+    heads = [cell.text for cell in rows[0].all("th")]
+    assert heads == ["claim", "nli", "sql"]
+    assert [row.attributes["id"] for row in rows[1:]] == [claim.name for claim in CLAIMS]
+    for row, claim in zip(rows[1:], CLAIMS, strict=True):
+        assert plain(row.one(class_="statement").text) == claim.statement.replace("W_", "W")
+        for task, cell in zip(heads[1:], row.all("td"), strict=True):
+            found = numbers.loc[task, claim.name]
+            assert cell.all("span")[0].text == f"{MARKS[found['verdict']]} {found['verdict']}"
+            assert cell.attributes["data-task"] == task
+            if found["verdict"] == "not testable":
+                assert not cell.all(class_="effect")
+                continue
+            shown = re.findall(r"[-+]?\d[\d.]*", plain(cell.one(class_="effect").text).partition(",")[0])
+            wanted = [found[name] for name in ("value", "low", "high") if pandas.notna(found[name])]
+            near = {"abs": 0.051} if found["statistic"].endswith("points") else {"rel": 0.006, "abs": 1e-9}
+            assert [*map(float, shown)] == pytest.approx(wanted, **near)
+            assert f"chance {found['null']:.3g}" in plain(cell.text)
+    counts = reported.page.root.one("ul", class_="counts").text
+    for task in ("nli", "sql"):
+        told = numbers.loc[task]["verdict"].value_counts()
+        assert f"{task}: " + ", ".join(f"{told[v]} {v}" for v in MARKS if v in told) in counts
+
+
+def test_tables_5_and_6_have_the_numbers_of_their_csvs_and_the_papers(reported):
+    for name, title in (("table5", "Table 5"), ("table6", "Table 6")):
+        frame = reported.made[name, None].numbers
+        rows = reported.page.table(title).rows()
+        cells = [cell for row in rows for cell in row]
+        ours = frame[frame["mean"].notna()]
+        assert len(ours) > 1
+        for row in ours.to_dict("records"):
+            assert f"{row['mean']:.1f} ±{row['seed_sd']:.1f}" in cells
+            assert f"{row['low']:.1f}–{row['high']:.1f}" in cells
+        assert {f"{value:.1f}" for value in frame["paper"].dropna()} <= {*cells}
+
+
+def test_table_7_and_the_spectra_are_the_tables_of_their_commands(reported):
+    for task in ("sql", "nli"):
+        for name in ("table7", "spectra"):
+            for table in reported.made[name, task].tables:
+                wanted = [[*r.labels, *(cell.text for cell in r.cells)] for g in table.groups for r in g]
+                regions = [
+                    region.one("table").rows()[1:]
+                    for region in reported.page.root.all(role="region")
+                    if region.attributes["aria-label"] == table.title
+                ]
+                shown = [[[plain(cell) for cell in row] for row in rows] for rows in regions]
+                assert [[re.sub("W_", "W", cell) for cell in row] for row in wanted] in shown
+
+
+def test_every_run_is_in_the_table_of_costs(reported):
+    rows = reported.page.table("Every run").rows()
+    assert rows[0] == [
+        "task",
+        "weights",
+        "r",
+        "seed",
+        "trainable",
+        "seconds",
+        "steps/s",
+        "peak MiB",
+        "dev %",
+        "test %",
+    ]
+    records = {}
+    for run in reported.selection.study.runs:
+        told = run.settings
+        weights = ", ".join(f"W{letter}" for letter in told["targets"])
+        records[told["task"], weights, str(told["rank"]), str(told["seed"])] = run.record
+    assert {tuple(row[:4]) for row in rows[1:]} == {*records}
+    assert len(rows) == 1 + len(records)
+    for row in rows[1:]:
+        record = records[tuple(row[:4])]
+        timing, scores = record["timing"], record["metrics"]["last"]
+        assert row[4:] == [
+            f"{record['parameters']['trainable']:,}",
+            f"{timing['seconds']:,.1f}",
+            f"{timing['steps_per_second']:.2f}",
+            f"{timing['peak_memory_bytes'] / 2**20:,.0f}",
+            f"{100 * scores['dev']['accuracy']:.1f}",
+            f"{100 * scores['test']['accuracy']:.1f}",
+        ]
+    frame = reported.result.numbers
+    assert frame["seconds"].sum() == pytest.approx(sum(r["timing"]["seconds"] for r in records.values()))
+
+
+def test_what_is_missing_is_named_with_the_commands(reported):
+    section = reported.page.section("missing")
+    assert "half-written: unfinished: no run.json" in section.one("ul").text
+    headings = [heading.text for heading in section.all("h3")]
+    assert headings == ["Runs that were left out", "nli", "sql"]
+    terms = [term.text for term in section.all("dt")]
+    assert terms.count("Figure 8") == 1
+    error = reported.made["fig8", "nli"]
+    assert {code.text for code in section.all("code")} >= {*error.commands}
+    assert "lacks 1 run: qv r=4 (seed 0)" in plain(section.text)
+    assert "not made" in reported.page.section("figures").text
+    assert reported.result.provenance["not_made"] == ["fig8 nli"]
+    assert reported.result.terminal.endswith("not in the report, which says why: Figure 8 on nli")
+
+
+def test_provenance(reported):
+    text = reported.page.section("origin").text
+    sha256 = reported.selection.study.runs[0].record["model"]["sha256"]
+    for told in (sha256, "0123456789abcdef", "2.13.0+cpu", "cpu (2 threads)", "2026-11-22T02:00:29+00:00 to"):
+        assert told in text
+    assert "python -m analysis report --study claims --root" in text
+
+
+def test_the_lead_says_what_study_this_is(reported):
+    assert reported.page.root.one("h1").text == f"Study {STUDY}"
+    assert plain(reported.page.root.one("p", class_="lead").text).startswith(
+        "12 finished runs of base (d = 136, 2 layers) on nli and sql, seeds 0 and 1."
+    )
+
+
+def test_files(reported, tmp_path):
+    names = [path.name for path in write(reported.result, tmp_path)]
+    curves = [f"report-curves-{task}.{kind}" for task in ("nli", "sql") for kind in ("pdf", "png", "txt")]
+    assert names == [*curves, "report.html", "report-curves.csv", "report.csv", "report.json"]
+    assert (tmp_path / "report.html").stat().st_size < 4e6
+    record = json.loads((tmp_path / "report.json").read_text())
+    assert record["left_out"] == ["half-written"]
+    assert len(record["runs"]) == 12
+
+
+def test_another_process_makes_the_same_bytes(reported, tmp_path):
+    """Of a study that lacks most; that figures are the same is seen to elsewhere."""
+    write_study(tmp_path / "outputs", reported.base, TRUE, cells={"qv": (4,)}, seeds=(0,))
+    complete(tmp_path / "outputs", STUDY)
+    place = ["report", "--study", STUDY, "--root", str(tmp_path / "outputs"), "--out"]
+    assert main([*place, str(tmp_path / "one")]) == 0
+    done = subprocess.run(
+        [sys.executable, "-m", "analysis", *place, str(tmp_path / "two")],
+        cwd=REPOSITORY,
+        env={**os.environ, "PYTHONHASHSEED": "17"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (tmp_path / "one" / "report.html").is_file()
+    for path in (tmp_path / "one").iterdir():
+        assert path.read_bytes() == (tmp_path / "two" / path.name).read_bytes(), path.name
+
+
+def test_nothing_is_made_twice(reported):
+    made = nothing(reported.selection)
+    assert {*made} == {*reported.made}
+    result = make(reported.selection, made=made)
+    page = Page.read(result.texts[".html"])
+    assert "no claims today" in page.section("missing").text
+    assert "no fig3 today" in page.section("missing").text
+    assert len(page.root.all("img")) == 2  # the learning curves
+    assert {*TITLES} == {name for name, _ in made}
+
+
+def test_all_hands_on_what_it_has_made(reported, tmp_path, monkeypatch):
+    write_study(tmp_path / "outputs", reported.base, TRUE, cells={"qv": (4,)}, seeds=(0,))
+    handed, published = [], []
+
+    def record(selection, margin, made):
+        handed.append(dict(made))
+        return Result("report", pandas.DataFrame({"run": []}), {})
+
+    monkeypatch.setattr("analysis.report.make", record)
+    monkeypatch.setattr("analysis.report.publish", lambda *given: published.append(given))
+    place = ["--study", STUDY, "--root", str(tmp_path / "outputs"), "--out", str(tmp_path / "results")]
+    main(["all", *place, "--wandb", "offline", "--project", "mine/section-7"])
+    (made,) = handed
+    assert {name for name, _ in made} == {name for name, command in COMMANDS.items() if not command.sums_up}
+    assert isinstance(made["fig3", "sql"], AnalysisError)
+    assert made["table7", "sql"].tables
+    assert [given[-2:] for given in published] == [("offline", "mine/section-7")]
+
+
+def test_a_study_without_runs_has_a_page(tmp_path):
+    (tmp_path / "outputs" / "empty" / "half").mkdir(parents=True)
+    place = ["--study", "empty", "--root", str(tmp_path / "outputs"), "--out", str(tmp_path)]
+    assert main(["report", *place]) == 0
+    page = Page.read((tmp_path / "report.html").read_text(encoding="utf-8"))
+    assert page.root.one("p", class_="lead").text == "No run of this study is finished."
+    assert [section.attributes["id"] for section in page.root.all("section")] == SECTIONS
+    assert "half: unfinished: no run.json" in page.section("missing").text
+    assert not page.root.all("img")
+
+
+@pytest.mark.parametrize("name", ["a<b>&\"c'", "</title><script>alert(1)</script>", "{{ 7 * 7 }}"])
+def test_names_are_text(reported, tmp_path, name):
+    study = name.replace("/", "\N{FRACTION SLASH}")
+    write_study(tmp_path, reported.base, TRUE, cells={"qv": (4,)}, seeds=(0,))
+    complete(tmp_path, STUDY)
+    shutil.move(tmp_path / STUDY, tmp_path / study)
+    (tmp_path / study / "<i>left & out").mkdir()
+    selection = Selection.of_tasks(Study.open(study, tmp_path))
+    result = make(selection, made=nothing(selection))
+    page = Page.read(result.texts[".html"])
+    assert page.root.one("h1").raw == f"Study {study}"
+    assert page.root.one("title").raw == f"Section 7 of the LoRA paper: study {study}"
+    assert not page.root.all("script")
+    assert not page.root.all("b")
+    assert "<i>left & out: unfinished" in page.section("missing").text
+
+
+def test_csv_of_the_curves_has_what_is_drawn(reported):
+    frame = pandas.read_csv(StringIO(reported.result.texts["-curves.csv"]))
+    assert [*frame.columns] == ["run", "step", "loss", "dev"]
+    assert frame.groupby("run")["loss"].count().unique().tolist() == [60]
+    assert csv_bytes(reported.result.numbers).startswith(
+        b"run,task,method,targets,rank,seed,trainable,seconds"
+    )

@@ -1,0 +1,161 @@
+"""`scripts/reproduce.py` as a person starts it: really trained, with few steps; the analysis is stubbed."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from experiments import analysing
+from experiments.analysing import Analysed
+from experiments.store import ADAPTER, ADAPTER_INIT, HISTORY, PREDICTIONS, RUN
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+SCRIPT = REPOSITORY / "scripts" / "reproduce.py"
+SMALL = ["task=sql", "task.train=16", "task.dev=3", "task.test=2", "steps=2", "wandb.mode=disabled"]
+
+
+def load():
+    spec = importlib.util.spec_from_file_location("reproduce", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def reproduce(monkeypatch):
+    """`reproduce(argument, ...)`: main(), with an analysis that only keeps what it was asked for."""
+    asked = []
+
+    def analyse(arguments, expected, progress):
+        asked.append((arguments, expected))
+        return Analysed("Table 6", call.errors)
+
+    monkeypatch.setattr(analysing, "analyse", analyse)
+
+    def call(*arguments):
+        return load().main(arguments)
+
+    call.asked, call.errors = asked, ()
+    return call
+
+
+def numbers(path: Path) -> list[dict]:
+    """The history without what is measured by the clock."""
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    return [{key: value for key, value in line.items() if "per_second" not in key} for line in lines]
+
+
+def test_runs_are_those_of_run_py_to_the_byte_and_a_failed_one_is_told(reproduce, tmp_path, capsys):
+    ours = ["--study", "s", "--seeds", "1", "--workers", "1", "--out", str(tmp_path / "res")]
+    ours += ["--experiments", "fig4", f"root={tmp_path / 'ours'}", *SMALL, "clip=0"]
+    assert reproduce(*ours, "lr=1e30,1e-2") == 1
+    told = capsys.readouterr()
+    assert "study s: 2 runs, 0 finished before\n" in told.out
+    assert "2 of 2 runs done: 1 finished, 1 failed" in told.out
+    assert "Table 6" in told.out  # what there is is analysed all the same
+    assert "\x1b" not in told.out
+    place = ["--study", "s", "--root", str(tmp_path / "ours"), "--out", str(tmp_path / "res")]
+    assert reproduce.asked[0][0] == ["all", *place, "--wandb", "disabled", "--project", "lora-section-7"]
+
+    [broken] = (tmp_path / "ours/s").glob("sql-*-lr1e+30-*")
+    error, command = told.err.splitlines()
+    assert error.startswith(f"failed: {broken.name}: training diverged at step")
+    assert command.strip().startswith("OMP_NUM_THREADS=1 python run.py seed=0 ")
+    assert {f"root={tmp_path / 'ours'}", *SMALL, "lr=1e+30"} <= set(shlex.split(command))
+
+    [made] = (tmp_path / "ours/s").glob("sql-*-lr0.01-*")
+    theirs = ["study=s", f"root={tmp_path / 'theirs'}", "targets=qv", "rank=64", "lr=0.01", "clip=0", *SMALL]
+    subprocess.run(
+        [sys.executable, str(REPOSITORY / "run.py"), *theirs],
+        cwd=tmp_path,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        check=True,
+        capture_output=True,
+    )
+    other = tmp_path / "theirs/s" / made.name
+    for name in (ADAPTER, ADAPTER_INIT, PREDICTIONS):
+        assert (made / name).read_bytes() == (other / name).read_bytes()
+    assert numbers(made / HISTORY) == numbers(other / HISTORY)
+    records = [json.loads((folder / RUN).read_text()) for folder in (made, other)]
+    for record in records:
+        assert record["device"] == "cpu (1 threads)"
+        del record["timing"], record["finished_at"]
+    assert records[0] == records[1]
+
+    start, before = time.monotonic(), (made / RUN).stat().st_mtime_ns
+    assert reproduce(*ours, "lr=1e-2") == 0
+    assert time.monotonic() - start < 20
+    assert (made / RUN).stat().st_mtime_ns == before
+    assert "1 of 1 runs done: 0 finished, 1 kept, 0 failed" in capsys.readouterr().out
+
+
+def test_what_compares_seeds_is_no_error_of_the_short_version(reproduce, tmp_path, capsys, monkeypatch):
+    from experiments.store import RunFolder
+
+    monkeypatch.setattr(RunFolder, "read", lambda self: {"timing": {"seconds": 1.0}})
+    reproduce.errors = ("fig4, sql: study s lacks 1 run",)
+    fig4 = ["--experiments", "fig4", f"root={tmp_path}"]
+    assert reproduce("--seeds", "1", *fig4) == 0
+    assert "not made: fig4, sql: it compares seeds, and there is one" in capsys.readouterr().out
+    assert reproduce("--seeds", "2", *fig4, "task=sql") == 1
+    assert "error: fig4, sql: study s lacks 1 run" in capsys.readouterr().err
+    reproduce.errors = ("table6: no",)
+    assert reproduce("--seeds", "1", *fig4) == 1
+    # Of both tasks each figure comes twice.
+    assert reproduce.asked[0][1] > reproduce.asked[1][1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        (["--seeds", "0"], "'0' is not valid; give a number of at least 1"),
+        (["--experiments", "table9"], "'table9' is unknown; valid are fig3"),
+        (["--sudy", "x"], "--sudy is not an option"),
+        (["rnak=3"], "rnak is not a key; did you mean rank?"),
+        (["+experiment=fig3"], "give one experiment a command"),
+        (["study=a,b"], "the runs lie in several studies; give one study and one root"),
+    ],
+)
+def test_wrong_use_is_one_line_and_status_2(reproduce, capsys, arguments, error):
+    try:
+        status = reproduce("--experiments", "fig4", *arguments)
+    except SystemExit as end:  # argparse's
+        status = end.code
+    assert status == 2
+    assert error in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_ctrl_c_stops_all_and_tells_how_to_go_on(tmp_path):
+    arguments = ["--study", "s", "--seeds", "1", "--workers", "1", "--experiments", "fig4"]
+    overrides = [f"root={tmp_path}", *SMALL, "steps=5000"]
+    process = subprocess.Popen(
+        [sys.executable, str(SCRIPT), *arguments, *overrides],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,  # a group of its own, which a terminal would signal as a whole
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    try:
+        deadline = time.monotonic() + 60
+        while not list(tmp_path.glob("s/sql-*/.training/history.jsonl")) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        start = time.monotonic()
+        os.killpg(process.pid, signal.SIGINT)
+        out, err = process.communicate(timeout=30)  # until the workers, which hold the pipes too, are gone
+    finally:
+        process.kill()
+    assert process.returncode == 130
+    assert time.monotonic() - start < 10
+    assert err.strip().startswith("interrupted: finished runs are kept; the same command skips them")
+    assert "Traceback" not in out + err
