@@ -22,7 +22,17 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from analysis.archived import ARCHIVE, FORMAT_VERSION, MANIFEST, OUTLINE, is_archive, outline, sha256
+from analysis.archived import (
+    ARCHIVE,
+    FOREIGN,
+    FORMAT_VERSION,
+    MANIFEST,
+    OUTLINE,
+    damage,
+    is_archive,
+    outline,
+    sha256,
+)
 from analysis.errors import AnalysisError
 from analysis.predictions import KEYS, PACKED, read_records
 from experiments.store import (
@@ -73,13 +83,19 @@ def archive(study: Study, folder: Path, figures: Mapping[str, Command]) -> Archi
 
     Raises:
         AnalysisError: the study has no finished run or lacks one that a figure reads, a file is damaged, or
-            what lies at the place is no archive.
+            what lies at the place is no archive or holds other runs too.
     """
     if not study.runs:
         raise AnalysisError(f"study {study.name} has no finished run to archive")
     place = folder / study.name
     if place.exists() and not is_archive(place):
         raise AnalysisError(f"{place} is no archive and stays as it is; give another folder with --out")
+    foreign = [run for run, reason in damage(place).items() if reason == FOREIGN]
+    if foreign:
+        raise AnalysisError(
+            f"{place} holds {', '.join(foreign)}, which {MANIFEST} does not name and which would be lost; "
+            "move it away, or give another folder with --out"
+        )
     wanted = runs_of(study, figures)
     workspace = folder / f".{study.name}"
     shutil.rmtree(workspace, ignore_errors=True)
@@ -133,9 +149,9 @@ def _files(run: Run, tensors: Sequence[str]) -> dict[str, bytes]:
         if (run.path / name).is_file():
             files[name] = (run.path / name).read_bytes()
     had = [name for name in TENSORS if name in run.left_out or (run.path / name).is_file()]
-    left_out = [name for name in had if name not in files]
-    note: dict[str, Any] = {"left_out": left_out}
-    if ADAPTER in left_out and (kept := outline(run.adapter())):
+    absent = [name for name in had if name not in files]
+    note: dict[str, Any] = {"left_out": absent}
+    if ADAPTER in absent and (kept := outline(run.adapter())):
         note[OUTLINE] = kept
     return {RUN: _json({**run.record, ARCHIVE: note}), **files}
 

@@ -1,6 +1,6 @@
 """Reading an archive, which analysis/archive.py makes: its manifest, and what is left of adapters.
 
-    archive.json    {"format": 1, "study": NAME, "runs": {RUN: {FILE: SHA256}}, ...}
+    archive.json    {"format": 1, "runs": {RUN: {FILE: SHA256}}, "left_out": {RUN: REASON}, ...}
     run.json        "archive": {"left_out": [FILE, ...], "outline": {"architecture", "layers", "shapes"}}
 
 Damage is named, run by run.
@@ -21,6 +21,7 @@ MANIFEST = "archive.json"
 FORMAT_VERSION = 1
 ARCHIVE = "archive"
 OUTLINE = "outline"
+FOREIGN = f"not of this archive: {MANIFEST} does not name it"
 
 
 def is_archive(folder: Path) -> bool:
@@ -29,7 +30,9 @@ def is_archive(folder: Path) -> bool:
 
 
 def damage(folder: Path) -> dict[str, str]:
-    """The runs of an archive that are not as they were made, each with the reason; none of another study.
+    """The runs of an archive that do not count, each with the reason; none of another study.
+
+    Those that the study had left out when it was archived, and those that are not as they were made.
 
     Raises:
         AnalysisError: the manifest itself is damaged, or of another version of this code.
@@ -44,12 +47,12 @@ def damage(folder: Path) -> dict[str, str]:
         )
     try:
         runs = {run: dict(files) for run, files in manifest["runs"].items()}
+        before = dict(manifest["left_out"])
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise AnalysisError(f"{path} is damaged: {type(error).__name__} {error}") from None
     found = {run: reason for run, files in runs.items() if (reason := _damage(folder / run, files))}
     there = [child.name for child in sorted(folder.iterdir()) if child.is_dir() and child.name[0] != "."]
-    unknown = f"not of this archive: {MANIFEST} does not name it"
-    return found | {run: unknown for run in there if run not in runs}
+    return before | found | {run: FOREIGN for run in there if run not in runs}
 
 
 def _damage(folder: Path, files: dict[str, Any]) -> str:

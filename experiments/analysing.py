@@ -6,16 +6,21 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from experiments.progress import Progress
+from experiments.workers import ending
 
 ROOT = Path(__file__).resolve().parent.parent
 LAST_FILE = ".json"
 """What a result writes last."""
 ERROR = "error: "
+LEFT_OUT = "left out: "
+TRACEBACK = "Traceback "
+SOME_FAILED = 1
+"""The status where a result could not be made and the others were; after a traceback, too."""
 
 
 @dataclass(frozen=True)
@@ -24,11 +29,14 @@ class Analysed:
 
     Attributes:
         text: tables and verdicts.
-        errors: one a result that could not be made, each with its further lines.
+        errors: one a result that could not be made, each with its further lines; and last, where it broke
+            off, that it did.
+        left_out: the study's runs that do not count, each with the reason.
     """
 
     text: str
     errors: tuple[str, ...]
+    left_out: Mapping[str, str]
 
 
 def analyse(arguments: Sequence[str], expected: int, progress: Progress) -> Analysed:
@@ -64,17 +72,25 @@ def analyse(arguments: Sequence[str], expected: int, progress: Progress) -> Anal
             child.terminate()
             raise
     errors = complaints.errors
-    if child.returncode and not errors:
-        errors = [f"the analysis ended with status {child.returncode}"]
-    return Analysed("".join(text).strip(), tuple(errors))
+    broke_off = child.returncode not in (0, SOME_FAILED) or complaints.traceback
+    if child.returncode and (broke_off or not errors):
+        errors.append(f"{ending('the analysis', child.returncode)}; what it had not made by then is missing")
+    return Analysed("".join(text).strip(), tuple(errors), complaints.left_out)
 
 
 class _Complaints:
-    """Lines of the standard error: errors are gathered, other lines are notes."""
+    """Lines of the standard error: errors are gathered, other lines are notes.
+
+    Attributes:
+        errors, left_out: as in `Analysed`.
+        traceback: whether there was one.
+    """
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
         self.errors: list[str] = []
+        self.left_out: dict[str, str] = {}
+        self.traceback = False
 
     def read(self, lines: Iterable[str]) -> None:
         inside = False
@@ -86,4 +102,8 @@ class _Complaints:
                 self.errors[-1] += f"\n{line}"
             elif line:
                 inside = False
+                self.traceback |= line.startswith(TRACEBACK)
+                if line.startswith(LEFT_OUT):
+                    run, _, reason = line.removeprefix(LEFT_OUT).partition(": ")
+                    self.left_out[run] = reason
                 self._progress.note(line)

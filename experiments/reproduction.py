@@ -155,7 +155,7 @@ class Reproduction:
     def _tell_left(self) -> None:
         now = time.monotonic()
         running = [(run.config, now - since) for run, since in self._running.values()]
-        waiting = [run.config for run in self._queue]
+        waiting = [run.config for run in (*self._queue, *(run for _, run in self._elsewhere))]
         self._progress.left = self._estimate.left(running, waiting, self._pool.count)
 
 

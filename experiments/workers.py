@@ -124,7 +124,6 @@ def _end_with_parent() -> None:
 
 def _write_to(log: Path) -> None:
     """All that libraries and their own processes print, so that it does not disturb the display."""
-    log.parent.mkdir(parents=True, exist_ok=True)
     handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
@@ -175,6 +174,10 @@ class Pool:
         self.count = count
 
     def __enter__(self) -> Pool:
+        try:
+            self._logs.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"{self._logs} cannot be made ({error.strerror}); give another root") from None
         try:
             for number in range(self.count):
                 self._workers.append(self._start(number))
@@ -238,7 +241,7 @@ class Pool:
         """Replace a worker that has died."""
         worker.connection.close()
         worker.process.join(STOP_SECONDS)
-        reason = _cause(worker.process.exitcode)
+        reason = ending("the worker", worker.process.exitcode)
         if not worker.ready:
             self._stillborn += 1
             if self._stillborn >= STILLBORN:
@@ -304,10 +307,11 @@ def _no_interrupt() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def _cause(exitcode: int | None) -> str:
+def ending(what: str, exitcode: int | None) -> str:
+    """How a process ended, in words; None where it goes on."""
     if exitcode is None:
-        return "the worker does not answer"
+        return f"{what} does not answer"
     if exitcode >= 0:
-        return f"the worker ended with status {exitcode}"
+        return f"{what} ended with status {exitcode}"
     hint = ", often for lack of memory" if -exitcode == signal.SIGKILL else ""
-    return f"the worker was killed by {signal.Signals(-exitcode).name}{hint}"
+    return f"{what} was killed by {signal.Signals(-exitcode).name}{hint}"

@@ -14,7 +14,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,6 +35,8 @@ INTERRUPTED_LINE = (
 )
 COMPARE_SEEDS = ("fig4", "fig7")
 """Commands of the analysis that one seed is not enough for."""
+LACKS = " lacks "
+"""What such a command then says of the study."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -106,6 +108,7 @@ def _reproduce(runs: Sequence[PlannedRun], options: argparse.Namespace) -> int:
     from experiments import analysing
     from experiments.progress import show
     from experiments.reproduction import look_up
+    from experiments.workers import repeat
 
     study = runs[0].config.study
     out = options.out or Path("results") / study
@@ -121,10 +124,14 @@ def _reproduce(runs: Sequence[PlannedRun], options: argparse.Namespace) -> int:
     print(f"\n{results.text}\n\n{progress.summary()}; {progress.gone()}; results in {out}", flush=True)
     for outcome in failed:
         print(f"failed: {outcome.name}: {outcome.error}\n    {outcome.command}", file=sys.stderr)
+    damaged = _damaged(stored, failed, results.left_out)
+    for one in damaged:
+        reason = results.left_out[one.folder.id]
+        print(f"damaged: {one.folder.id}: {reason}\n    {repeat(one.run)} force=true", file=sys.stderr)
     one_seed = len({run.config.seed for run in runs}) == 1
-    complete = not failed
+    complete = not failed and not damaged
     for error in results.errors:
-        if one_seed and error.startswith(COMPARE_SEEDS):
+        if one_seed and error.startswith(COMPARE_SEEDS) and LACKS in error:
             print(f"not made: {error.partition(': ')[0]}: it compares seeds, and there is one")
         else:
             print(f"error: {error}", file=sys.stderr)
@@ -143,6 +150,14 @@ def _train(stored: Sequence[Stored], workers: int, progress: Progress) -> list[O
     config = missing[0].run.config
     with Pool(min(workers, len(missing)), train_run, log_folder(config.root, config.study)) as pool:
         return Reproduction(stored, pool, progress).train()
+
+
+def _damaged(
+    stored: Sequence[Stored], failed: Sequence[Outcome], left_out: Mapping[str, str]
+) -> list[Stored]:
+    """The runs that are finished, and that the analysis cannot read all the same."""
+    told = {outcome.name for outcome in failed}
+    return [one for one in stored if one.folder.id in left_out and one.folder.id not in told]
 
 
 def _cores() -> int:

@@ -182,8 +182,14 @@ def _about(selection: Selection, runs: Sequence[Run], tasks: Sequence[str]) -> s
         f"{len(runs):,} finished run{'s' * (len(runs) > 1)} of {listed(models)}{size} on "
         f"{listed(tasks)}, seed{'s' * (len(seeds) > 1)} {told}. Figures and Table 7 are of the runs that "
         f"adapt {selection.targets}{' (the default)' * (selection.targets == DEFAULT_TARGETS)}; "
-        f"{selection.checkpoint} checkpoint, {selection.split} split."
+        f"{selection.checkpoint} checkpoint, {selection.split} split.{_chosen(selection)}"
     )
+
+
+def _chosen(selection: Selection) -> str:
+    """Which runs --choose has left for what is compared; learning curves and costs are of all."""
+    told = listed([f"{key} = {value}" for key, value in selection.choice.items()])
+    return f" Verdicts, tables and figures take only runs with {told}." if told else ""
 
 
 def _size(runs: Sequence[Run]) -> str:

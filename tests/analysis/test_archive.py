@@ -15,10 +15,11 @@ from analysis.commands import COMMANDS, main
 from analysis.errors import AnalysisError
 from analysis.predictions import PACKED, read_predictions
 from analysis.study import Study
-from experiments.store import ADAPTER, ADAPTER_BEST, ADAPTER_INIT, HISTORY, PREDICTIONS, RUN
+from experiments.store import ADAPTER, ADAPTER_BEST, ADAPTER_INIT, HISTORY, PREDICTIONS, RUN, RunFolder
 from tests.analysis.claims.builder import STUDY, TRUE, write_base, write_study
 
 FIG3 = {"fig3": COMMANDS["fig3"]}
+LEFT_OUT = {"a-failed-run": "failed: out of memory", "half-written": "unfinished: no run.json"}
 CELLS = {"q": (8,), "qv": (1, 8, 64), "qkvo": (2,)}
 
 
@@ -32,6 +33,11 @@ def source(tmp_path_factory) -> Path:
     for run in (root / "outputs" / STUDY).iterdir():
         lines = [{"step": 10, "loss": 0.5, "steps_per_second": 7.5}, {"step": 10, "dev/accuracy": 0.25}]
         (run / HISTORY).write_text("".join(json.dumps(line) + "\n" for line in lines))
+    for name, reason in LEFT_OUT.items():
+        folder = RunFolder(root / "outputs" / STUDY / name)
+        folder.path.mkdir()
+        if reason.startswith("failed"):
+            folder.fail(reason.removeprefix("failed: "), "", "")
     return root / "outputs"
 
 
@@ -116,8 +122,8 @@ def test_an_adapter_that_is_left_out_has_its_shapes_and_nothing_else(source, mad
 def test_a_figure_without_its_adapters_is_one_line(made, tmp_path, capsys):
     arguments = ["--study", STUDY, "--root", str(made), "--out", str(tmp_path), "--task", "sql"]
     assert main(["fig4", *arguments]) == 1
-    error = capsys.readouterr().err
-    assert error.count("\n") == 1
+    *left_out, error = capsys.readouterr().err.splitlines()
+    assert left_out == [f"left out: {name}: {reason}" for name, reason in LEFT_OUT.items()]
     assert "an archive without adapter.safetensors" in error
 
 
@@ -143,16 +149,15 @@ def test_a_damaged_run_is_named_and_left_out(copy, name, how):
     else:
         (run / name).unlink()
     study = Study.open(STUDY, copy)
-    [(left_out, reason)] = study.left_out
-    assert left_out == run.name
-    assert reason.startswith(f"the archive is damaged: {name} ")
+    assert [name for name, _ in study.left_out] == [*LEFT_OUT, run.name]
+    assert dict(study.left_out)[run.name].startswith(f"the archive is damaged: {name} ")
     assert len(study.runs) == 19
 
 
 def test_runs_that_come_or_go_are_named(copy):
     [gone] = (copy / STUDY).glob("sql-qv-r8-seed0-*")
     gone.rename(gone.with_name("other"))
-    assert dict(Study.open(STUDY, copy).left_out) == {
+    assert dict(Study.open(STUDY, copy).left_out) == LEFT_OUT | {
         gone.name: f"the archive is damaged: {RUN} is missing",
         "other": f"not of this archive: {MANIFEST} does not name it",
     }
@@ -164,6 +169,7 @@ def test_runs_that_come_or_go_are_named(copy):
         ("{", "not a JSON file"),
         ('{"format": 2}', "of format 2; this code reads format 1"),
         ('{"format": 1, "runs": [1]}', "is damaged: AttributeError"),
+        ('{"format": 1, "runs": {}}', "is damaged: KeyError 'left_out'"),
     ],
 )
 def test_a_damaged_manifest_is_named(copy, content, error):
@@ -179,6 +185,19 @@ def test_a_study_is_never_replaced_by_its_archive(source):
     ):
         archive(Study.open(STUDY, source), source, {})
     assert files(source) == before
+
+
+def test_runs_that_an_archive_does_not_name_are_never_deleted(source, copy):
+    new = copy / STUDY / "trained-here"
+    shutil.copytree(next((source / STUDY).glob("sql-qv-r8-seed0-*")), new)
+    with pytest.raises(AnalysisError, match=r"holds trained-here, which archive\.json does not name"):
+        archive(Study.open(STUDY, source), copy, {})
+    assert (new / ADAPTER).is_file()
+
+
+def test_what_the_study_left_out_stays_named(source, made):
+    for root in (source, made):
+        assert dict(Study.open(STUDY, root).left_out) == LEFT_OUT
 
 
 def test_what_cannot_be_archived(copy, source, tmp_path):

@@ -65,8 +65,24 @@ def test_results_are_shown_and_the_rest_is_kept(stand_in, progress, tmp_path):
         "fig7, sql: the same",
     )
     assert progress.notes == ["left out: a run: unfinished"]
+    assert done.left_out == {"a run": "unfinished"}
 
 
 def test_an_analysis_that_breaks_is_an_error(stand_in, progress):
     stand_in("raise SystemExit(3)")
-    assert analysing.analyse([], 1, progress).errors == ("the analysis ended with status 3",)
+    missing = "what it had not made by then is missing"
+    assert analysing.analyse([], 1, progress).errors == (f"the analysis ended with status 3; {missing}",)
+
+
+@pytest.mark.parametrize(
+    ("end", "how"),
+    [
+        ("import os; os.kill(os.getpid(), 9)", "was killed by SIGKILL, often for lack of memory"),
+        ("raise RuntimeError('boom')", "ended with status 1"),
+    ],
+)
+def test_errors_do_not_hide_that_it_broke_off(stand_in, progress, tmp_path, end, how):
+    stand_in(STAND_IN + f"sys.stdout.flush()\n{end}")
+    *errors, last = analysing.analyse([str(tmp_path / "out")], 20, progress).errors
+    assert [error.partition(",")[0] for error in errors] == ["fig4", "fig7"]
+    assert last == f"the analysis {how}; what it had not made by then is missing"

@@ -51,6 +51,10 @@ class Noted(Progress):
     def note(self, line):
         self.__dict__.setdefault("notes", []).append(line)
 
+    def started(self, worker, name):
+        super().started(worker, name)
+        self.__dict__.setdefault("left_at_starts", []).append(self.left)
+
 
 @pytest.fixture
 def stored(config):
@@ -124,6 +128,12 @@ def test_a_run_of_another_process_is_waited_for(stored, reproduce):
     assert progress.counts == {"finished": 2, "skipped": 1}
     assert len(progress.notes) == 2
     assert progress.notes[0].endswith("another process trains it; it is waited for")
+
+
+def test_what_another_process_trains_counts_as_time_left(stored, reproduce):
+    runs = [stored(0, record=RECORD), stored(1)]
+    progress = reproduce(runs, PlayedPool(1, {1: ["busy", "finished"]}))[1]
+    assert progress.left_at_starts == [None, 4.0]
 
 
 def test_look_up_tells_what_is_finished(config, monkeypatch):

@@ -159,6 +159,13 @@ def test_workers_that_cannot_start_are_one_error(pool, planned):
         start()
 
 
+def test_a_place_that_cannot_be_written_is_one_error(tmp_path, capfd):
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"/file/logs cannot be made \(Not a directory\); give another root"):
+        Pool(1, work, tmp_path / "file" / "logs").__enter__()
+    assert capfd.readouterr().err == ""
+
+
 def interrupted(pool, run, condition) -> None:
     """Ctrl-C in the parent when the worker has got so far; the workers are gone soon after."""
     start = 0.0

@@ -37,14 +37,14 @@ def reproduce(monkeypatch):
 
     def analyse(arguments, expected, progress):
         asked.append((arguments, expected))
-        return Analysed("Table 6", call.errors)
+        return Analysed("Table 6", call.errors, call.left_out)
 
     monkeypatch.setattr(analysing, "analyse", analyse)
 
     def call(*arguments):
         return load().main(arguments)
 
-    call.asked, call.errors = asked, ()
+    call.asked, call.errors, call.left_out = asked, (), {}
     return call
 
 
@@ -108,10 +108,30 @@ def test_what_compares_seeds_is_no_error_of_the_short_version(reproduce, tmp_pat
     assert "not made: fig4, sql: it compares seeds, and there is one" in capsys.readouterr().out
     assert reproduce("--seeds", "2", *fig4, "task=sql") == 1
     assert "error: fig4, sql: study s lacks 1 run" in capsys.readouterr().err
-    reproduce.errors = ("table6: no",)
-    assert reproduce("--seeds", "1", *fig4) == 1
+    for error in ("table6: no", "fig4, sql: study s has 2 such runs; they differ in lr (0.01, 0.02)"):
+        reproduce.errors = (error,)
+        assert reproduce("--seeds", "1", *fig4) == 1
     # Of both tasks each figure comes twice.
     assert reproduce.asked[0][1] > reproduce.asked[1][1]
+
+
+def test_a_finished_run_that_cannot_be_read_is_told_with_its_repair(reproduce, tmp_path, capsys, monkeypatch):
+    from experiments.store import RunFolder
+
+    asked = []
+    record = {"timing": {"seconds": 1.0}}
+    monkeypatch.setattr(RunFolder, "read", lambda self: asked.append(self.id) or record)
+    fig4 = ["--experiments", "fig4", "--seeds", "1", f"root={tmp_path}", "task=sql"]
+    reproduce.left_out = {"another": "unfinished: no run.json"}  # no run of these
+    assert reproduce(*fig4) == 0
+    [run] = asked
+    reproduce.left_out = {run: "adapter.safetensors: no such file"}
+    capsys.readouterr()
+    assert reproduce(*fig4) == 1
+    told, command = capsys.readouterr().err.splitlines()
+    assert told == f"damaged: {run}: adapter.safetensors: no such file"
+    assert command.strip().startswith("OMP_NUM_THREADS=1 python run.py seed=0 ")
+    assert command.endswith(" force=true")
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import re
@@ -213,6 +214,14 @@ def test_the_lead_says_what_study_this_is(reported):
     assert plain(reported.page.root.one("p", class_="lead").text).startswith(
         "12 finished runs of base (d = 136, 2 layers) on nli and sql, seeds 0 and 1."
     )
+
+
+def test_the_lead_says_which_runs_were_chosen(reported):
+    selection = dataclasses.replace(reported.selection, choice={"lr": 0.02, "full.lr": 0.001})
+    page = Page.read(make(selection, made=nothing(selection)).texts[".html"])
+    told = "Verdicts, tables and figures take only runs with lr = 0.02 and full.lr = 0.001."
+    assert plain(page.root.one("p", class_="lead").text).endswith(f"test split. {told}")
+    assert "Verdicts, tables" not in reported.page.root.one("p", class_="lead").text
 
 
 def test_files(reported, tmp_path):
