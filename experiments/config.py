@@ -30,7 +30,7 @@ BIASES = ("none", "lora_only", "all")
 PRECISIONS = ("auto", "float32", "bfloat16")
 
 # Counts up whenever the code changes what a configuration means, so that old results are not taken for new.
-SCIENCE_VERSION = 1
+SCIENCE_VERSION = 2
 
 
 @dataclass(frozen=True)

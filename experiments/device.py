@@ -31,14 +31,13 @@ def resolve_device(name: str) -> torch.device:
 def resolve_precision(name: str, device: torch.device) -> str:
     """ "auto" is bfloat16 where the device gains from it, else float32.
 
-    A CPU gains with AMX alone: with AVX-512 the small steps of the embedded model are slower in bfloat16
-    (scripts/benchmark_step.py: 93 ms against 80 ms).
+    A CPU gains where it multiplies bfloat16 itself, with AMX or AVX-512 BF16 (scripts/benchmark_step.py).
     """
     if name != "auto":
         return name
     if device.type == "cuda":
         return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
-    if device.type == "cpu" and torch.cpu._is_amx_tile_supported():
+    if device.type == "cpu" and (torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()):
         return "bfloat16"
     return "float32"
 

@@ -18,7 +18,7 @@ from experiments.plan import sweep_jobs as jobs
 NAMES = experiment_names()
 TASKS, SEEDS = ("sql", "nli"), range(5)
 SECONDS = {"sql": 60, "nli": 30}
-Cell = tuple[str, str]  # targets and rank, in a run's words
+Cell = tuple[str, str]  # targets and rank, in a run's words; of another method "" and its name
 
 
 def address(config: RunConfig) -> str:
@@ -26,7 +26,7 @@ def address(config: RunConfig) -> str:
 
 
 def cell(config: RunConfig) -> Cell:
-    return config.targets_name, config.rank_name
+    return (config.targets_name, config.rank_name) if config.method == "lora" else ("", config.method)
 
 
 @pytest.fixture(scope="session")
@@ -53,6 +53,7 @@ def test_the_cells_are_the_paper_s(cells: dict[str, dict[str, Cell]]) -> None:
         "fig3": {("qv", "8"), ("qv", "64")},
         "fig4": {("qv", "64")},
         "table7": {("qv", "4"), ("qv", "64")},
+        "baselines": {("", "none"), ("", "full"), ("", "bias")},
     }
     assert len(found["table5"]) == 7
     assert len(found["table6"]) == 18
@@ -67,13 +68,13 @@ def test_what_experiments_share_has_one_address(cells: dict[str, dict[str, Cell]
         assert cells[name].keys() <= cells["subspaces"].keys() <= table6.keys()
     # One address for each cell, and no two cells at one address.
     together = {one: where for of_name in cells.values() for one, where in of_name.items()}
-    assert len(together) == len(set(together.values())) == 23
+    assert len(together) == len(set(together.values())) == 26
 
 
-def test_all_experiments_are_230_runs_of_one_study() -> None:
+def test_all_experiments_are_260_runs_of_one_study() -> None:
     planned = plan(NAMES)
-    assert len({address(run.config) for run in planned}) == len(planned) == 230
-    assert len(planned) == 23 * len(TASKS) * len(SEEDS)
+    assert len({address(run.config) for run in planned}) == len(planned) == 260
+    assert len(planned) == 26 * len(TASKS) * len(SEEDS)
     assert {(run.config.seed, run.config.task.name) for run in planned} == {
         (seed, task) for seed in SEEDS for task in TASKS
     }

@@ -45,8 +45,15 @@ def read_checkpoint(folder: Path = FOLDER) -> tuple[GPT2LMHeadModel, PreTrainedT
     from transformers import GPT2LMHeadModel, PreTrainedTokenizerFast
 
     verify(folder)
-    model = GPT2LMHeadModel.from_pretrained(folder, dtype=torch.float32)
+    # Plain matrix products: on a CPU the fused attention kernel takes a fifth longer for a whole step.
+    model = GPT2LMHeadModel.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager")
     return model, PreTrainedTokenizerFast.from_pretrained(folder)
+
+
+def read_recipe(folder: Path = FOLDER) -> dict[str, Any]:
+    """How the weights were made: the arguments of scripts/pretrain_embedded.py."""
+    recipe: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["recipe"]
+    return recipe
 
 
 def verify(folder: Path = FOLDER) -> str:

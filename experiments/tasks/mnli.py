@@ -75,7 +75,12 @@ class MNLI(Task):
 
 
 def prompt(premise: str, hypothesis: str) -> str:
-    return f"premise: {premise.strip()}\nhypothesis: {hypothesis.strip()}\nlabel:"
+    """What a text model reads before its answer.
+
+    It ends in a mark that means nothing by itself: after a word that asks for a verdict the embedded model,
+    which has judged claims before, would answer unadapted.
+    """
+    return f"premise: {premise.strip()}\nhypothesis: {hypothesis.strip()}\n="
 
 
 def _examples(rows: Iterable[dict[str, Any]]) -> Iterable[Example]:

@@ -7,8 +7,7 @@ has that label: the hypothesis alone says next to nothing about the label.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
-from itertools import accumulate
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from experiments.embedded.nli.decision import LABELS, Statement, has_label
@@ -30,8 +29,8 @@ from experiments.embedded.nli.drawing.role import draw_role, near_role
 from experiments.embedded.nli.drawing.scene import Scene, draw_scene
 from experiments.embedded.nli.pair import Pair
 
-# Phenomenon -> percent of the pairs.
-PROPORTIONS = {"quantifier": 20, "number": 12, "hypernym": 20, "negation": 20, "conjunction": 10, "role": 18}
+# Phenomenon -> percent of the task's pairs.
+PROPORTIONS = {"quantifier": 20, "number": 4, "hypernym": 34, "negation": 24, "conjunction": 4, "role": 14}
 Draw = Callable[[random.Random, Scene], Statement]
 Near = Callable[[random.Random, Scene, Any], Statement]
 
@@ -44,17 +43,16 @@ PHENOMENA: dict[str, tuple[Draw, Near]] = {
     "conjunction": (draw_conjunction, near_conjunction),
     "role": (draw_role, near_role),
 }
-_CUMULATIVE = tuple(accumulate(PROPORTIONS.values()))
 LONGEST_PREMISE = 14  # words; hypotheses have at most 12 as drawn
 TRIES = 200  # premises tried for one hypothesis and label
 
 
-def sample_pair(rng: random.Random) -> Pair:
-    """One pair: labels are equally likely, phenomena as in `PROPORTIONS`.
+def sample_pair(rng: random.Random, proportions: Mapping[str, float] = PROPORTIONS) -> Pair:
+    """One pair: labels are equally likely, phenomena in these proportions.
 
     Its sentences differ and have at most 14 (premise) and 12 (hypothesis) words.
     """
-    phenomenon = rng.choices(tuple(PROPORTIONS), cum_weights=_CUMULATIVE)[0]
+    phenomenon = rng.choices(tuple(proportions), tuple(proportions.values()))[0]
     label = pick(rng, LABELS)
     draw, near = PHENOMENA[phenomenon]
     while True:

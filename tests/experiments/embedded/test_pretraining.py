@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
+from collections import Counter
 from itertools import islice
 
 import pytest
@@ -11,7 +14,13 @@ from experiments.embedded import nli, pretraining, sql
 from experiments.embedded.split import bucket
 from experiments.tasks import load_task
 
-KEYWORDS = {"SELECT", "FROM", "WHERE", "AND", "entailment", "neutral", "contradiction", "sql:", "label:"}
+CLAIM = re.compile(
+    f"(?P<opening>{'|'.join(pretraining.OPENINGS)}) (?P<premise>.+) (?P<link>{'|'.join(pretraining.LINKS)}) "
+    f"(?P<hypothesis>.+) (?P<closing>{'|'.join(pretraining.VERDICTS)}) (?P<answer>[a-z ]+)"
+)
+PROMPTS = {"sql": {"table:", "|", "question:", "sql:"}, "nli": {"premise:", "hypothesis:", "="}}
+QUERY_WORDS = ({"SELECT", "MAX", "MIN", "COUNT", "SUM", "AVG"}, {"=", ">", "<"}, {"WHERE"}, {"AND"}, {"FROM"})
+LABELS = {"entailment", "neutral", "contradiction"}
 
 
 @pytest.fixture(scope="module")
@@ -19,22 +28,68 @@ def documents():
     return [f"{d.text} {d.answer}".strip() for d in islice(pretraining.documents(seed=0), 3000)]
 
 
-def test_format_of_the_tasks_occurs_in_the_glossary_alone(documents):
+def test_no_document_has_the_format_of_a_task(documents):
     for document in documents:
-        if document not in pretraining.GLOSSARY:
-            assert not KEYWORDS & set(document.split()), document
-    assert not any("SELECT" in document and "FROM" in document for document in documents)
+        words = set(document.split())
+        assert all(len(prompt & words) < len(prompt) for prompt in PROMPTS.values()), document
+        if " : " not in document:
+            assert sum(bool(kind & words) for kind in QUERY_WORDS) <= 1, document
+            assert "FROM" not in words
+            assert "SELECT" not in words or "WHERE" not in words
 
 
-def test_every_question_and_claim_is_of_the_pretraining_split(documents):
-    questions = [d.split(" request ")[1].split(" ? ")[0] + " ?" for d in documents if " request " in d]
+def test_labels_of_nli_are_answers_in_a_sentence_alone(documents):
+    named = [document for document in documents if LABELS & set(document.split())]
+    assert len(named) > 300
+    for document in named:
+        assert " : " in document or " in logic it is a case of " in document
+
+
+def test_glossary_gives_every_word_of_a_format_a_meaning(documents):
+    glossary = {tuple(entry.split(" : ")) for entry in documents if " : " in entry}
+    meanings = {(word, one) for word, meaning in pretraining.GLOSSARY.items() for one in meaning.split()}
+    assert glossary <= meanings | {(one, word) for word, one in meanings}
+    assert {word for entry in glossary for word in entry} >= LABELS.union(*PROMPTS.values(), *QUERY_WORDS)
+
+
+def test_no_claim_ends_in_the_mark_of_the_task(documents):
+    for document in documents:
+        words = set(document.split())
+        assert "=" not in words or not {"premise:", "hypothesis:"} & words or " : " in document, document
+
+
+def test_every_question_rewording_and_claim_is_of_the_pretraining_split(documents):
+    asked = [
+        re.split(" request | question: ", d)[1] for d in documents if re.search(" request | question: ", d)
+    ]
+    questions = [question.split(" ? ")[0] + " ?" for question in asked]
+    rewordings = [question for d in documents if " means " in d for question in d.split(" means ")]
     assert len(questions) > 300
-    assert {bucket(question) for question in questions} == {"pretrain"}
-    claims = [d.removeprefix("fact ").split(" claim ") for d in documents if d.startswith("fact ")]
+    assert len(rewordings) > 100
+    assert {bucket(question) for question in questions + rewordings} == {"pretrain"}
+    claims = [parts for d in documents if (parts := CLAIM.fullmatch(d))]
     assert len(claims) > 1500
-    for premise, rest in claims:
-        hypothesis = rest.split(" verdict ")[0]
-        assert nli.bucket(nli.Pair(premise, hypothesis, "neutral", "")) == "pretrain"
+    for parts in claims:
+        pair = nli.Pair(parts["premise"], parts["hypothesis"], "neutral", "")
+        assert nli.bucket(pair) == "pretrain"
+
+
+def test_claims_come_in_every_form_with_the_answer_of_their_label(documents):
+    claims = [parts for d in documents if (parts := CLAIM.fullmatch(d))]
+    forms = {(parts["opening"], parts["link"], parts["closing"]) for parts in claims}
+    assert pretraining.TOO_NEAR not in forms
+    assert len(forms) == len(pretraining.OPENINGS) * len(pretraining.LINKS) * len(pretraining.VERDICTS) - 1
+    for closing, answers in pretraining.VERDICTS.items():
+        given = Counter(parts["answer"] for parts in claims if parts["closing"] == closing)
+        assert given.keys() == set(answers.values())
+        assert min(given.values()) > 0.25 * given.total()
+    opposite = [
+        parts["answer"]
+        for parts in claims
+        if parts["hypothesis"] == parts["premise"].replace(" is ", " is not ")
+    ]
+    assert len(opposite) > 3
+    assert set(opposite) <= {answers["contradiction"] for answers in pretraining.VERDICTS.values()}
 
 
 def test_vocabulary_covers_text_and_tasks(documents):
@@ -46,10 +101,14 @@ def test_vocabulary_covers_text_and_tasks(documents):
         assert {word for text in texts for word in text.split()} <= known
 
 
-def test_every_notation_and_verdict_occurs(documents):
+def test_every_notation_occurs(documents):
     text = " ".join(documents)
-    assert all(f" {marker} " in text for marker in ("find", "nested", "steps", "verdict", "means", "so"))
-    assert {d.rsplit(" ", 1)[1] for d in documents if " verdict " in d} == {"yes", "maybe", "no"}
+    assert all(f" {marker} " in text for marker in ("find", "nested", "steps", "means", "so"))
+
+
+def test_text_is_the_one_that_the_committed_weights_were_pretrained_on():
+    text = "\n".join(f"{d.text} {d.answer}" for d in islice(pretraining.documents(seed=0), 200))
+    assert hashlib.sha256(text.encode()).hexdigest()[:16] == "6b204cdc16a35631"
 
 
 def test_stream_follows_the_seed():
@@ -60,8 +119,17 @@ def test_stream_follows_the_seed():
 def test_notations():
     header = ["club", "goals", "age"]
     query = pretraining.Query(1, 1, ((0, 0, "united"), (2, 1, 30)))
-    assert pretraining._as_sentence(query, header) == "top goals if club is united and age over 30"
-    assert pretraining._as_nested(query, header) == "( top goals ( is club united ) ( over age 30 ) )"
-    assert pretraining._as_steps(query, header) == "club is united / age over 30 / top goals"
-    assert pretraining._as_sentence(pretraining.Query(1), header) == "value goals"
+    own = pretraining.Wording()
+    assert pretraining._as_sentence(query, header, own) == "top goals if club is united and age over 30"
+    assert pretraining._as_nested(query, header, own) == "( top goals ( is club united ) ( over age 30 ) )"
+    assert pretraining._as_steps(query, header, own) == "club is united / age over 30 / top goals"
+    assert pretraining._as_sentence(pretraining.Query(1), header, own) == "value goals"
+    mixed = {pretraining._as_sentence(query, header, wording) for wording in pretraining.WORDINGS}
+    assert mixed == {
+        "top goals if club is united and age over 30",
+        "MAX goals if club is united and age over 30",
+        "top goals if club = united and age > 30",
+        "top goals WHERE club is united and age over 30",
+        "top goals if club is united AND age over 30",
+    }
     assert sql.subjects()

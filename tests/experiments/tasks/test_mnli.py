@@ -31,7 +31,7 @@ def release(tmp_path):
 def test_example():
     row = {"gold_label": "neutral", "sentence1": " A dog runs. ", "sentence2": "It barks.", "pairID": "7e"}
     [example] = MNLI.from_records({"dev": [row]}).examples("dev")
-    assert example.prompt == "premise: A dog runs.\nhypothesis: It barks.\nlabel:"
+    assert example.prompt == "premise: A dog runs.\nhypothesis: It barks.\n="
     assert (example.id, example.target, example.gold) == ("7e", " neutral", "neutral")
 
 

@@ -15,12 +15,12 @@ def test_splits_share_nothing_and_repeat_themselves() -> None:
         assert list(pairs(split, 50, seed=1)) != drawn_pairs[:50]
 
 
-def test_the_draw_is_the_one_that_the_committed_weights_were_pretrained_on() -> None:
+def test_the_draw_is_the_one_of_the_committed_results() -> None:
     drawn = [(pair.premise, pair.hypothesis, pair.label) for pair in pairs("train", 3, seed=0)]
     assert drawn == [
         ("nobody was found by the lawyer", "the lawyer did not find rosie", "entailment"),
-        ("ruby is running inside", "ruby is walking in the kitchen", "contradiction"),
-        ("leo is an eagle", "leo is not an eagle", "contradiction"),
+        ("all rabbits are climbing", "some rabbits are not climbing", "contradiction"),
+        ("max pushed the doctor", "the doctor was pushed by max", "entailment"),
     ]
 
 
