@@ -91,7 +91,7 @@ def imported(folder: Path, *arguments: str) -> tuple[int, set[str], str]:
         (["rank=0"], 1, "error: rank: 0"),
         (["budget=10"], 1, "error: a budget of 10 is too small for targets=qv"),
         (["-m", "+experiment=table5", "rank=4"], 2, "error: rank=4 and budget=q8 (in table5) are both given"),
-        (["-m", "+experiment=table15"], 2, "error: experiment=table15 is unknown; valid are fig3"),
+        (["-m", "+experiment=table15"], 2, "error: experiment=table15 is unknown; valid are baselines, fig3"),
     ],
 )
 def test_help_and_errors_of_configuration_are_one_line_and_import_nothing_heavy(

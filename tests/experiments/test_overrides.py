@@ -62,8 +62,8 @@ def test_what_is_valid_or_not_understood_passes(arguments: list[str]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "parts"),
     [
-        (["-m", "+experiment=tabel5"], ["valid are fig3, fig4, subspaces", "did you mean table5"]),
-        (["-m", "+experiment=fig6"], ["experiment=fig6 is unknown; valid are fig3"]),
+        (["-m", "+experiment=tabel5"], ["valid are baselines, fig3, fig4, subspaces", "did you mean table5"]),
+        (["-m", "+experiment=fig6"], ["experiment=fig6 is unknown; valid are baselines, fig3"]),
         (["-m", "experiment=table5"], ["write +experiment=table5"]),
         (["-m", "++experiment=table5"], ["write +experiment=table5"]),
         (["-m", "+experiment=table5,table6"], ["one experiment a command"]),

@@ -138,7 +138,7 @@ def test_a_finished_run_that_cannot_be_read_is_told_with_its_repair(reproduce, t
     ("arguments", "error"),
     [
         (["--seeds", "0"], "'0' is not valid; give a number of at least 1"),
-        (["--experiments", "table9"], "'table9' is unknown; valid are fig3"),
+        (["--experiments", "table9"], "'table9' is unknown; valid are baselines, fig3"),
         (["--sudy", "x"], "--sudy is not an option"),
         (["rnak=3"], "rnak is not a key; did you mean rank?"),
         (["+experiment=fig3"], "give one experiment a command"),
