@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # The README's table: the base model, full fine-tuning and LoRA on the embedded model, both tasks.
-# SEEDS=0,1,2 for more than one seed.  Cost: see README.  Finished runs are kept, so it can be stopped and started again.
+# SEEDS=0 for one seed.  Cost: see README.  Finished runs are kept, so it can be stopped and started again.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 PYTHON=${PYTHON:-.venv/bin/python}
-SEEDS=${SEEDS:-0}
+SEEDS=${SEEDS:-0,1,2}
 sweep() { $PYTHON run.py -m study=embedded-table task=sql,nli seed="$SEEDS" "$@"; }
 sweep method=none,bias,full
 sweep targets=qv rank=1,8
