@@ -28,8 +28,8 @@ from analysis.archived import (
     FORMAT_VERSION,
     MANIFEST,
     OUTLINE,
-    damage,
     is_archive,
+    not_counting,
     outline,
     sha256,
 )
@@ -90,7 +90,7 @@ def archive(study: Study, folder: Path, figures: Mapping[str, Command]) -> Archi
     place = folder / study.name
     if place.exists() and not is_archive(place):
         raise AnalysisError(f"{place} is no archive and stays as it is; give another folder with --out")
-    foreign = [run for run, reason in damage(place).items() if reason == FOREIGN]
+    foreign = [run for run, reason in not_counting(place).items() if reason == FOREIGN]
     if foreign:
         raise AnalysisError(
             f"{place} holds {', '.join(foreign)}, which {MANIFEST} does not name and which would be lost; "

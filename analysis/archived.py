@@ -29,7 +29,7 @@ def is_archive(folder: Path) -> bool:
     return (folder / MANIFEST).is_file()
 
 
-def damage(folder: Path) -> dict[str, str]:
+def not_counting(folder: Path) -> dict[str, str]:
     """The runs of an archive that do not count, each with the reason; none of another study.
 
     Those that the study had left out when it was archived, and those that are not as they were made.

@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from analysis.archived import damage
+from analysis.archived import not_counting
 from analysis.errors import AnalysisError
 from analysis.needs import SWEPT, MissingRunsError, Need, commands, targets_name
 from analysis.run import Run, rank_name, read_run, row
@@ -64,7 +64,7 @@ class Study:
         if not study or not (root / study).is_dir():
             raise AnalysisError(_no_study(study, root))
         finished: list[Run] = []
-        damaged = damage(root / study)
+        damaged = not_counting(root / study)
         left_out = [*damaged.items()]
         for folder in runs(root, study):
             if folder.id in damaged:

@@ -12,16 +12,18 @@ interval is a bootstrap over seeds and examples; cells are marked where the data
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from analysis import paper_values
-from analysis.cells import CHOSEN_ON, CellResult, Cells, Choice, Place, lora_runs
+from analysis.cells import CHOSEN_ON, CellResult, Choice, Place, lora_runs
 from analysis.errors import AnalysisError
 from analysis.output import Result
 from analysis.paper_values import PaperValue
-from analysis.statistics import Best, CellMean, best_together
+from analysis.statistics import CellMean
+from analysis.tables.accuracy_notes import PAPER_TASKS, notes
+from analysis.tables.accuracy_results import TaskResult, task_results
 from analysis.tables.layout import Cell, Row, Table
 from analysis.tables.numbers import MISSING
 
@@ -34,8 +36,6 @@ TABLE5_TARGETS = ("q", "k", "v", "o", "qk", "qv", "qkvo")
 TABLE6_TARGETS = ("q", "qv", "qkvo")
 TABLE6_RANKS = (1, 2, 4, 8, 64)
 BUDGET_TARGETS, BUDGET_RANK = "q", 8
-PAPER_TASKS = {"wikisql": "WikiSQL", "multinli": "MultiNLI"}
-CHECKPOINT_WORDS = {"last": "the last step", "best": f"the best evaluation on {CHOSEN_ON}"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,10 +91,10 @@ def table5(
     if not ranks:
         raise AnalysisError(f"no run of the study costs {cost:,} parameters; give budget, or train such runs")
     places = [(targets, int(ranks[targets])) for targets in TABLE5_TARGETS if targets in ranks]
-    results = _results(lora, places, choice)
+    results = task_results(lora, places, choice)
     papers = {place[0]: place for place in _paper_places("table5")}
 
-    def group(result: _TaskResult) -> tuple[Row, ...]:
+    def group(result: TaskResult) -> tuple[Row, ...]:
         ours = [result.cell((targets, ranks.get(targets, 0))) for targets in TABLE5_TARGETS]
         theirs = [_paper("table5", result.task, papers[targets]) for targets in TABLE5_TARGETS]
         return (*_rows((result.task,), ours), _paper_row((PAPER_TASKS[result.column],), theirs))
@@ -109,7 +109,7 @@ def table5(
         labels=("", ""),
         columns=tuple(_weights(targets) for targets in TABLE5_TARGETS),
         groups=(head, *(group(result) for result in results)),
-        notes=_notes(results, choice, missing),
+        notes=notes(results, choice, missing),
     )
     return AccuracyTable(shown, _tidy("table5", results, places, choice, papers), _runs(results))
 
@@ -131,9 +131,9 @@ def table6(
     ranks = sorted({*TABLE6_RANKS, *map(int, lora["rank"])})
     there = {(targets, int(rank)) for targets, rank in zip(lora["targets"], lora["rank"], strict=True)}
     places = [(targets, rank) for targets in TABLE6_TARGETS for rank in ranks if (targets, rank) in there]
-    results = _results(lora, places, choice)
+    results = task_results(lora, places, choice)
 
-    def group(result: _TaskResult) -> tuple[Row, ...]:
+    def group(result: TaskResult) -> tuple[Row, ...]:
         rows: list[Row] = []
         for targets in TABLE6_TARGETS:
             ours = [result.cell((targets, rank)) for rank in ranks]
@@ -150,7 +150,7 @@ def table6(
         labels=("", "weights", ""),
         columns=tuple(f"r={rank}" for rank in ranks),
         groups=tuple(group(result) for result in results),
-        notes=_notes(results, choice, missing),
+        notes=notes(results, choice, missing),
     )
     papers = {place: place for place in _paper_places("table6")}
     return AccuracyTable(shown, _tidy("table6", results, places, choice, papers), _runs(results))
@@ -188,22 +188,6 @@ def as_result(selection: Selection, name: str, made: AccuracyTable) -> Result:
 # ------------------------------------------------------------------------------------------- the cells
 
 
-@dataclass(frozen=True)
-class _TaskResult:
-    """A task's cells; `column` is its name in the paper's tables."""
-
-    task: str
-    column: str
-    metric: str
-    cells: Mapping[Place, CellResult]
-    best: Best[Place]
-    differing: Mapping[str, Sequence[Any]]
-
-    def cell(self, place: Place) -> tuple[CellResult | None, bool]:
-        """The cell, and whether it is marked."""
-        return self.cells.get(place), self.best.decided and place in self.best.together
-
-
 def _lora(frame: DataFrame) -> DataFrame:
     """The LoRA runs with one rank, of the tasks that the paper's tables have."""
     if frame.empty:
@@ -230,26 +214,6 @@ def _cost_of_q(lora: DataFrame) -> int:
 
 def _cost(found: DataFrame, rank: int) -> int:
     return int(found[found["rank"] == rank]["adapter_parameters"].iloc[0])
-
-
-def _results(lora: DataFrame, places: Sequence[Place], choice: Choice) -> list[_TaskResult]:
-    """The tasks in the paper's order."""
-    results = []
-    for task in [task for task in paper_values.TASKS if task in set(lora["task"])]:
-        runs = lora[lora["task"] == task]
-        of_task = Cells(runs, choice)
-        there = [place for place in places if place in of_task]
-        if not there:
-            continue
-        differing = of_task.differing(there)
-        cells = {place: of_task[place] for place in there}
-        metric = str(runs["metric"].iloc[0]).replace("_", " ")
-        best = best_together({place: cell.outcomes for place, cell in cells.items()})
-        results.append(_TaskResult(task, paper_values.TASKS[task], metric, cells, best, differing))
-    if not results:
-        rate = "" if choice.lr is None else f" at lr={choice.lr:g}"
-        raise AnalysisError(f"the study has no run for this table{rate}")
-    return results
 
 
 # ------------------------------------------------------------------------------------------- the layout
@@ -290,76 +254,9 @@ def _paper(name: str, task: str, place: Place) -> PaperValue | None:
     return paper_values.accuracy(name, task=task, targets=place[0], rank=place[1])
 
 
-def _notes(results: Sequence[_TaskResult], choice: Choice, missing: Sequence[str]) -> tuple[str, ...]:
-    cells = [cell for result in results for cell in result.cells.values()]
-    counts = sorted({cell.mean.seeds for cell in cells})
-    if counts[-1] == 1:
-        scores = "one seed"
-    else:
-        between = counts[0] if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
-        scores = f"mean ± standard deviation over {between} seeds"
-    metrics = ", ".join(dict.fromkeys(f"{result.metric} on {result.task}" for result in results))
-    sizes = ", ".join(
-        f"{next(iter(result.cells.values())).mean.examples:,} ({result.task})" for result in results
-    )
-    notes = [
-        f"Ours: {metrics}, in %, {scores}; {choice.split} split, {sizes} examples; "
-        f"checkpoint: {CHECKPOINT_WORDS[choice.checkpoint]}.",
-        _interval_note(counts),
-        *_mark_notes(results),
-        _rate_note(cells, choice),
-    ]
-    varied = {name: values for result in results for name, values in result.differing.items()}
-    if varied:
-        told = "; ".join(f"{name} ({', '.join(map(str, values))})" for name, values in varied.items())
-        notes.append(f"The cells differ in more than weights and rank: {told}.")
-    noises = ", ".join(
-        f"±{paper_values.table('table5').quantities[result.column]['noise']} on {PAPER_TASKS[result.column]}"
-        for result in results
-    )
-    notes.append(
-        "Paper: GPT-3 175B on the validation set, by which it also chose the checkpoint; "
-        f"its noise is {noises}."
-    )
-    if missing:
-        notes.append(f"Not in the study: {', '.join(missing)}.")
-    return tuple(notes)
-
-
-def _interval_note(counts: Sequence[int]) -> str:
-    both = "95%: interval of the mean, from a bootstrap over seeds and examples"
-    alone = "over examples alone, which says nothing of other seeds"
-    if counts[-1] == 1:
-        return f"95%: interval of the mean, from a bootstrap {alone}."
-    return f"{both}{f'; with one seed {alone}' if counts[0] == 1 else ''}."
-
-
-def _mark_notes(results: Sequence[_TaskResult]) -> Iterable[str]:
-    rule = "significantly worse than the task's highest (5%, paired, Holm over the comparisons with it)"
-    decided = [result.task for result in results if result.best.decided]
-    others = [result.task for result in results if not result.best.decided]
-    if decided:
-        yield f"Marked on {', '.join(decided)}: the cells that are not {rule}."
-    if others:
-        yield f"No cell is marked on {', '.join(others)}: none is {rule}."
-
-
-def _rate_note(cells: Sequence[CellResult], choice: Choice) -> str:
-    rates = sorted({cell.lr for cell in cells})
-    told = ", ".join(f"{rate:g}" for rate in rates)
-    grids = sorted({cell.lr_tried for cell in cells if len(cell.lr_tried) > 1})
-    if grids:
-        tried = ", ".join(f"{rate:g}" for rate in sorted({rate for grid in grids for rate in grid}))
-        return (
-            f"Learning rate: of {tried}, each cell's best on {CHOSEN_ON} ({told} in this table); "
-            "that choice is not in the intervals."
-        )
-    return f"Learning rate: {told}{', fixed' if len(rates) == 1 else ', by cell as the study has it'}."
-
-
 def _tidy(
     name: str,
-    results: Sequence[_TaskResult],
+    results: Sequence[TaskResult],
     places: Sequence[Place],
     choice: Choice,
     papers: Mapping[Any, Place],
@@ -395,7 +292,7 @@ def _tidy(
     return pandas.DataFrame(rows).convert_dtypes(convert_floating=False, convert_string=False)
 
 
-def _measured(result: _TaskResult, place: Place, cell: CellResult, choice: Choice) -> dict[str, Any]:
+def _measured(result: TaskResult, place: Place, cell: CellResult, choice: Choice) -> dict[str, Any]:
     mean, against = cell.mean, result.best.against.get(place)
     return {
         "parameters": cell.parameters,
@@ -416,5 +313,5 @@ def _measured(result: _TaskResult, place: Place, cell: CellResult, choice: Choic
     }
 
 
-def _runs(results: Sequence[_TaskResult]) -> tuple[str, ...]:
+def _runs(results: Sequence[TaskResult]) -> tuple[str, ...]:
     return tuple(run for result in results for cell in result.cells.values() for run in cell.runs)

@@ -1,0 +1,80 @@
+"""What stands under Tables 5 and 6."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from analysis import paper_values
+from analysis.cells import CHOSEN_ON, CellResult, Choice
+from analysis.tables.accuracy_results import TaskResult
+
+PAPER_TASKS = {"wikisql": "WikiSQL", "multinli": "MultiNLI"}
+CHECKPOINT_WORDS = {"last": "the last step", "best": f"the best evaluation on {CHOSEN_ON}"}
+
+
+def notes(results: Sequence[TaskResult], choice: Choice, missing: Sequence[str]) -> tuple[str, ...]:
+    """What a reader must know of the numbers: seeds, split, intervals, marks, rates, and what is missing."""
+    cells = [cell for result in results for cell in result.cells.values()]
+    counts = sorted({cell.mean.seeds for cell in cells})
+    if counts[-1] == 1:
+        scores = "one seed"
+    else:
+        between = counts[0] if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+        scores = f"mean ± standard deviation over {between} seeds"
+    metrics = ", ".join(dict.fromkeys(f"{result.metric} on {result.task}" for result in results))
+    sizes = ", ".join(
+        f"{next(iter(result.cells.values())).mean.examples:,} ({result.task})" for result in results
+    )
+    lines = [
+        f"Ours: {metrics}, in %, {scores}; {choice.split} split, {sizes} examples; "
+        f"checkpoint: {CHECKPOINT_WORDS[choice.checkpoint]}.",
+        _interval_note(counts),
+        *_mark_notes(results),
+        _rate_note(cells, choice),
+    ]
+    varied = {name: values for result in results for name, values in result.differing.items()}
+    if varied:
+        told = "; ".join(f"{name} ({', '.join(map(str, values))})" for name, values in varied.items())
+        lines.append(f"The cells differ in more than weights and rank: {told}.")
+    noises = ", ".join(
+        f"±{paper_values.table('table5').quantities[result.column]['noise']} on {PAPER_TASKS[result.column]}"
+        for result in results
+    )
+    lines.append(
+        "Paper: GPT-3 175B on the validation set, by which it also chose the checkpoint; "
+        f"its noise is {noises}."
+    )
+    if missing:
+        lines.append(f"Not in the study: {', '.join(missing)}.")
+    return tuple(lines)
+
+
+def _interval_note(counts: Sequence[int]) -> str:
+    both = "95%: interval of the mean, from a bootstrap over seeds and examples"
+    alone = "over examples alone, which says nothing of other seeds"
+    if counts[-1] == 1:
+        return f"95%: interval of the mean, from a bootstrap {alone}."
+    return f"{both}{f'; with one seed {alone}' if counts[0] == 1 else ''}."
+
+
+def _mark_notes(results: Sequence[TaskResult]) -> Iterable[str]:
+    rule = "significantly worse than the task's highest (5%, paired, Holm over the comparisons with it)"
+    decided = [result.task for result in results if result.best.decided]
+    others = [result.task for result in results if not result.best.decided]
+    if decided:
+        yield f"Marked on {', '.join(decided)}: the cells that are not {rule}."
+    if others:
+        yield f"No cell is marked on {', '.join(others)}: none is {rule}."
+
+
+def _rate_note(cells: Sequence[CellResult], choice: Choice) -> str:
+    rates = sorted({cell.lr for cell in cells})
+    told = ", ".join(f"{rate:g}" for rate in rates)
+    grids = sorted({cell.lr_tried for cell in cells if len(cell.lr_tried) > 1})
+    if grids:
+        tried = ", ".join(f"{rate:g}" for rate in sorted({rate for grid in grids for rate in grid}))
+        return (
+            f"Learning rate: of {tried}, each cell's best on {CHOSEN_ON} ({told} in this table); "
+            "that choice is not in the intervals."
+        )
+    return f"Learning rate: {told}{', fixed' if len(rates) == 1 else ', by cell as the study has it'}."
