@@ -30,7 +30,7 @@ from experiments.embedded.nli.drawing.scene import Scene, draw_scene
 from experiments.embedded.nli.pair import Pair
 
 # Phenomenon -> percent of the task's pairs.
-PROPORTIONS = {"quantifier": 20, "number": 4, "hypernym": 34, "negation": 24, "conjunction": 4, "role": 14}
+PROPORTIONS = {"quantifier": 34, "number": 4, "hypernym": 22, "negation": 22, "conjunction": 4, "role": 14}
 Draw = Callable[[random.Random, Scene], Statement]
 Near = Callable[[random.Random, Scene, Any], Statement]
 

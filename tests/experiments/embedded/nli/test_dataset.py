@@ -19,8 +19,8 @@ def test_the_draw_is_the_one_of_the_committed_results() -> None:
     drawn = [(pair.premise, pair.hypothesis, pair.label) for pair in pairs("train", 3, seed=0)]
     assert drawn == [
         ("nobody was found by the lawyer", "the lawyer did not find rosie", "entailment"),
-        ("all rabbits are climbing", "some rabbits are not climbing", "contradiction"),
-        ("max pushed the doctor", "the doctor was pushed by max", "entailment"),
+        ("charlie is a cow in the school", "charlie is a cow", "entailment"),
+        ("archie is exactly as strong as charlie", "charlie is exactly as strong as archie", "entailment"),
     ]
 
 

@@ -55,7 +55,7 @@ def test_word_overlap_is_weak(sampled: list[Pair]) -> None:
         return [(len(premise & hypothesis), len(premise - hypothesis), len(hypothesis - premise))]
 
     accuracy = naive_bayes(sampled, overlap)
-    assert accuracy < 0.6  # chance is 1/3, the adapted model above 0.75
+    assert accuracy < 0.57  # chance is 1/3, the adapted model above 0.75
     # The classifier itself is able: it finds a label that is in its features.
     assert naive_bayes(sampled, lambda pair: [pair.label]) == 1
 
