@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from analysis.checkpoint import ADAPTER_CONFIG, Checkpoint
 from analysis.errors import AnalysisError
 from analysis.files import open_safetensors, read_json
-from experiments.config import content_identity
+from experiments.identity import content_identity, file_sha256
 from lora.architectures import Architecture, architecture_of, check_letter
 
 if TYPE_CHECKING:
@@ -188,6 +188,4 @@ def _check_plain(source: str, names: Iterable[str]) -> None:
 @functools.lru_cache
 def _sha256(path: Path, modified: int, size: int) -> str:
     """Once for the same content: figures ask for one base many times."""
-    from experiments.embedded.checkpoint import file_sha256
-
     return file_sha256(path)

@@ -5,6 +5,11 @@ Nothing here imports torch.
 
 from __future__ import annotations
 
+from pathlib import Path
+
+DEFAULT_ROOT = Path("outputs")
+"""The folder of studies: run.py's."""
+
 BASES = ("A", "dW-right", "dW-left", "B", "A-A0")
 """Whose singular vectors, by name; captions and tables name the one they use (`analysis.subspaces`)."""
 

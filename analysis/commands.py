@@ -21,6 +21,7 @@ from analysis.choices import (
     DEFAULT_BASIS,
     DEFAULT_CHECKPOINT,
     DEFAULT_MARGIN,
+    DEFAULT_ROOT,
     DEFAULT_SPLIT,
     DEFAULT_TARGETS,
     SPLITS,
@@ -169,6 +170,9 @@ def _run(options: argparse.Namespace) -> int:
                     raise
                 where = name if len(selections) == 1 else f"{name}, {selection.task}"
                 print(f"error: {where}: {error}", file=sys.stderr)
+                folder = _folder(options, selection, len(selections) > 1)
+                if (folder / f"{name}.json").exists():
+                    print(f"  {folder} has {name} of an earlier time, which stays", file=sys.stderr)
                 status = FAILED
                 continue
             for path in write(result, _folder(options, selection, len(selections) > 1)):
@@ -238,7 +242,13 @@ def _parser() -> argparse.ArgumentParser:
 def _add_study(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--study", required=True, metavar="NAME", help="the study, a folder of the run store")
-    add("--root", type=Path, default=Path("outputs"), metavar="DIR", help="the run store (default: outputs)")
+    add(
+        "--root",
+        type=Path,
+        default=DEFAULT_ROOT,
+        metavar="DIR",
+        help=f"the run store (default: {DEFAULT_ROOT})",
+    )
 
 
 def _add_archive_options(parser: argparse.ArgumentParser) -> None:

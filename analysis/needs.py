@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from analysis.choices import DEFAULT_ROOT
 from analysis.errors import AnalysisError
 from lora.targets import parse_targets
 
@@ -53,7 +54,9 @@ class MissingRunsError(AnalysisError):
         commands: the command lines that train exactly these.
     """
 
-    def __init__(self, study: str, missing: Sequence[Need], commands: Sequence[str]) -> None:
+    def __init__(
+        self, study: str, missing: Sequence[Need], commands: Sequence[str], archived: bool = False
+    ) -> None:
         self.missing = tuple(missing)
         self.commands = tuple(commands)
         what = f"{len(missing)} run" if len(missing) == 1 else f"{len(missing)} runs"
@@ -61,6 +64,10 @@ class MissingRunsError(AnalysisError):
         if any("task.path=???" in command for command in commands):
             lines.append(
                 "(task.path: the release that the study was trained on; runs do not record where it is)"
+            )
+        if archived:
+            lines.append(
+                f"(an archive takes no run: train them beside the study's other runs, in {DEFAULT_ROOT})"
             )
         super().__init__("\n  ".join(lines))
 
@@ -134,7 +141,7 @@ def _overrides(study: str, root: str | Path, settings: Mapping[str, Any]) -> Ite
     """What to write so that run.py makes a run of these settings, in its own order of keys."""
     task, model = settings.get("task"), settings.get("model")
     yield f"study={_value(study)}"
-    if Path(root) != Path("outputs"):
+    if Path(root) != DEFAULT_ROOT:
         yield f"root={_value(str(root))}"
     choice = [f"task={task}"] if task else []
     if model:

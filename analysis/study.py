@@ -13,7 +13,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from analysis.archived import not_counting
+from analysis.archived import is_archive, not_counting
+from analysis.choices import DEFAULT_ROOT
 from analysis.errors import AnalysisError
 from analysis.needs import SWEPT, MissingRunsError, Need, commands, targets_name
 from analysis.run import Run, rank_name, read_run, row
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 
-def load(study: str, root: str | Path = "outputs") -> DataFrame:
+def load(study: str, root: str | Path = DEFAULT_ROOT) -> DataFrame:
     """The finished runs of a study, one row each; see `Study.frame`.
 
     Raises:
@@ -50,7 +51,7 @@ class Study:
     left_out: tuple[tuple[str, str], ...]
 
     @classmethod
-    def open(cls, study: str, root: str | Path = "outputs") -> Study:
+    def open(cls, study: str, root: str | Path = DEFAULT_ROOT) -> Study:
         """Read the run.json files of a study and the headers of its adapters.
 
         A run is left out where it is unfinished or failed, where run.json is damaged, and where an adapter
@@ -74,6 +75,11 @@ class Study:
             except AnalysisError as error:
                 left_out.append((folder.id, str(error)))
         return cls(study, root, tuple(finished), tuple(left_out))
+
+    @property
+    def training_root(self) -> Path:
+        """The folder of studies in which a missing run is to be trained: an archive counts no new run."""
+        return DEFAULT_ROOT if is_archive(self.root / self.name) else self.root
 
     @cached_property
     def frame(self) -> DataFrame:
@@ -150,8 +156,8 @@ class Study:
             else:
                 missing[need] = None
         if missing:
-            lines = commands(self.name, self.root, self._recipe(chosen), [*missing])
-            raise MissingRunsError(self.name, [*missing], lines)
+            lines = commands(self.name, self.training_root, self._recipe(chosen), [*missing])
+            raise MissingRunsError(self.name, [*missing], lines, archived=self.training_root != self.root)
         return found
 
     def full(self, letters: Iterable[str], **choice: Any) -> list[Run]:

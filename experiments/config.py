@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import functools
 import hashlib
 import json
 import math
@@ -170,28 +169,6 @@ def digest(scientific: Mapping[str, Any]) -> str:
     """The run's identity: the first 10 hexadecimal digits of a hash of its scientific configuration."""
     text = json.dumps(scientific, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:10]
-
-
-@functools.cache
-def content_identity(path: Path) -> str:
-    """A hash of a file, or of a folder's files with their relative names; the same wherever it lies.
-
-    Hidden files and texts for people (.md) are left out.
-    """
-    files = (
-        [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file() and _counts(p, path))
-    )
-    total = hashlib.sha256()
-    for file in files:
-        with file.open("rb") as content:
-            name = "" if path.is_file() else file.relative_to(path).as_posix()
-            total.update(f"{name}\0{hashlib.file_digest(content, 'sha256').hexdigest()}\n".encode())
-    return total.hexdigest()[:16]
-
-
-def _counts(file: Path, folder: Path) -> bool:
-    hidden = any(part.startswith(".") for part in file.relative_to(folder).parts)
-    return not hidden and file.suffix != ".md"
 
 
 # ------------------------------------------------------------------------------------------- checking

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments.config import ModelConfig, content_identity
+from experiments.config import ModelConfig
 from experiments.errors import UserError
+from experiments.identity import content_identity, file_sha256
 from lora.architectures import architecture_of, plain_config, shapes
 
 if TYPE_CHECKING:
@@ -195,8 +196,6 @@ def _unavailable(config: ModelConfig, folder: Path | None, error: Exception) -> 
 
 
 def _weights_sha256(folder: Path | None) -> str | None:
-    from experiments.embedded.checkpoint import file_sha256
-
     if folder is None:
         return None
     files = sorted(folder.glob("*.safetensors"))

@@ -129,10 +129,14 @@ def _reproduce(runs: Sequence[PlannedRun], options: argparse.Namespace) -> int:
         reason = results.left_out[one.folder.id]
         print(f"damaged: {one.folder.id}: {reason}\n    {repeat(one.run)} force=true", file=sys.stderr)
     one_seed = len({run.config.seed for run in runs}) == 1
+    others = {*experiment_names()} - {*options.experiments}
     complete = not failed and not damaged
     for error in results.errors:
+        result = error.partition(": ")[0]
         if one_seed and error.startswith(COMPARE_SEEDS) and LACKS in error:
-            print(f"not made: {error.partition(': ')[0]}: it compares seeds, and there is one")
+            print(f"not made: {result}: it compares seeds, and there is one")
+        elif result.partition(",")[0] in others and LACKS in error:
+            print(f"not made: {result}: its experiment was not asked for")
         else:
             print(f"error: {error}", file=sys.stderr)
             complete = False

@@ -10,7 +10,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from analysis.choices import DEFAULT_BASIS, DEFAULT_CHECKPOINT, DEFAULT_MARGIN, DEFAULT_SPLIT, DEFAULT_TARGETS
+from analysis.choices import (
+    DEFAULT_BASIS,
+    DEFAULT_CHECKPOINT,
+    DEFAULT_MARGIN,
+    DEFAULT_ROOT,
+    DEFAULT_SPLIT,
+    DEFAULT_TARGETS,
+)
 from analysis.needs import SWEPT, Need, command, commands
 from analysis.output import versions
 from analysis.run import Run
@@ -99,7 +106,7 @@ def training_commands(selection: Selection, runs: Sequence[Run]) -> list[str]:
     groups: dict[str, list[Run]] = {}
     for run in runs:
         groups.setdefault(str(_recipe(run)), []).append(run)
-    study, root = selection.study.name, selection.study.root
+    study, root = selection.study.name, selection.study.training_root
     lines: list[str] = []
     for found in groups.values():
         recipe = _recipe(found[0])
@@ -120,7 +127,7 @@ def training_commands(selection: Selection, runs: Sequence[Run]) -> list[str]:
 def analysis_command(selection: Selection, margin: float) -> str:
     """The line that makes this page."""
     options: dict[str, Any] = {"study": selection.study.name}
-    if selection.study.root != Path("outputs"):
+    if selection.study.root != DEFAULT_ROOT:
         options["root"] = selection.study.root
     defaults = {
         "task": (selection.task, None),

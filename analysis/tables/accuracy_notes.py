@@ -59,8 +59,9 @@ def _interval_note(counts: Sequence[int]) -> str:
 
 def _mark_notes(results: Sequence[TaskResult]) -> Iterable[str]:
     rule = "significantly worse than the task's highest (5%, paired, Holm over the comparisons with it)"
-    decided = [result.task for result in results if result.best.decided]
-    others = [result.task for result in results if not result.best.decided]
+    compared = [result for result in results if len(result.cells) > 1]
+    decided = [result.task for result in compared if result.best.decided]
+    others = [result.task for result in compared if not result.best.decided]
     if decided:
         yield f"Marked on {', '.join(decided)}: the cells that are not {rule}."
     if others:
@@ -70,11 +71,13 @@ def _mark_notes(results: Sequence[TaskResult]) -> Iterable[str]:
 def _rate_note(cells: Sequence[CellResult], choice: Choice) -> str:
     rates = sorted({cell.lr for cell in cells})
     told = ", ".join(f"{rate:g}" for rate in rates)
-    grids = sorted({cell.lr_tried for cell in cells if len(cell.lr_tried) > 1})
-    if grids:
-        tried = ", ".join(f"{rate:g}" for rate in sorted({rate for grid in grids for rate in grid}))
+    tuned = [cell for cell in cells if len(cell.lr_tried) > 1]
+    if tuned:
+        tried = ", ".join(f"{rate:g}" for rate in sorted({rate for cell in tuned for rate in cell.lr_tried}))
+        whose = "each cell's" if len(tuned) == len(cells) else f"{len(tuned)} of {len(cells)} cells'"
+        others = "" if len(tuned) == len(cells) else "; the others have one rate"
         return (
-            f"Learning rate: of {tried}, each cell's best on {CHOSEN_ON} ({told} in this table); "
+            f"Learning rate: of {tried}, {whose} best on {CHOSEN_ON} ({told} in this table){others}; "
             "that choice is not in the intervals."
         )
     return f"Learning rate: {told}{', fixed' if len(rates) == 1 else ', by cell as the study has it'}."

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from experiments.identity import file_sha256
 
 if TYPE_CHECKING:
     from transformers import GPT2LMHeadModel, PreTrainedTokenizerFast
@@ -67,8 +68,3 @@ def verify(folder: Path = FOLDER) -> str:
                 "the file is damaged; restore it with git or rebuild it with scripts/pretrain_embedded.py"
             )
     return str(expected[WEIGHTS])
-
-
-def file_sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

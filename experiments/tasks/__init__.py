@@ -7,8 +7,9 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments.config import GENERATED_TASKS, TaskConfig, content_identity
+from experiments.config import GENERATED_TASKS, TaskConfig
 from experiments.errors import UserError
+from experiments.identity import content_identity
 from experiments.tasks.example import SPLITS, Example, Judgement, Task
 
 if TYPE_CHECKING:

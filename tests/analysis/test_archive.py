@@ -13,6 +13,7 @@ from analysis.archive import archive
 from analysis.archived import MANIFEST
 from analysis.commands import COMMANDS, main
 from analysis.errors import AnalysisError
+from analysis.needs import MissingRunsError, Need
 from analysis.predictions import PACKED, read_predictions
 from analysis.study import Study
 from experiments.store import ADAPTER, ADAPTER_BEST, ADAPTER_INIT, HISTORY, PREDICTIONS, RUN, RunFolder
@@ -222,3 +223,9 @@ def test_the_command(source, tmp_path, capsys):
     assert main(["archive", *place, "--adapters", "table6"]) == 2
     assert "'table6' is unknown; valid are none, fig3, fig4" in capsys.readouterr().err
     assert main(["archive", *place[:-2]]) == 2
+
+
+def test_missing_runs_are_to_be_trained_beside_the_whole_study(made):
+    with pytest.raises(MissingRunsError, match="an archive takes no run") as error:
+        Study.open(STUDY, made).require([Need("qv", 16, 0)], task="sql")
+    assert all("root=" not in command for command in error.value.commands)

@@ -14,7 +14,7 @@ import torch
 import lora
 from analysis import AnalysisError, base_weights
 from analysis.base_weights import BaseWeights
-from experiments.config import content_identity
+from experiments.identity import content_identity
 from lora.targets import LETTERS
 
 KINDS = [

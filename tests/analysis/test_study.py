@@ -289,7 +289,7 @@ def test_the_deltas_of_a_run(make_run, outputs):
 
 
 def test_the_base_of_a_run(make_run, outputs, saved):
-    from experiments.embedded.checkpoint import file_sha256
+    from experiments.identity import file_sha256
 
     model, folder = saved("gpt2")
     told = {"name": str(folder), "revision": None, "sha256": file_sha256(folder / "model.safetensors")}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.config import content_identity, digest, nearest, read_config
+from experiments.config import digest, nearest, read_config
 from experiments.errors import UserError
 
 VALUES = {
@@ -148,19 +148,6 @@ def test_address_changes_with_what_changes_the_numbers(changes):
 
 def test_rank_does_not_matter_where_it_is_not_used():
     assert address(method="full", rank=1) == address(method="full", rank=2)
-
-
-def test_identity_is_the_content_not_the_place(tmp_path):
-    for name in ("a", "b"):
-        (tmp_path / name / "sub").mkdir(parents=True)
-        (tmp_path / name / "sub" / "x.json").write_text("1")
-    assert content_identity(tmp_path / "a") == content_identity(tmp_path / "b")
-    (tmp_path / "c").mkdir()
-    (tmp_path / "c" / "x.json").write_text("1")
-    assert content_identity(tmp_path / "c") != content_identity(tmp_path / "a")
-    (tmp_path / "d").mkdir()
-    (tmp_path / "d" / "x.json").write_text("2")
-    assert content_identity(tmp_path / "d") != content_identity(tmp_path / "c")
 
 
 def test_readable_name():
