@@ -15,6 +15,7 @@ sweep: $(VENV)/installed
 
 reproduce: $(VENV)/installed
 	$(RUN) scripts/reproduce.py --study embedded --seeds $(SEEDS) $(if $(WORKERS),--workers $(WORKERS))
+	$(RUN) -m analysis archive --study embedded --out results/embedded/runs
 
 test: $(VENV)/installed-dev
 	$(RUN) -m pytest

@@ -98,6 +98,12 @@ COMMANDS = {
     "table6": Command(
         "analysis.tables.table6", "the effect of the rank, ours beside the paper's", ANSWERS, True
     ),
+    "baselines": Command(
+        "analysis.tables.baselines",
+        "LoRA beside the model as it is, full fine-tuning and biases: what adapting reaches",
+        ANSWERS,
+        True,
+    ),
     "fig3": Command("analysis.figures.fig3", "subspaces of r=8 in those of r=64, middle layer"),
     "fig4": Command("analysis.figures.fig4", "subspaces of two seeds at r=64, and of random matrices"),
     "fig6": Command("analysis.figures.fig6", "as fig3, in four layers"),

@@ -29,6 +29,7 @@ TITLES = {
     "table5": "Table 5",
     "table6": "Table 6",
     "table7": "Table 7",
+    "baselines": "the baselines",
     "claims": "the claims",
     **{name: title for name, (title, _) in FIGURES.items()},
 }
@@ -141,7 +142,7 @@ def _render(
         accuracy={
             part.command: part.result.tables
             for part in parts
-            if part.command in ("table5", "table6") and part.result
+            if part.command in ("table5", "table6", "baselines") and part.result
         },
         tables={task: _tables(parts, task) for task in tasks},
         figures={task: figures_of(parts, task, spectra=False) for task in tasks},

@@ -69,7 +69,7 @@ def _mark_notes(results: Sequence[TaskResult]) -> Iterable[str]:
 
 
 def _rate_note(cells: Sequence[CellResult], choice: Choice) -> str:
-    rates = sorted({cell.lr for cell in cells})
+    rates = sorted({cell.lr for cell in cells if cell.lr})
     told = ", ".join(f"{rate:g}" for rate in rates)
     tuned = [cell for cell in cells if len(cell.lr_tried) > 1]
     if tuned:

@@ -1,0 +1,180 @@
+"""What adapting reaches: LoRA beside the model as it is, full fine-tuning and biases alone (paper, Table 4).
+
+"Gap closed" is the share of the way from the base model to full fine-tuning.  The paper's LoRA rows of
+Table 4 mix configurations (Table 15 has them apart), so LoRA's numbers beside ours are those of Table 6.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+from analysis import paper_values
+from analysis.cells import Choice, Place, lora_runs
+from analysis.errors import AnalysisError
+from analysis.tables.accuracy import AccuracyTable, as_result
+from analysis.tables.accuracy_notes import PAPER_TASKS, notes
+from analysis.tables.accuracy_results import TaskResult, task_results
+from analysis.tables.layout import Cell, Row, Table
+from analysis.tables.numbers import MISSING
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+    from analysis.output import Result
+    from analysis.paper_values import PaperValue
+    from analysis.selection import Selection
+
+BASE, FULL, BIAS = ("none", 0), ("full", 0), ("bias", 0)
+"""Runs of another method stand where LoRA's have targets and rank."""
+
+ROWS: dict[Place, str] = {
+    BASE: "base model",
+    FULL: "full fine-tuning",
+    BIAS: "biases",
+    ("q", 8): "LoRA q r=8",
+    ("qv", 1): "LoRA qv r=1",
+    ("qv", 8): "LoRA qv r=8",
+}
+_PAPER: dict[Place, dict[str, Any]] = {
+    FULL: {"method": "full", "parameters": 175255.8},
+    BIAS: {"method": "bitfit", "parameters": 14.2},
+}
+
+
+def make(selection: Selection) -> Result:
+    """All tasks in one table.
+
+    Raises:
+        AnalysisError: as `baselines`.
+    """
+    made = baselines(selection.frame, checkpoint=selection.checkpoint, split=selection.split)
+    return as_result(selection, "baselines", made)
+
+
+def baselines(frame: DataFrame, *, checkpoint: str = "last", split: str = "test") -> AccuracyTable:
+    """LoRA on W_q and W_v beside what it is measured against; a learning rate is chosen as in `table5`.
+
+    Args:
+        frame: a study's runs, as `analysis.load` gives them.
+        checkpoint: "last", or "best" on dev.
+        split: what to report.
+
+    Raises:
+        AnalysisError: the study has no run of another method than lora, runs that cannot stand in one table,
+            or damaged ones.
+    """
+    choice = Choice(checkpoint, split)
+    runs = _placed(frame)
+    # That methods differ in alpha or learning rate is what the rows say.
+    results = [dataclasses.replace(result, differing={}) for result in task_results(runs, [*ROWS], choice)]
+    rows = [
+        {"table": "baselines", "task": result.task, **_measured(result, place, runs, choice)}
+        for result in results
+        for place in result.cells
+    ]
+    missing = [
+        f"{name} ({result.task})"
+        for result in results
+        for place, name in ROWS.items()
+        if place not in result.cells
+    ]
+    shown = Table(
+        title="What adapting reaches",
+        labels=("", ""),
+        columns=("trainable", "dev", split, "95%", "gap closed", "seconds a run", "paper"),
+        groups=tuple(
+            tuple(_row(row, result) for row in rows if row["task"] == result.task) for result in results
+        ),
+        notes=(
+            *notes(results, choice, missing),
+            "Gap closed: the share of the way from the base model to full fine-tuning. Paper: Table 4 (full "
+            "fine-tuning, biases) and Table 6 (LoRA).",
+        ),
+    )
+    import pandas
+
+    cells = pandas.DataFrame(rows).convert_dtypes(convert_floating=False, convert_string=False)
+    used = tuple(run for result in results for cell in result.cells.values() for run in cell.runs)
+    return AccuracyTable(shown, cells, used)
+
+
+def _placed(frame: DataFrame) -> DataFrame:
+    """LoRA's runs and those of other methods, each with a place."""
+    import pandas
+
+    if frame.empty:
+        raise AnalysisError("the study has no finished run; train some with python run.py -m")
+    frame = frame[frame["task"].isin([*paper_values.TASKS])]
+    others = frame[frame["method"].isin([place[0] for place in (BASE, FULL, BIAS)])].copy()
+    if others.empty:
+        raise AnalysisError(
+            "the study has no run of the base model, full fine-tuning or biases; python run.py -m "
+            "+experiment=baselines study=... trains them"
+        )
+    others["targets"], others["rank"] = others["method"], 0
+    others["lr"] = others["lr"].fillna(0.0) if "lr" in others else 0.0  # of the base model
+    # Full fine-tuning's targets only tell of which projections dW is kept: its answers are the same.
+    settings = [name for name in others.columns if name not in ("run", "path")]
+    settings = settings[: settings.index("trainable")]
+    others = others.drop_duplicates(subset=settings)
+    return pandas.concat([others, lora_runs(frame)], ignore_index=True)
+
+
+def _measured(result: TaskResult, place: Place, runs: DataFrame, choice: Choice) -> dict[str, Any]:
+    """A row as numbers; accuracies in per cent."""
+    cell = result.cells[place]
+    of_cell = runs[runs["run"].isin(cell.runs)]
+    dev = f"dev_{choice.checkpoint}"
+    base, full = (result.cells.get(other) for other in (BASE, FULL))
+    closed = None
+    if base and full and place not in (BASE, FULL) and full.mean.mean > base.mean.mean:
+        closed = 100 * (cell.mean.mean - base.mean.mean) / (full.mean.mean - base.mean.mean)
+    paper = _paper(result.task, place)
+    return {
+        "what": ROWS[place],
+        "targets": place[0],
+        "rank": place[1],
+        "trainable": int(of_cell["trainable"].iloc[0]),
+        "dev": 100 * float(of_cell[dev].mean()) if dev in of_cell else None,
+        "mean": 100 * cell.mean.mean,
+        "seed_sd": 100 * cell.mean.seed_sd,
+        "low": 100 * cell.mean.low,
+        "high": 100 * cell.mean.high,
+        "seeds": cell.mean.seeds,
+        "examples": cell.mean.examples,
+        "gap_closed": closed,
+        "seconds": float(of_cell["seconds"].mean()),
+        "lr": cell.lr or None,
+        "checkpoint": choice.checkpoint,
+        "split": choice.split,
+        "metric": result.metric,
+        "marked": result.cell(place)[1],
+        "paper_task": PAPER_TASKS[result.column],
+        "paper": paper.value if paper else None,
+        "paper_noise": paper.noise if paper else None,
+    }
+
+
+def _paper(task: str, place: Place) -> PaperValue | None:
+    if place in _PAPER:
+        return paper_values.accuracy("table4", task=task, **_PAPER[place])
+    if place == BASE:
+        return None
+    return paper_values.accuracy("table6", task=task, targets=place[0], rank=place[1])
+
+
+def _row(row: dict[str, Any], result: TaskResult) -> Row:
+    spread = f" ±{row['seed_sd']:.1f}" if row["seeds"] > 1 else ""
+    return Row(
+        (result.task, row["what"]),
+        (
+            Cell(f"{row['trainable']:,}"),
+            Cell(MISSING if row["dev"] is None else f"{row['dev']:.1f}"),
+            Cell(f"{row['mean']:.1f}{spread}", row["marked"]),
+            Cell(f"{row['low']:.1f}–{row['high']:.1f}"),
+            Cell("" if row["gap_closed"] is None else f"{row['gap_closed']:.0f}%"),
+            Cell(f"{row['seconds']:.0f}"),
+            Cell("" if row["paper"] is None else f"{row['paper']:.1f}"),
+        ),
+    )
