@@ -1,0 +1,47 @@
+"""The committed tables and figures are what this code makes of the committed runs.
+
+`make reproduce` writes both; a study of fewer seeds in their place is compared just as well.
+"""
+
+from pathlib import Path
+
+import pandas
+import pytest
+from pandas.testing import assert_frame_equal
+
+from analysis.archived import MANIFEST
+from analysis.commands import main
+from analysis.study import Study
+
+RESULTS = Path(__file__).resolve().parent.parent / "results" / "embedded"
+RUNS = RESULTS / "runs"
+
+
+def made_again(out: Path, command: str, *more: str) -> None:
+    assert main([command, "--study", "embedded", "--root", str(RUNS), "--out", str(out), *more]) == 0
+
+
+def assert_same_numbers(made: Path, committed: Path) -> None:
+    """Up to what another machine's arithmetic may change."""
+    ours, theirs = (pandas.read_csv(file) for file in (made, committed))
+    assert len(ours)
+    assert_frame_equal(ours, theirs, rtol=1e-6, atol=1e-9)
+
+
+def test_the_archive_is_as_it_was_made() -> None:
+    assert (RUNS / "embedded" / MANIFEST).is_file()
+    study = Study.open("embedded", RUNS)
+    assert not study.left_out
+    assert {run.settings["task"] for run in study.runs} == {"sql", "nli"}
+
+
+def test_table6(tmp_path: Path) -> None:
+    made_again(tmp_path, "table6")
+    assert_same_numbers(tmp_path / "table6.csv", RESULTS / "table6.csv")
+    assert (tmp_path / "table6.md").read_text() == (RESULTS / "table6.md").read_text()
+
+
+@pytest.mark.parametrize("task", ["sql", "nli"])
+def test_figure3(tmp_path: Path, task: str) -> None:
+    made_again(tmp_path, "fig3", "--task", task)
+    assert_same_numbers(tmp_path / "fig3.csv", RESULTS / task / "fig3.csv")
