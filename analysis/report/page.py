@@ -29,7 +29,7 @@ TITLES = {
     "table5": "Table 5",
     "table6": "Table 6",
     "table7": "Table 7",
-    "baselines": "the baselines",
+    "baselines": "Baselines",
     "claims": "the claims",
     **{name: title for name, (title, _) in FIGURES.items()},
 }

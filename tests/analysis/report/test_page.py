@@ -197,8 +197,8 @@ def test_what_is_missing_is_named_with_the_commands(reported):
     assert {code.text for code in section.all("code")} >= {*error.commands}
     assert "lacks 1 run: qv r=4 (seed 0)" in plain(section.text)
     assert "not made" in reported.page.section("figures").text
-    assert reported.result.provenance["not_made"] == ["fig8 nli"]
-    assert reported.result.terminal.endswith("not in the report, which says why: Figure 8 on nli")
+    assert reported.result.provenance["not_made"] == ["baselines", "fig8 nli"]
+    assert reported.result.terminal.endswith("which says why: Baselines, Figure 8 on nli")
 
 
 def test_provenance(reported):
