@@ -43,8 +43,8 @@ Section 7 of the LoRA paper, from a study's finished runs. Reads only; trains no
 
 Figures come as PDF, PNG and a CSV of every number drawn, tables as Markdown, LaTeX and CSV, each with its
 caption and provenance; into results/STUDY, or results/STUDY/TASK where the study has several tasks. Tables 5
-and 6, baselines, claims and report take all tasks together, into results/STUDY. The report is one HTML page with
-all of it, and goes to Weights & Biases too, beside the study's runs."""
+and 6, baselines, claims and report take all tasks together, into results/STUDY. The report is one HTML page
+with all of it, and goes to Weights & Biases too, beside the study's runs."""
 
 EXAMPLES = """\
 examples:
