@@ -66,7 +66,8 @@ def autocast(device: torch.device, precision: str) -> contextlib.AbstractContext
 def describe(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return f"{device.type} ({torch.get_num_threads()} threads)"
+    threads = torch.get_num_threads()
+    return f"{device.type} ({threads} thread{'' if threads == 1 else 's'})"
 
 
 def peak_memory(device: torch.device) -> int:

@@ -87,7 +87,7 @@ def test_runs_are_those_of_run_py_to_the_byte_and_a_failed_one_is_told(reproduce
     assert numbers(made / HISTORY) == numbers(other / HISTORY)
     records = [json.loads((folder / RUN).read_text()) for folder in (made, other)]
     for record in records:
-        assert record["device"] == "cpu (1 threads)"
+        assert record["device"] == "cpu (1 thread)"
         del record["timing"], record["finished_at"]
     assert records[0] == records[1]
 
