@@ -112,6 +112,17 @@ def test_help_is_the_suite_s_own_page(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("command", ["run.py --help", "-m analysis --help"])
+def test_a_reader_that_has_enough_is_no_error(command: str) -> None:
+    read, written = os.pipe()
+    os.close(read)  # as after `| head`
+    done = subprocess.run(
+        [sys.executable, *command.split()], cwd=ROOT, stdout=written, stderr=subprocess.PIPE, check=False
+    )
+    os.close(written)
+    assert done.stderr == b""
+
+
 def test_a_single_run(tmp_path: Path) -> None:
     done = run(tmp_path, "rank=3", "targets=q")
     assert done.returncode == 0, done.stderr
