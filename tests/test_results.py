@@ -15,6 +15,7 @@ from analysis.study import Study
 
 RESULTS = Path(__file__).resolve().parent.parent / "results" / "embedded"
 RUNS = RESULTS / "runs"
+README = RESULTS.parent.parent / "README.md"
 
 
 def made_again(out: Path, command: str, *more: str) -> None:
@@ -45,3 +46,22 @@ def test_table6(tmp_path: Path) -> None:
 def test_figure3(tmp_path: Path, task: str) -> None:
     made_again(tmp_path, "fig3", "--task", task)
     assert_same_numbers(tmp_path / "fig3.csv", RESULTS / task / "fig3.csv")
+
+
+def test_readme_has_these_numbers() -> None:
+    """A study of one's own in results/embedded is not README's, and this says so."""
+    lines = README.read_text(encoding="utf-8").replace("**", "").splitlines()
+    table6 = pandas.read_csv(RESULTS / "table6.csv").dropna(subset="mean")
+    for targets, cells in table6[table6["task"] == "sql"].groupby("targets"):
+        told = " | ".join(f"{cell.mean:.1f} ±{cell.seed_sd:.1f}" for cell in cells.itertuples(index=False))
+        weights = ", ".join(f"W_{letter}" for letter in targets)
+        assert f"| {weights} | here, sql | {told} |" in lines
+    for row in pandas.read_csv(RESULTS / "baselines.csv").itertuples(index=False):
+        told = f"| {row.dev:.1f} | {row.mean:.1f} ±{row.seed_sd:.1f} | {row.low:.1f}–{row.high:.1f} |"
+        assert any(line.startswith(f"| {row.what} |") and told in line for line in lines), row.what
+    claims = pandas.read_csv(RESULTS / "claims.csv")
+    for statement, found in claims.groupby("statement"):
+        verdicts = found.set_index("task")["verdict"]
+        [line] = [line for line in lines if line.startswith(f"| {statement} |")]
+        told = [cell.strip().partition(" ")[0] for cell in line.split("|")[2:4]]
+        assert told == [verdicts["sql"], verdicts["nli"]], statement
