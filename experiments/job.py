@@ -9,6 +9,7 @@ import traceback
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from experiments import process
 from experiments.config import RunConfig, digest
 from experiments.errors import UserError
 from experiments.models import model_identity
@@ -76,9 +77,7 @@ def run_job(config: RunConfig, *, command: str, bar: Bar | None = None) -> Outco
         return Outcome(status, name, where, record, error, command, time.perf_counter() - start)
 
     try:
-        from experiments.device import keep_freed_memory
-
-        keep_freed_memory()
+        process.tune()
         place = address(config)
         folder = place.folder
         record = None if config.force else folder.read()
