@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of mallopt(3)
-_KERNELS = 16384
+_KERNELS = 4096
 
 
 def tune() -> None:
@@ -36,7 +36,8 @@ def _keep_kernels() -> None:
     """Let oneDNN keep the kernels it compiles, one for each shape of a product.
 
     Batches of many lengths and a generation that grows by a token a time have more shapes than the 1,024 that
-    it keeps, so that it would compile the same ones again and again.
+    it keeps, so that it would compile the same ones again and again.  A run has about 2,000; each takes some
+    100 KB, so that to keep those of every rank would take gigabytes.
     """
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", str(_KERNELS))
 

@@ -9,6 +9,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 PACKAGES = ("torch", "transformers", "tokenizers", "datasets", "numpy", "hydra-core", "wandb")
+CODE = Path(__file__).resolve().parent
+RESULTS = "results"
 
 
 def versions() -> dict[str, str]:
@@ -25,18 +27,21 @@ def versions() -> dict[str, str]:
 def git_commit() -> str | None:
     """The commit of this checkout, with "+changes" where files differ from it; None outside a checkout.
 
-    Read once, when a process begins its first job: later commits are not the code that runs.
+    What lies in results/ is made by the code and no part of it: to make it anew is no change.  Read once,
+    when a process begins its first job: later commits are not the code that runs.
     """
     try:
         commit = _git("rev-parse", "HEAD")
-        return commit + "+changes" if _git("status", "--porcelain", "--untracked-files=no") else commit
+        changes = _git(
+            "status", "--porcelain", "--untracked-files=no", "--", ":/", f":(top,exclude){RESULTS}"
+        )
+        return commit + "+changes" if changes else commit
     except (OSError, subprocess.SubprocessError):
         return None
 
 
 def _git(*arguments: str) -> str:
-    root = Path(__file__).resolve().parent
     done = subprocess.run(
-        ["git", *arguments], cwd=root, capture_output=True, text=True, check=True, timeout=10
+        ["git", *arguments], cwd=CODE, capture_output=True, text=True, check=True, timeout=10
     )
     return done.stdout.strip()
