@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of mallopt(3)
-_KERNELS = 4096
+_KERNELS = 2048
 
 
 def tune() -> None:
@@ -35,9 +35,9 @@ def _keep_freed_memory() -> None:
 def _keep_kernels() -> None:
     """Let oneDNN keep the kernels it compiles, one for each shape of a product.
 
-    Batches of many lengths and a generation that grows by a token a time have more shapes than the 1,024 that
-    it keeps, so that it would compile the same ones again and again.  A run has about 2,000; each takes some
-    100 KB, so that to keep those of every rank would take gigabytes.
+    Batches of many lengths and a generation that grows by a token a time have some 1,300 shapes in a run of
+    the embedded model, and oneDNN keeps 1,024, so that it would compile them again and again.  Each takes 100
+    to 200 KB: those of every rank of a study would take gigabytes.
     """
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", str(_KERNELS))
 
