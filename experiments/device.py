@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import resource
 import sys
 
 import torch
 
 from experiments.errors import UserError
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of mallopt(3)
 
 
 def resolve_device(name: str) -> torch.device:
@@ -37,6 +40,20 @@ def resolve_precision(name: str, device: torch.device) -> str:
     if device.type == "cpu" and (torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()):
         return "bfloat16"
     return "float32"
+
+
+def keep_freed_memory() -> None:
+    """Let glibc keep what a training step frees, instead of asking the system for the same pages each time.
+
+    scripts/benchmark_step.py --no-keep-freed-memory shows the difference.  Elsewhere than on glibc this does
+    nothing.
+    """
+    if sys.platform != "linux":
+        return
+    with contextlib.suppress(OSError, AttributeError):
+        mallopt = ctypes.CDLL("libc.so.6").mallopt
+        mallopt(_M_MMAP_THRESHOLD, 32 * 2**20)
+        mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
 
 
 def autocast(device: torch.device, precision: str) -> contextlib.AbstractContextManager[None]:

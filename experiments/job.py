@@ -9,7 +9,6 @@ import traceback
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from experiments import process
 from experiments.config import RunConfig, digest
 from experiments.errors import UserError
 from experiments.models import model_identity
@@ -77,7 +76,9 @@ def run_job(config: RunConfig, *, command: str, bar: Bar | None = None) -> Outco
         return Outcome(status, name, where, record, error, command, time.perf_counter() - start)
 
     try:
-        process.tune()
+        from experiments.device import keep_freed_memory
+
+        keep_freed_memory()
         place = address(config)
         folder = place.folder
         record = None if config.force else folder.read()

@@ -19,7 +19,6 @@ from experiments.config import RunConfig
 from experiments.device import autocast, peak_memory
 from experiments.errors import UserError
 from experiments.evaluation import Evaluation, evaluate
-from experiments.process import long_lived_objects
 from experiments.store import HISTORY, PREDICTIONS, RunFolder, write_jsonl
 from experiments.workbench import Workbench
 
@@ -101,7 +100,6 @@ def train(
     with (
         folder.file(HISTORY).open("w", encoding="utf-8", buffering=1) as history,
         (bar or _progress)(steps) as advance,
-        long_lived_objects(),
     ):
 
         def record(values: Mapping[str, float], step: int) -> None:

@@ -10,7 +10,6 @@ activations, which no adapter method can be faster than.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import copy
 import statistics
 import sys
@@ -25,10 +24,9 @@ from transformers import PreTrainedModel
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import lora
-from experiments import process
 from experiments.batches import training_batches
 from experiments.config import ModelConfig, TaskConfig
-from experiments.device import autocast, resolve_precision
+from experiments.device import autocast, keep_freed_memory, resolve_precision
 from experiments.workbench import workbench
 
 CPU = torch.device("cpu")
@@ -57,12 +55,10 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=40)
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--precision", default="auto")
-    parser.add_argument(
-        "--tune", action=argparse.BooleanOptionalAction, default=True, help="what experiments/process.py does"
-    )
+    parser.add_argument("--keep-freed-memory", action=argparse.BooleanOptionalAction, default=True)
     arguments = parser.parse_args()
-    if arguments.tune:
-        process.tune()
+    if arguments.keep_freed_memory:
+        keep_freed_memory()
     bench = workbench(ModelConfig("embedded"), TaskConfig("sql", train=2000, dev=1, test=1))
     encoded = bench.objective.encoded("train")
     batches = list(
@@ -74,13 +70,12 @@ def main() -> None:
     models = candidates(arguments.rank, arguments.targets, bench.base.model)
     steps = {name: _step(model, bench.objective, precision) for name, model in models.items()}
     seconds: dict[str, list[float]] = {name: [] for name in steps}
-    with process.long_lived_objects() if arguments.tune else contextlib.nullcontext():
-        for batch in [*batches[:5], *batches]:
-            examples = [encoded[index] for index in batch]
-            for name, step in steps.items():
-                start = time.perf_counter()
-                step(examples)
-                seconds[name].append(time.perf_counter() - start)
+    for batch in [*batches[:5], *batches]:
+        examples = [encoded[index] for index in batch]
+        for name, step in steps.items():
+            start = time.perf_counter()
+            step(examples)
+            seconds[name].append(time.perf_counter() - start)
     medians = {name: statistics.median(times[5:]) for name, times in seconds.items()}
     setting = f"r={arguments.rank} {arguments.targets}, {precision}, {torch.get_num_threads()} threads"
     print(f"{setting}, {arguments.batch_size} examples a step")

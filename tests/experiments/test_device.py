@@ -8,6 +8,7 @@ import torch
 from experiments.device import (
     autocast,
     describe,
+    keep_freed_memory,
     peak_memory,
     resolve_device,
     resolve_precision,
@@ -45,5 +46,6 @@ def test_autocast_follows_the_precision():
 
 
 def test_memory_is_counted_in_bytes():
+    keep_freed_memory()
     assert 50e6 < peak_memory(CPU) < 100e9
     assert describe(CPU).startswith("cpu (")
