@@ -206,7 +206,7 @@ def _cost_of_q(lora: DataFrame) -> int:
     found = lora[(lora["targets"] == BUDGET_TARGETS) & (lora["rank"] == BUDGET_RANK)]
     if found.empty:
         raise AnalysisError(
-            f"the study has no run of {BUDGET_TARGETS} at r={BUDGET_RANK}, whose parameters are Table 5's "
+            f"the study lacks a run of {BUDGET_TARGETS} at r={BUDGET_RANK}, whose parameters are Table 5's "
             "budget; train one, or give budget"
         )
     return int(found["adapter_parameters"].iloc[0])

@@ -109,7 +109,7 @@ def _placed(frame: DataFrame) -> DataFrame:
     others = frame[frame["method"].isin([place[0] for place in (BASE, FULL, BIAS)])].copy()
     if others.empty:
         raise AnalysisError(
-            "the study has no run of the base model, full fine-tuning or biases; python run.py -m "
+            "the study lacks runs of the base model, full fine-tuning and biases; python run.py -m "
             "+experiment=baselines study=... trains them"
         )
     others["targets"], others["rank"] = others["method"], 0

@@ -109,9 +109,12 @@ def test_what_compares_seeds_is_no_error_of_the_short_version(reproduce, tmp_pat
     assert reproduce("--seeds", "2", *fig4, "task=sql") == 1
     assert "error: fig4, sql: study s lacks 1 run" in capsys.readouterr().err
     # Nor is what was not asked for.
-    reproduce.errors = ("table7, sql: study s lacks 3 runs",)
-    assert reproduce("--seeds", "2", *fig4, "task=sql") == 0
-    assert "not made: table7, sql: its experiment was not asked for" in capsys.readouterr().out
+    for result in ("table7, sql", "fig6, sql", "fig8, sql", "baselines"):
+        reproduce.errors = (f"{result}: study s lacks 3 runs",)
+        assert reproduce("--seeds", "2", *fig4, "task=sql") == 0
+        assert f"not made: {result}: its experiment was not asked for" in capsys.readouterr().out
+    reproduce.errors = ("fig7, sql: study s lacks 1 run",)
+    assert reproduce("--seeds", "2", *fig4, "task=sql") == 1
     for error in ("table6: no", "fig4, sql: study s has 2 such runs; they differ in lr (0.01, 0.02)"):
         reproduce.errors = (error,)
         assert reproduce("--seeds", "1", *fig4) == 1

@@ -150,7 +150,7 @@ def test_tables_5_and_6_take_all_tasks(several, capsys):
     assert {name.split("-r")[0] for name in record["runs"]} == {"sql-q", "sql-qv"}
     assert run(several, "table5", "--task", "nli") == 1
     error = capsys.readouterr().err
-    assert error.startswith("error: the study has no run of q at r=8")
+    assert error.startswith("error: the study lacks a run of q at r=8")
     assert error.count("\n") == 1
 
 

@@ -204,7 +204,7 @@ def test_table5_with_smaller_keys_compares_unequal_ranks(study):
 
 def test_table5_needs_its_budget(study):
     study.run(targets="qv", rank=4)
-    with pytest.raises(AnalysisError, match="no run of q at r=8"):
+    with pytest.raises(AnalysisError, match="lacks a run of q at r=8"):
         table5(study.frame())
     assert table5(study.frame(), budget=16384).cells["mean"].notna().sum() == 1
 
