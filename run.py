@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
+import time
 
 import hydra
 from omegaconf import DictConfig
 
-from experiments import overrides, sweep
 from experiments.errors import UserError
+from experiments.plan import CONF, LAUNCHED, make_studies, plan
 
 INTERRUPTED = 130
 INTERRUPTED_LINE = (
@@ -17,17 +19,21 @@ INTERRUPTED_LINE = (
 )
 
 
-@hydra.main(version_base="1.3", config_path="conf", config_name="config")
-def train(config: DictConfig) -> None:
+@hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
+def train(config: DictConfig) -> float | None:
     from experiments.launch import launch
 
-    launch(config)
+    return launch(config)
 
 
 def main() -> int:
     """The exit status: 0; 1 for a failed run; 2 for a wrong command line; 130 for Ctrl-C."""
+    # Hydra cannot read a "~", which shells leave where it follows a "=".
+    sys.argv[1:] = [re.sub(r"=~(?=/|$)", "=" + os.path.expanduser("~"), word) for word in sys.argv[1:]]
+    since = time.time()
     try:
-        overrides.check(sys.argv[1:])
+        planned = plan(sys.argv[1:])
+        make_studies(planned.runs)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -38,7 +44,12 @@ def main() -> int:
         status = end.code if isinstance(end.code, int) else 1
     except KeyboardInterrupt:
         status = INTERRUPTED
-    complete = sweep.report()
+    complete = True
+    runs = LAUNCHED or (planned.runs if planned.sweep else [])
+    if runs and status in (0, INTERRUPTED):
+        from experiments.sweep import report
+
+        complete = report(runs, since)
     if status == INTERRUPTED:
         print(f"\n{INTERRUPTED_LINE}", file=sys.stderr)
     return status or (0 if complete else 1)

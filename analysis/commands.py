@@ -160,7 +160,12 @@ def _run(options: argparse.Namespace) -> int:
     together = Selection.of_tasks(study, **_chosen(options))
     status = DONE
     made: Made = {}
-    for name in COMMANDS if options.command == ALL else [options.command]:
+    names = (
+        [name for name in COMMANDS if name not in options.skip]
+        if options.command == ALL
+        else [options.command]
+    )
+    for name in names:
         command = COMMANDS[name]
         if command.every_task or options.command == ALL:
             selections = command.selections(together)
@@ -239,7 +244,11 @@ def _parser() -> argparse.ArgumentParser:
         _add_options(subparser, command.options, command.every_task)
     everything = "every figure and table, of every task; what the study lacks is named, the rest is made"
     options = tuple(dict.fromkeys(name for command in COMMANDS.values() for name in command.options))
-    _add_options(commands.add_parser(ALL, help=everything, description=everything, **style), options, True)
+    all_of_them = commands.add_parser(ALL, help=everything, description=everything, **style)
+    _add_options(all_of_them, options, True)
+    all_of_them.add_argument(
+        "--skip", type=_commands, default=[], metavar="NAME,NAME", help="what need not be made, such as fig4"
+    )
     slim = "a slim copy of the study, without most adapters, that every command reads with --root"
     _add_archive_options(commands.add_parser(ARCHIVE, help=slim, description=slim, **style))
     return parser
@@ -389,6 +398,14 @@ def _figures(text: str) -> list[str]:
     for name in names:
         if name not in known:
             raise argparse.ArgumentTypeError(f"{name!r} is unknown; valid are none, {', '.join(known)}")
+    return names
+
+
+def _commands(text: str) -> list[str]:
+    names = text.split(",")
+    for name in names:
+        if name not in COMMANDS:
+            raise argparse.ArgumentTypeError(f"{name!r} is unknown; valid are {', '.join(COMMANDS)}")
     return names
 
 

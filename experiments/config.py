@@ -234,9 +234,9 @@ def read_config(values: Mapping[str, Any]) -> RunConfig:
             mode=_choice("wandb.mode", wandb["mode"], MODES),
             project=str(wandb["project"]),
             entity=wandb.get("entity"),
-            tags=tuple(map(str, wandb.get("tags") or ())),
+            tags=_tags(wandb.get("tags")),
         ),
-        root=Path(values.get("root") or "outputs"),
+        root=_root(values.get("root", "outputs")),
     )
 
 
@@ -279,10 +279,27 @@ def _boolean(key: str, value: Any) -> bool:
 
 
 def _study(value: Any) -> str:
-    name = str(value)
-    if not name or name.startswith(".") or any(c in '/\\:*?"<>|' for c in name) or name != name.strip():
-        raise UserError(f"study={name!r} is not valid; it names a folder: letters, digits, - and _")
-    return name
+    if not isinstance(value, str):
+        raise UserError(
+            f"study={value} is read as a number or as nothing (so are 2024_11_25, 1e3 and null); a study is "
+            "named by text: another name, or one in quotes of its own, as in study=\"'2024_11_25'\""
+        )
+    if not value or value.startswith(".") or any(c in '/\\:*?"<>|' for c in value) or value != value.strip():
+        raise UserError(f"study={value!r} is not valid; it names a folder: letters, digits, - and _")
+    return value
+
+
+def _root(value: Any) -> Path:
+    """A folder, also one whose name is a number."""
+    if value is None or isinstance(value, bool | list | dict) or not str(value).strip():
+        raise UserError(f"root={value} is not valid; give the folder in which studies lie")
+    return Path(str(value)).expanduser()
+
+
+def _tags(value: Any) -> tuple[str, ...]:
+    if value is None:
+        return ()
+    return tuple(map(str, value if isinstance(value, list | tuple) else [value]))
 
 
 def _targets(values: Mapping[str, Any]) -> tuple[str, ...]:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import os
 import resource
 import sys
+from pathlib import Path
 
 import torch
 
 from experiments.errors import UserError
 
+IDLE_SECONDS = 0.3
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of mallopt(3)
 
 
@@ -40,6 +43,37 @@ def resolve_precision(name: str, device: torch.device) -> str:
     if device.type == "cpu" and (torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()):
         return "bfloat16"
     return "float32"
+
+
+def idle_cores() -> int:
+    """Cores that this process may use and that nothing else is busy on, measured for a moment; at least 1."""
+    import psutil
+
+    mine = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
+    used = psutil.cpu_percent(IDLE_SECONDS, percpu=True)
+    idle = sum(1 - used[core] / 100 for core in mine if core < len(used))
+    quota, _, period = _cgroup("cpu.max").partition(" ")
+    if quota.isdecimal() and period.isdecimal():
+        idle = min(idle, int(quota) / int(period))
+    return max(1, round(idle))
+
+
+def available_memory() -> int:
+    """Bytes that can still be taken: of the machine, and of the container or Slurm job."""
+    import psutil
+
+    free = int(psutil.virtual_memory().available)
+    limit, taken = _cgroup("memory.max"), _cgroup("memory.current")
+    return min(free, int(limit) - int(taken)) if limit.isdecimal() and taken.isdecimal() else free
+
+
+def _cgroup(name: str) -> str:
+    """A value of the control group that this process is in; nothing where there is none."""
+    try:
+        group = Path("/proc/self/cgroup").read_text(encoding="utf-8").rpartition("::")[2].strip()
+        return (Path("/sys/fs/cgroup") / group.lstrip("/") / name).read_text(encoding="utf-8").strip()
+    except OSError:
+        return ""
 
 
 def keep_freed_memory() -> None:

@@ -6,37 +6,65 @@ import contextlib
 import datetime
 import time
 import traceback
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from experiments.config import RunConfig, digest
 from experiments.errors import UserError
-from experiments.models import model_identity
+from experiments.models import model_identity, projection_shapes
 from experiments.store import BusyError, RunFolder
 from experiments.tasks import task_identity
 
 if TYPE_CHECKING:
     from torch import device as Device
 
-    from experiments.trainer import Bar
+    from experiments.plan import PlannedRun
 
-Status = Literal["finished", "skipped", "failed", "busy"]
+Status = Literal["finished", "kept", "failed", "busy", "not run"]
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a job ended.  `record` is run.json's content where the run is finished; `error` is one line."""
+    """How a job ended.
+
+    Attributes:
+        status: "kept" where the run was finished before; "busy" where another process trains it.
+        name: of its folder, or the readable part of it where the address is not known.
+        folder: None where the address is not known.
+        record: run.json's content where the run is finished.
+        error: one line, where it failed or is busy.
+        command: what repeats the job.
+    """
 
     status: Status
     name: str
-    folder: str | None
+    folder: Path | None
     record: dict[str, Any] | None
     error: str | None
     command: str
-    seconds: float
 
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+    @property
+    def score(self) -> float | None:
+        """The task's metric on dev (on test where there is no dev) at the last checkpoint.
+
+        None without a record, which sweepers that optimise take for a failed trial (NaN ends Optuna's).
+        """
+        if self.record is None:
+            return None
+        last = self.record["metrics"]["last"]
+        return float(last.get("dev", last.get("test"))[self.record["metric"]])
+
+    def line(self, count: str = "") -> str:
+        """How it ended, in one line: its scores and seconds, or its error."""
+        parts = [f"{'FAILED' if self.status == 'failed' else self.status:8}", count, self.name]
+        if self.record is None:
+            parts[-1] += f": {self.error}"
+        else:
+            metric, last = self.record["metric"], self.record["metrics"]["last"]
+            parts += [f"{split} {last[split][metric]:.4f}" for split in ("dev", "test") if split in last]
+            parts.append(f"{self.record['timing']['seconds']:.1f} s")
+        return "  ".join(filter(None, parts))
 
 
 @dataclass(frozen=True)
@@ -60,44 +88,73 @@ def address(config: RunConfig) -> Address:
     return Address(device, precision, scientific, folder)
 
 
-def run_job(config: RunConfig, *, command: str, bar: Bar | None = None) -> Outcome:
-    """Train one run, unless it is finished and `config.force` is not set.
+def check_rank(config: RunConfig) -> None:
+    """Raise UserError for a rank above min(d_out, d_in) of its W, where the model's shapes are known."""
+    if config.method != "lora":
+        return
+    try:
+        shapes, _ = projection_shapes(config.model)
+    except UserError:
+        return  # told, better, where the model is loaded
+    for letter, rank in config.rank.items():
+        if letter in shapes and rank > min(shapes[letter]):
+            raise UserError(
+                f"rank={rank} is too large for W_{letter}, which is {shapes[letter]}; at most "
+                f"{min(shapes[letter])} is possible"
+            )
 
-    Nothing that goes wrong is raised: an error fails this run alone and is told by the outcome, and with its
-    traceback by failure.json.  `command` repeats the job; `bar` is told the steps, in place of the
-    terminal.
-    """
-    start = time.perf_counter()
-    folder: RunFolder | None = None
+
+def outcome_since(run: PlannedRun, folder: RunFolder, since: float) -> Outcome:
+    """What the store says of a run: how it ended after this moment, or that it was finished before."""
 
     def outcome(status: Status, record: dict[str, Any] | None = None, error: str | None = None) -> Outcome:
-        name = folder.id if folder else config.readable_name()
-        where = str(folder.path) if folder else None
-        return Outcome(status, name, where, record, error, command, time.perf_counter() - start)
+        return Outcome(status, folder.id, folder.path, record, error, run.command)
 
+    record = folder.read_since(since)
+    if record:
+        return outcome("finished", record)
+    failure = folder.failure_since(since)
+    if failure:
+        return outcome("failed", error=str(failure.get("error")))
+    record = None if run.config.force else folder.read()
+    return outcome("kept", record) if record else outcome("not run")
+
+
+def run_job(run: PlannedRun, since: float | None = None) -> Outcome:
+    """Train one run, unless it is finished and not forced, or was finished or has failed after `since`.
+
+    Nothing that goes wrong is raised: an error fails this run alone and is told by the outcome, and with its
+    traceback by failure.json.
+    """
+    since = time.time() if since is None else since
+    folder: RunFolder | None = None
     try:
         from experiments.device import keep_freed_memory
 
         keep_freed_memory()
-        place = address(config)
+        place = address(run.config)
         folder = place.folder
-        record = None if config.force else folder.read()
-        if record:
-            return outcome("skipped", record)
+        known = outcome_since(run, folder, since)
+        if known.status != "not run":
+            return known
         with folder.lock():
-            record = None if config.force else folder.read()
-            if record:
-                return outcome("skipped", record)
+            known = outcome_since(run, folder, since)
+            if known.status != "not run":
+                return known
             try:
-                return outcome("finished", _train(config, place, bar))
+                record = _train(run, place)
             except Exception as error:
                 with contextlib.suppress(OSError):
-                    folder.fail(_line(error), traceback.format_exc(), command)
+                    folder.fail(_line(error), traceback.format_exc(), run.command)
                 raise
+        return Outcome("finished", folder.id, folder.path, record, None, run.command)
     except BusyError as busy:
-        return outcome("busy", error=str(busy))
+        assert folder is not None
+        return Outcome("busy", folder.id, folder.path, None, str(busy), run.command)
     except Exception as error:
-        return outcome("failed", error=_line(error))
+        if folder is None:
+            return Outcome("failed", run.config.readable_name(), None, None, _line(error), run.command)
+        return Outcome("failed", folder.id, folder.path, None, _line(error), run.command)
 
 
 def _line(error: Exception) -> str:
@@ -105,7 +162,7 @@ def _line(error: Exception) -> str:
     return " ".join(message.split())
 
 
-def _train(config: RunConfig, place: Address, bar: Bar | None) -> dict[str, Any]:
+def _train(run: PlannedRun, place: Address) -> dict[str, Any]:
     """Train, write everything, run.json last; returns its content."""
     from experiments import provenance
     from experiments.device import describe
@@ -113,7 +170,13 @@ def _train(config: RunConfig, place: Address, bar: Bar | None) -> dict[str, Any]
     from experiments.trainer import train
     from experiments.workbench import workbench
 
-    device, precision, scientific, folder = place.device, place.precision, place.scientific, place.folder
+    config, device, precision, scientific, folder = (
+        run.config,
+        place.device,
+        place.precision,
+        place.scientific,
+        place.folder,
+    )
     commit = provenance.git_commit()
     bench = workbench(config.model, config.task)
     start = time.perf_counter()
@@ -121,11 +184,12 @@ def _train(config: RunConfig, place: Address, bar: Bar | None) -> dict[str, Any]
     tracker = start_tracker(config, run_id=digest(scientific), folder=folder, scientific=scientific)
     succeeded = False
     try:
-        trained = train(config, bench, workspace, device, precision, tracker.log, bar)
+        trained = train(config, bench, workspace, device, precision, tracker.log)
         record = {
             "name": config.readable_name(),
             "study": config.study,
             "config": scientific,
+            "overrides": list(run.overrides),
             "metric": bench.task.metric,
             "metrics": trained.metrics,
             "parameters": trained.parameters,

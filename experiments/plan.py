@@ -1,30 +1,41 @@
-"""The runs of several named experiments, each once: what Hydra's sweeps over conf/experiment would train.
+"""From a command line to runs: composed as Hydra does, and checked, before anything is trained.
 
-    planned = plan(["table5", "table6"], ["study=mine", "seed=0"])
+    plan(["-m", "rank=1,2", "targets=qv"])      what `python run.py -m rank=1,2 targets=qv` trains
+    plan_experiments(["table5", "table6"])      the distinct runs of several of conf/experiment
 
-Nothing here imports torch.
+Every mistake is one line that names what was given and what is valid.  Nothing here imports torch.
 """
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import functools
 import shlex
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments.config import RunConfig, digest, read_config
+from experiments.config import RunConfig, digest, nearest, read_config
 from experiments.errors import UserError
-from experiments.experiment import GROUP
-from experiments.overrides import CONF, check
 
 if TYPE_CHECKING:
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.core.override_parser.types import Override
     from omegaconf import DictConfig
+
+CONF = Path(__file__).resolve().parent.parent / "conf"
+EXPERIMENT = "experiment"
+OTHER_CONFIG = ("--config-name", "--config-path", "--config-dir", "-cn", "-cp", "-cd")
+MULTIRUN = ("--multirun", "-m")
+SHOW_ONLY = ("--cfg", "-c", "--info", "-i", "--help", "-h", "--hydra-help", "--version", "--shell-completion")
+DISCRETE_SWEEPERS = (
+    "hydra._internal.core_plugins.basic_sweeper.BasicSweeper",
+    "hydra_plugins.section7.PlannedSweeper",
+)
+EXTRAS = {"joblib": "joblib", "submitit_local": "slurm", "submitit_slurm": "slurm", "optuna": "tune"}
+"""The extra of this project that brings a launcher or a sweeper."""
 
 
 @dataclass(frozen=True)
@@ -35,20 +46,64 @@ class PlannedRun:
     overrides: tuple[str, ...]
 
     @property
-    def name(self) -> str:
-        return self.config.readable_name()
-
-    @property
     def command(self) -> str:
         return shlex.join(["python", "run.py", *self.overrides])
 
+    @property
+    def identity(self) -> str:
+        """The same for the same run, and for no other; not its address, for which the data must be read."""
+        config = self.config
+        scientific = config.scientific(config.precision, repr(config.model), repr(config.task))
+        return f"{config.root}/{config.study}/{config.readable_name()}-{digest(scientific)}"
 
-def experiment_names(conf: Path = CONF) -> list[str]:
-    """The experiments that there are, by name."""
-    return sorted(file.stem for file in (conf / GROUP).glob("*.yaml"))
+
+@dataclass(frozen=True)
+class Plan:
+    """What a command line asks for.
+
+    Attributes:
+        runs: in Hydra's own numbering; none where Hydra alone knows: a page to print, another configuration,
+            or a sweeper that decides as it goes.
+        sweep: whether it is a sweep.
+    """
+
+    runs: list[PlannedRun]
+    sweep: bool
 
 
-def plan(names: Iterable[str], overrides: Sequence[str] = ()) -> list[PlannedRun]:
+LAUNCHED: list[PlannedRun] = []
+"""What this process's launcher was given to train, sweep by sweep."""
+
+
+def plan(arguments: Sequence[str]) -> Plan:
+    """The runs of `python run.py ARGUMENTS`; keys and choices are checked also where none is known.
+
+    Raises:
+        UserError: an override, or a value that follows from it, is not valid.
+    """
+    flags = {argument.partition("=")[0] for argument in arguments if argument.startswith("-")}
+    if flags & {*OTHER_CONFIG, *SHOW_ONLY}:
+        return Plan([], sweep=bool(flags & {*MULTIRUN}))
+    with _hydra() as parser:
+        given = _parse(parser, [argument for argument in arguments if not argument.startswith("-")])
+        settings = [one for one in given if not one.is_hydra_override()]
+        of_hydra = [str(one.input_line) for one in given if one.is_hydra_override()]
+        _check_experiment(settings)
+        master = _compose([*_choices(settings), *of_hydra], return_hydra_config=True)
+        params = {str(key): values for key, values in (master.hydra.sweeper.get("params") or {}).items()}
+        if not flags & {*MULTIRUN} and str(master.hydra.mode) != "RunMode.MULTIRUN":
+            _check_one_run(settings, params)
+            return Plan(plan_jobs(parser, [_texts(settings)], _compose), sweep=False)
+        if master.hydra.sweeper._target_ not in DISCRETE_SWEEPERS:
+            for override in filter(_is_value, settings):
+                _check_key(override, master)
+            return Plan([], sweep=True)
+        swept = [f"{key}={values}" for key, values in params.items()]
+        jobs = _split(_parse(parser, [*swept, *_texts(settings)]))
+        return Plan(plan_jobs(parser, jobs, _compose), sweep=True)
+
+
+def plan_experiments(names: Iterable[str], overrides: Sequence[str] = ()) -> list[PlannedRun]:
     """The distinct runs of these experiments, in the order in which they are first asked for.
 
     Args:
@@ -56,110 +111,230 @@ def plan(names: Iterable[str], overrides: Sequence[str] = ()) -> list[PlannedRun
         overrides: as on run.py's command line; they beat the experiments' own.
 
     Raises:
-        UserError: an override, or a value that follows from it, is not valid.
+        UserError: as `plan`.
     """
-    jobs: list[list[str]] = []
-    for name in names:
-        check(["-m", f"+{GROUP}={name}", *overrides])
-        jobs += sweep_jobs(name, overrides)
     runs: dict[str, PlannedRun] = {}
-    for config, job in zip(configs(jobs), jobs, strict=True):
-        runs.setdefault(_identity(config), PlannedRun(config, tuple(job)))
+    for name in names:
+        for run in plan(["-m", f"+{EXPERIMENT}={name}", *overrides]).runs:
+            runs.setdefault(run.identity, run)
     return [*runs.values()]
 
 
-def sweep_jobs(name: str, overrides: Sequence[str] = ()) -> list[list[str]]:
-    """What Hydra's sweeper makes of `-m +experiment=name ...`: the overrides of each job.
-
-    Raises:
-        UserError: Hydra cannot compose or sweep it.
-    """
-    from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-    from hydra.errors import HydraException
-
-    with _hydra() as parser:
-        config = _compose([f"+{GROUP}={name}"], return_hydra_config=True)
-        swept = [f"{key}={values}" for key, values in (config.hydra.sweeper.params or {}).items()]
-        parsed = _parse(parser, [*swept, f"+{GROUP}={name}", *overrides])
+def make_studies(runs: Iterable[PlannedRun]) -> None:
+    """The folders that the runs go to.  Raises UserError where one cannot be made."""
+    for folder in {run.config.root / run.config.study for run in runs}:
         try:
-            return BasicSweeper.split_arguments(parsed, max_batch_size=None)[0]
-        except HydraException as error:
-            raise UserError(_line(error)) from error
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(
+                f"{folder} cannot be made ({error.strerror}); give another root or study"
+            ) from None
 
 
-def configs(jobs: Iterable[Sequence[str]]) -> list[RunConfig]:
-    """The configuration of each job, as Hydra composes it and `read_config` checks it.
+def experiment_names() -> list[str]:
+    """The experiments that there are, by name."""
+    return sorted(file.stem for file in (CONF / EXPERIMENT).glob("*.yaml"))
+
+
+def plan_jobs(
+    parser: OverridesParser, jobs: Iterable[Sequence[str]], compose: Callable[[list[str]], DictConfig]
+) -> list[PlannedRun]:
+    """Each job, given by its overrides, with the configuration that Hydra composes for it, checked.
 
     Composing takes Hydra some 50 ms, so jobs that choose the same files share it: to what is composed from
     the choices the values are applied, as Hydra itself does after it has composed.
 
     Raises:
-        UserError: a configuration is not valid; names the job.
+        UserError: a configuration is not valid; names the job where there are several.
     """
     from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
 
-    from experiments.launch import plain
-
-    found = []
-    with _hydra() as parser:
-        composed = functools.cache(lambda choices: _compose(list(choices)))
-        for job in jobs:
-            parsed = _parse(parser, job)
-            choices = tuple(str(override.input_line) for override in parsed if not _is_value(override))
-            config = copy.deepcopy(composed(choices))
-            for override in filter(_is_value, parsed):
-                OmegaConf.update(config, override.key_or_group, override.value(), merge=True)
-            try:
-                found.append(read_config(plain(config)))
-            except UserError as error:
-                raise UserError(f"{' '.join(job)}: {error}") from error
-    return found
-
-
-def _is_value(override: Override) -> bool:
-    """Whether it sets a plain value, so that it has no part in which files are composed."""
-    from hydra.core.override_parser.types import OverrideType
-
-    key = override.key_or_group
-    if override.type is not OverrideType.CHANGE or override.package is not None or key.startswith("hydra"):
-        return False
-    return not (CONF / key).is_dir()
+    composed = functools.cache(lambda choices: compose(list(choices)))
+    jobs, runs = [*jobs], []
+    for job in jobs:
+        try:
+            overrides = [one for one in _parse(parser, job) if not one.is_hydra_override()]
+            config = copy.deepcopy(composed(tuple(_choices(overrides))))
+            for override in filter(_is_value, overrides):
+                _check_key(override, config)
+                OmegaConf.update(config, override.key_or_group, override.value(), force_add=True)
+            _check_rank_or_budget(overrides, config)
+            runs.append(PlannedRun(read_config(plain(config)), tuple(_texts(overrides))))
+        except (UserError, OmegaConfBaseException) as error:
+            line = str(error) if isinstance(error, UserError) else _line(error)
+            raise UserError(f"{' '.join(job)}: {line}" if len(jobs) > 1 else line) from error
+    return runs
 
 
-def _identity(config: RunConfig) -> str:
-    """The same for the same run, and for no other; not its address, for which the data must be read."""
-    scientific = config.scientific(config.precision, repr(config.model), repr(config.task))
-    return f"{config.root}/{config.study}/{config.readable_name()}-{digest(scientific)}"
+def plain(config: DictConfig) -> dict[str, Any]:
+    """The resolved values.  Raises UserError where one is missing or cannot be resolved."""
+    from omegaconf import OmegaConf
+    from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+
+    try:
+        values = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    except MissingMandatoryValue as error:
+        raise UserError(f"{error.full_key} is missing; give {error.full_key}=...") from error
+    except OmegaConfBaseException as error:
+        raise UserError(f"{error.full_key}: {str(error).splitlines()[0]}") from error
+    assert isinstance(values, dict)
+    return {str(key): value for key, value in values.items()}
 
 
-@contextmanager
+# ------------------------------------------------------------------------------------------ Hydra's words
+
+
+@contextlib.contextmanager
 def _hydra() -> Iterator[OverridesParser]:
+    """Hydra on conf/, whatever it is initialised to before (in a notebook) and is again after."""
     from hydra import initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        yield OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
+    before = GlobalHydra.instance().hydra
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            yield OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
+    finally:
+        GlobalHydra.instance().hydra = before
 
 
 def _compose(overrides: list[str], **options: Any) -> DictConfig:
     from hydra import compose
-    from hydra.errors import HydraException
+    from hydra.errors import HydraException, MissingConfigException
 
     try:
         return compose("config", overrides=overrides, **options)
-    except HydraException as error:
+    except MissingConfigException as error:
+        group, _, name = (error.missing_cfg_file or "").rpartition("/")
+        if name in EXTRAS and group.startswith("hydra/"):
+            raise UserError(
+                f"{group}={name} needs a plugin of Hydra's: pip install -e '.[{EXTRAS[name]}]'"
+            ) from error
+        if not error.options:
+            raise UserError(_line(error)) from error
+        hint = nearest(name, error.options)
+        if group == "model":
+            hint += f"; for any other checkpoint give model=hf model.name={name}"
+        raise UserError(f"{group}={name} is unknown; valid are {', '.join(error.options)}{hint}") from error
+    except (HydraException, ValueError) as error:
         raise UserError(f"{' '.join(overrides)}: {_line(error)}") from error
 
 
-def _parse(parser: OverridesParser, overrides: Sequence[str]) -> list[Override]:
+def _parse(parser: OverridesParser, overrides: Iterable[str]) -> list[Override]:
+    from hydra.errors import HydraException
+
+    parsed = []
+    for override in overrides:
+        try:
+            parsed += parser.parse_overrides([override])
+        except HydraException as error:
+            reason = _line(error).partition("See https://hydra.cc")[0].strip()
+            raise UserError(
+                f"{override!r} cannot be read ({reason}); write key=value, a text with other signs than "
+                f"letters, digits and ._-/ in quotes of its own"
+            ) from error
+    return parsed
+
+
+def _split(overrides: list[Override]) -> list[list[str]]:
+    """The overrides of each job of a sweep over them."""
+    from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
     from hydra.errors import HydraException
 
     try:
-        return parser.parse_overrides(list(overrides))
+        return BasicSweeper.split_arguments(overrides, max_batch_size=None)[0]
     except HydraException as error:
-        raise UserError(_line(error)) from error
+        raise UserError(f"{_line(error)}; give the values one by one, or a range(...)") from error
+
+
+def _is_value(override: Override) -> bool:
+    """Whether it sets a plain value, so that it has no part in which files are composed."""
+    key = override.key_or_group
+    return override.package is None and "/" not in key and not (CONF / key).is_dir()
+
+
+def _choices(overrides: Sequence[Override]) -> list[str]:
+    """What decides which files are composed; of a swept choice the first."""
+    return [
+        f"{one.get_key_element()}={next(one.sweep_string_iterator())}" if one.is_sweep_override() else text
+        for one, text in zip(overrides, _texts(overrides), strict=True)
+        if not _is_value(one)
+    ]
+
+
+def _texts(overrides: Iterable[Override]) -> list[str]:
+    return [str(override.input_line) for override in overrides]
 
 
 def _line(error: Exception) -> str:
     return " ".join(str(error).split())
+
+
+# ----------------------------------------------------------------------------------------------- checking
+
+
+def _check_key(override: Override, config: DictConfig) -> None:
+    from omegaconf import DictConfig
+
+    key = override.key_or_group
+    if override.is_delete():
+        raise UserError(f"{override.input_line}: keys cannot be removed; set a value, such as {key}=null")
+    level: Any = config
+    path: list[str] = []
+    for word in key.split("."):
+        if not isinstance(level, DictConfig):
+            return
+        if word not in level:
+            valid = [str(name) for name in level if name != "hydra"]
+            below = f" of {'.'.join(path)}" if path else ""
+            if path and "name" in level:
+                below += f"={level.name}" if path == ["task"] else ""
+            close = nearest(word, valid) or f"; valid are {', '.join(valid)}"
+            raise UserError(
+                f"{'.'.join([*path, word])} is not a key{below}{close} (python run.py --help explains them)"
+            )
+        path.append(word)
+        level = level._get_node(word)
+    if isinstance(level, DictConfig) and not isinstance(override.value(), dict) and not level._is_none():
+        settings = ", ".join(f"{key}.{word!s}" for word in level)
+        raise UserError(f"{override.input_line} is not valid; set one of {settings}")
+
+
+def _check_experiment(settings: Iterable[Override]) -> None:
+    """At most one: several at once would be the runs of none."""
+    chosen = [override for override in settings if override.key_or_group == EXPERIMENT]
+    if len(chosen) > 1 or any(one.is_sweep_override() or not isinstance(one.value(), str) for one in chosen):
+        raise UserError(
+            f"{' '.join(_texts(chosen))}: give one experiment a command; the runs that they share are "
+            "trained once"
+        )
+    if chosen and (not chosen[0].is_add() or chosen[0].is_force_add()):
+        raise UserError(f"{chosen[0].input_line} is not valid; write +{EXPERIMENT}={chosen[0].value()}")
+
+
+def _check_one_run(settings: Iterable[Override], params: Mapping[str, str]) -> None:
+    """Params are what a file of conf/experiment sweeps."""
+    for override in settings:
+        if override.is_sweep_override():
+            raise UserError(
+                f"{override.input_line} gives several values; add -m to train a run for each of them, "
+                f"or write a list as '{override.key_or_group}=[...]'"
+            )
+    if set(params) - {override.key_or_group for override in settings}:
+        raise UserError(
+            f"this experiment is a sweep over {', '.join(params)}; add -m to train it, or give one value to "
+            "each of these for one run"
+        )
+
+
+def _check_rank_or_budget(overrides: Iterable[Override], config: DictConfig) -> None:
+    """Only a rank that was asked for counts: one in a model's file is a default, which a budget replaces."""
+    asked = [one for one in overrides if one.key_or_group.partition(".")[0] == "rank"]
+    if asked and asked[-1].value() is not None and config.budget is not None:
+        raise UserError(
+            f"{asked[-1].input_line} and budget={config.budget} are both given, and the rank follows from "
+            "the budget; leave one out, or make it null"
+        )

@@ -1,20 +1,167 @@
-"""How far a study is: a live panel on a terminal, plain lines elsewhere."""
+"""How far a sweep is: a live panel on a terminal, plain lines elsewhere; and an estimate of the time left."""
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TextIO
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from statistics import mean
+from typing import Any
 
+from experiments.config import RunConfig
 from experiments.job import Outcome
 
-if TYPE_CHECKING:
-    from rich.console import RenderableType
+# Seconds of 400 steps and the evaluations on one thread, roughly; only their ratio matters.
+_TASK_SECONDS, _OTHER_TASK, _STEPS = {"sql": 50.0, "wikisql": 50.0, "nli": 25.0, "mnli": 25.0}, 50.0, 400
+_METHOD_SHARE = {"full": 1.4, "bias": 1.0, "none": 0.1}
+_LETTER_SHARE, _RANK_SHARE = 0.04, 0.0005
 
-PANELS_A_SECOND = 4
-SPLITS = ("dev", "test")
+
+@dataclass(frozen=True)
+class Activity:
+    """What a worker does: its run, since when, and how far it is; `steps` is None until it is known."""
+
+    config: RunConfig
+    since: float
+    step: int
+    steps: int | None
+
+    @property
+    def state(self) -> str:
+        if self.steps is None:
+            return "loading"
+        return f"step {self.step} of {self.steps}" if self.step < self.steps else "evaluating"
+
+    @property
+    def gone(self) -> float:
+        return time.monotonic() - self.since
+
+
+class Progress:
+    """What is known of a sweep, told in plain lines: one a run that ended.
+
+    Args:
+        total: runs in all.
+        kept: of them, finished before.
+    """
+
+    def __init__(self, total: int, kept: int) -> None:
+        self.total = total
+        self.counts = Counter({"kept": kept})
+        self.estimate = Estimate()
+        self.left: float | None = None
+        self._began = time.monotonic()
+        self._waited_for: set[str] = set()
+        self.note(f"{total} runs, {kept} finished before")
+
+    def at(
+        self,
+        activities: Mapping[int, Activity],
+        waiting: Iterable[RunConfig],
+        elsewhere: Iterable[str],
+        workers: int,
+    ) -> None:
+        """What each worker does now, what waits for one, and the runs that other processes train."""
+        self.left = self.estimate.left([*activities.values()], waiting, workers)
+        for name in elsewhere:
+            if name not in self._waited_for:
+                self._waited_for.add(name)
+                self.note(f"busy      {name}: another process trains it; it is waited for")
+
+    def ended(self, config: RunConfig, outcome: Outcome) -> None:
+        self.counts[outcome.status] += 1
+        if outcome.record:
+            self.estimate.add(config, outcome.record)
+        self.told(outcome)
+
+    def told(self, outcome: Outcome) -> None:
+        self.note(f"{outcome.line(f'{sum(self.counts.values())}/{self.total}')}  ({self.times()})")
+
+    def note(self, line: str) -> None:
+        """Something to read that stays."""
+        print(line, flush=True)
+
+    def close(self) -> None:
+        """Show no more; what is printed later comes below."""
+
+    def times(self) -> str:
+        left = "" if self.left is None else f", about {clock(self.left)} left (estimate)"
+        return f"{clock(time.monotonic() - self._began)} gone{left}"
+
+    def summary(self) -> str:
+        """ "12 of 230 runs done: 9 finished, 2 kept, 1 failed"."""
+        listed = [
+            f"{self.counts[word]} {word}" for word in ("finished", "kept", "failed") if self.counts[word]
+        ]
+        return f"{sum(self.counts.values())} of {self.total} runs done: {', '.join(listed) or 'none yet'}"
+
+
+class Panel(Progress):
+    """A line a worker, the counts and the times, redrawn in place; notes go above it."""
+
+    def __init__(self, total: int, kept: int) -> None:
+        from rich import progress
+        from rich.console import Console
+        from rich.table import Column
+
+        self._console = Console(highlight=False)
+        super().__init__(total, kept)
+        name = progress.TextColumn(
+            "{task.description}",
+            markup=False,
+            table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1),
+        )
+        self._bars = progress.Progress(
+            name,
+            progress.BarColumn(20),
+            progress.TextColumn("{task.fields[state]}", markup=False),
+            console=self._console,
+            transient=True,
+            expand=True,
+        )
+        self._sweep = self._bars.add_task("", total=total, completed=kept, state="")
+        self._workers: dict[int, Any] = {}
+        self._bars.start()
+
+    def at(self, activities: Mapping[int, Activity], *others: Any) -> None:
+        super().at(activities, *others)
+        self._bars.update(
+            self._sweep, description=self.summary(), completed=sum(self.counts.values()), state=self.times()
+        )
+        for number in self._workers.keys() - activities.keys():
+            self._bars.remove_task(self._workers.pop(number))
+        for number, one in activities.items():
+            if number not in self._workers:
+                self._workers[number] = self._bars.add_task("", state="")
+            self._bars.update(
+                self._workers[number],
+                description=one.config.readable_name(),
+                total=one.steps,
+                completed=one.step,
+                state=f"{one.state}  {clock(one.gone)}",
+            )
+
+    def told(self, outcome: Outcome) -> None:
+        if outcome.status == "failed":
+            super().told(outcome)
+
+    def note(self, line: str) -> None:
+        self._console.print(line, markup=False, soft_wrap=True)
+
+    def close(self) -> None:
+        self._bars.stop()
+
+
+def show(total: int, kept: int, panel: bool = True) -> Progress:
+    """The panel where it is wanted and the output is a terminal that can move its cursor, else lines."""
+    if panel and sys.stdout.isatty():
+        from rich.console import Console
+
+        if not Console().is_dumb_terminal:
+            return Panel(total, kept)
+    return Progress(total, kept)
 
 
 def clock(seconds: float) -> str:
@@ -24,203 +171,60 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-def told(outcome: Outcome) -> str:
-    """How a run ended, in one line: its scores and seconds, or its error."""
-    if outcome.record is None:
-        return f"{outcome.name}: {outcome.error}"
-    metric, last = outcome.record["metric"], outcome.record["metrics"]["last"]
-    scores = [f"{split} {last[split][metric]:.4f}" for split in SPLITS if split in last]
-    return "  ".join([outcome.name, *scores, f"{outcome.seconds:.1f} s"])
+def guess(config: RunConfig) -> float:
+    """Seconds before anything is known: good for an order, not as a promise."""
+    seconds = _TASK_SECONDS.get(config.task.name, _OTHER_TASK) * (config.steps or _STEPS) / _STEPS
+    lora = 1 + _LETTER_SHARE * len(config.rank) + _RANK_SHARE * sum(config.rank.values())
+    return seconds * _METHOD_SHARE.get(config.method, lora)
 
 
-@dataclass
-class Activity:
-    """What a worker does: its run, and how far it is."""
+def cost_order(config: RunConfig) -> tuple[float, str, float, int]:
+    """Sorts the costly first, so that workers which take one after the other end at about the same time.
 
-    name: str
-    since: float
-    step: int = 0
-    steps: int | None = None
-
-    @property
-    def state(self) -> str:
-        if self.steps is None:
-            return "loading"
-        return f"step {self.step} of {self.steps}" if self.step < self.steps else "evaluating"
+    One task after the other, so that a worker reads each task's data once.
+    """
+    task = config.task.name
+    return -_TASK_SECONDS.get(task, _OTHER_TASK), task, -guess(config), config.seed
 
 
-@dataclass
-class Progress:
-    """What is known, and nothing shown of it; the base of what shows it.
+class Estimate:
+    """Seconds of a run: the mean of the runs most like it that are done.
 
-    Attributes:
-        study: its name.
-        total: runs in all.
-        kept: of them, finished before.
-        workers: what each does, by number.
-        counts: how runs ended here, by status.
-        left: seconds, an estimate; None where there is none yet.
-        analysis: results made, of how many, and which is the latest; None before the analysis.
-        clock: tells the time in seconds.
+    Like it are those of the same task, method, targets and rank; failing that of the same task and method;
+    failing that any, by the ratio of the guesses.
     """
 
-    study: str
-    total: int
-    kept: int
-    workers: dict[int, Activity] = field(default_factory=dict)
-    counts: dict[str, int] = field(default_factory=dict)
-    left: float | None = None
-    analysis: tuple[int, int, str] | None = None
-    clock: Callable[[], float] = time.monotonic
+    def __init__(self) -> None:
+        self._seconds: dict[tuple[str, ...], list[float]] = defaultdict(list)
+        self._ratios: list[float] = []
 
-    def __post_init__(self) -> None:
-        self.began = self.clock()
+    def add(self, config: RunConfig, record: Mapping[str, Any]) -> None:
+        """A run is finished, and its record says how long it took."""
+        seconds = record.get("timing", {}).get("seconds")
+        if seconds is not None:
+            for kind in _kinds(config):
+                self._seconds[kind].append(seconds)
+            self._ratios.append(seconds / guess(config))
 
-    def started(self, worker: int, name: str) -> None:
-        self.workers[worker] = Activity(name, self.clock())
-        self.update()
+    def seconds(self, config: RunConfig) -> float:
+        """NaN where no run is done."""
+        for kind in _kinds(config):
+            if kind in self._seconds:
+                return mean(self._seconds[kind])
+        return guess(config) * mean(self._ratios or [float("nan")])
 
-    def stepped(self, worker: int, step: int, steps: int) -> None:
-        self.workers[worker].step, self.workers[worker].steps = step, steps
-        self.update()
-
-    def idle(self, worker: int) -> None:
-        """The worker has no run."""
-        self.workers.pop(worker, None)
-
-    def ended(self, worker: int | None, outcome: Outcome) -> None:
-        """A run is done with; of a worker where one had it."""
-        if worker is not None:
-            self.idle(worker)
-        self.counts[outcome.status] = self.counts.get(outcome.status, 0) + 1
-        self.update()
-
-    def analysed(self, done: int, of: int, latest: str) -> None:
-        """The analysis is done with so many results."""
-        self.workers.clear()
-        self.left, self.analysis = None, (done, of, latest)
-        self.update()
-
-    def note(self, line: str) -> None:
-        """Something to read that stays."""
-
-    def update(self) -> None:
-        """Show what has changed."""
-
-    def close(self) -> None:
-        """Show no more; what is printed later comes below."""
-
-    @property
-    def done(self) -> int:
-        return self.kept + sum(self.counts.values())
-
-    def gone(self) -> str:
-        return f"{clock(self.clock() - self.began)} gone"
-
-    def to_go(self) -> str:
-        """The time left, said to be an estimate."""
-        return "" if self.left is None else f"about {clock(self.left)} left to train (estimate)"
-
-    def summary(self) -> str:
-        """ "12 of 230 done: 9 finished, 2 kept, 1 failed"."""
-        kept = self.kept + self.counts.get("skipped", 0)
-        parts = {"finished": self.counts.get("finished", 0), "kept": kept}
-        parts["failed"] = self.counts.get("failed", 0)
-        listed = ", ".join(f"{count} {word}" for word, count in parts.items() if count or word != "kept")
-        return f"{self.done} of {self.total} runs done: {listed}"
+    def left(self, running: Iterable[Activity], waiting: Iterable[RunConfig], workers: int) -> float | None:
+        """Seconds until the last run ends, each worker taking the next; None where no run is done."""
+        if not self._ratios:
+            return None
+        free = [max(0.0, self.seconds(one.config) - one.gone) for one in running]
+        free = sorted(free + [0.0] * (workers - len(free)))
+        for config in waiting:
+            free = sorted([free[0] + self.seconds(config), *free[1:]])
+        return free[-1]
 
 
-@dataclass
-class Lines(Progress):
-    """One plain line a run that ended, and one a result of the analysis."""
-
-    stream: TextIO = field(default_factory=lambda: sys.stdout)
-
-    def ended(self, worker: int | None, outcome: Outcome) -> None:
-        super().ended(worker, outcome)
-        word = {"skipped": "kept", "failed": "FAILED"}.get(outcome.status, outcome.status)
-        self.note(f"{word:8}  {self.done}/{self.total}  {told(outcome)}  ({self._times()})")
-
-    def analysed(self, done: int, of: int, latest: str) -> None:
-        super().analysed(done, of, latest)
-        self.note(f"analysis  {done}/{of}  {latest}  ({self._times()})")
-
-    def note(self, line: str) -> None:
-        print(line, file=self.stream, flush=True)
-
-    def _times(self) -> str:
-        return ", ".join(filter(None, (self.gone(), self.to_go())))
-
-
-@dataclass
-class Panel(Progress):
-    """A line a worker, the counts and the times, redrawn in place; notes go above it."""
-
-    def __post_init__(self) -> None:
-        from rich.console import Console
-        from rich.live import Live
-
-        super().__post_init__()
-        self._console = Console(highlight=False)
-        self._live = Live(
-            get_renderable=self.render,
-            console=self._console,
-            refresh_per_second=PANELS_A_SECOND,
-            transient=True,
-        )
-        self._live.start()
-
-    def ended(self, worker: int | None, outcome: Outcome) -> None:
-        super().ended(worker, outcome)
-        if outcome.status == "failed":
-            self.note(f"FAILED  {told(outcome)}")
-
-    def note(self, line: str) -> None:
-        self._console.print(line, markup=False, soft_wrap=True)
-
-    def close(self) -> None:
-        self._live.stop()
-
-    def render(self) -> RenderableType:
-        from rich.console import Group
-        from rich.progress_bar import ProgressBar
-        from rich.table import Table
-        from rich.text import Text
-
-        rows = Table.grid(padding=(0, 2), expand=True)
-        rows.add_column(no_wrap=True)
-        rows.add_column(no_wrap=True, ratio=1, overflow="ellipsis")
-        rows.add_column(no_wrap=True)
-        rows.add_column(no_wrap=True, justify="right")
-        for cells in self._rows():
-            rows.add_row(*map(Text, cells))
-        done, of = (self.done, self.total) if self.analysis is None else self.analysis[:2]
-        bar = Table.grid(expand=True)  # as a row, because a bar alone does not end its line
-        bar.add_row(ProgressBar(total=max(of, 1), completed=done))
-        times = "  ".join(filter(None, (self.gone(), self._remaining())))
-        return Group(rows, bar, Text(f"study {self.study}: {self.summary()}"), Text(times))
-
-    def _rows(self) -> list[tuple[str, str, str, str]]:
-        if self.analysis is not None:
-            done, of, latest = self.analysis
-            return [("analysis", latest, f"{done} of {of} results", "")]
-        now = self.clock()
-        return [
-            (f"worker {number + 1}", activity.name, activity.state, clock(now - activity.since))
-            for number, activity in sorted(self.workers.items())
-        ]
-
-    def _remaining(self) -> str:
-        if self.analysis is not None:
-            return ""
-        return self.to_go() or "time left: known when runs have finished"
-
-
-def show(study: str, total: int, kept: int) -> Progress:
-    """The panel where the output is a terminal that can move its cursor, else lines."""
-    if sys.stdout.isatty():
-        from rich.console import Console
-
-        if not Console().is_dumb_terminal:
-            return Panel(study, total, kept)
-    return Lines(study, total, kept)
+def _kinds(config: RunConfig) -> tuple[tuple[str, ...], ...]:
+    """From the most to the least alike."""
+    like = (config.task.name, config.method)
+    return (*like, config.targets_name, config.rank_name), like

@@ -17,11 +17,11 @@ This module owns the format and imports neither torch nor Hydra: training writes
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import gzip
 import json
 import os
 import shutil
+import socket
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -39,7 +39,23 @@ HISTORY = "history.jsonl"
 FAILURE = "failure.json"
 LOCK = ".lock"
 WORKSPACE = ".training"
+WHOLE = ".whole"
+"""The workspace of a run that is trained and written, while its files are put in their places."""
+OWNER = "owner.json"
+"""In the workspace: the process that trains, and how many steps it is to take."""
+FILES = (
+    RUN,
+    ADAPTER,
+    ADAPTER_BEST,
+    ADAPTER_INIT,
+    DELTA,
+    DELTA_BEST,
+    PREDICTIONS,
+    HISTORY,
+    FAILURE,
+)
 FORMAT_VERSION = 1
+TAIL_BYTES = 4096
 
 
 class BusyError(RuntimeError):
@@ -65,48 +81,93 @@ class RunFolder:
 
     def read(self) -> dict[str, Any] | None:
         """The finished run's record, or None where the run is unfinished or its record is damaged."""
+        record = _read_object(self.file(RUN))
+        return record if record and record.get("status") == "finished" else None
+
+    def read_since(self, time: float) -> dict[str, Any] | None:
+        """The record, where the run was finished after this moment (seconds since the epoch)."""
+        return self.read() if self._written_since(RUN, time) else None
+
+    def failure_since(self, time: float) -> dict[str, Any] | None:
+        """What went wrong, where the run has failed after this moment."""
+        return _read_object(self.file(FAILURE)) if self._written_since(FAILURE, time) else None
+
+    def owner(self) -> dict[str, Any]:
+        """The process that trains or trained here: pid, host, and steps once it knows them; else nothing."""
+        return _read_object(self.path / WORKSPACE / OWNER) or {}
+
+    def latest(self) -> dict[str, Any]:
+        """The last line of the history of what is being trained; nothing before the first."""
         try:
-            record = json.loads(self.file(RUN).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return None
-        return record if isinstance(record, dict) and record.get("status") == "finished" else None
+            with (self.path / WORKSPACE / HISTORY).open("rb") as file:
+                file.seek(max(0, file.seek(0, os.SEEK_END) - TAIL_BYTES))
+                lines = file.read().split(b"\n")
+            return dict(json.loads(lines[-2]))  # behind the last line there is nothing, or a part of the next
+        except (OSError, ValueError, IndexError):
+            return {}
+
+    def _written_since(self, name: str, time: float) -> bool:
+        try:
+            return self.file(name).stat().st_mtime >= time
+        except OSError:
+            return False
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
         """Hold the run against other processes; the system releases it when this one ends, however it ends.
 
-        Raises BusyError at once when another process holds it.
+        What a process had trained and written before it died is put in its place first.  Raises BusyError at
+        once when another process holds the run, and OSError where the folder cannot be written.
         """
+        from filelock import FileLock, Timeout
+
         self.path.mkdir(parents=True, exist_ok=True)
-        with self.file(LOCK).open("a") as handle:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise BusyError(f"{self.path} is being trained by another process") from None
-            yield
+        try:
+            with FileLock(self.file(LOCK), timeout=0):
+                if (self.path / WHOLE).is_dir():
+                    self._place()
+                yield
+        except Timeout:
+            raise BusyError(f"{self.path} is being trained by another process") from None
 
     def begin(self) -> RunFolder:
         """An empty folder inside this one to train into; what is finished stays as it is until `publish`."""
         workspace = RunFolder(self.path / WORKSPACE)
         shutil.rmtree(workspace.path, ignore_errors=True)
         workspace.path.mkdir(parents=True)
+        workspace.announce(steps=None)
         return workspace
 
-    def publish(self, workspace: RunFolder, record: Mapping[str, Any]) -> None:
-        """Put the workspace's files in the place of earlier ones, then write run.json: the run is finished.
+    def announce(self, steps: int | None) -> None:
+        """Say in the workspace who trains, and how many steps it will be."""
+        write_json(self.file(OWNER), {"pid": os.getpid(), "host": socket.gethostname(), "steps": steps})
 
-        A crash in between leaves an unfinished run, never a mixed one that counts as finished.
+    def publish(self, workspace: RunFolder, record: Mapping[str, Any]) -> None:
+        """Put the workspace's files in the place of earlier ones, run.json last: the run is finished.
+
+        Nothing earlier is touched before all that is new is whole and written; after a crash in between, the
+        next to hold the run goes on with it.  Files and folders that are not the store's own stay.
         """
         complete = {"format": FORMAT_VERSION, "id": self.id, "status": "finished", **record}
-        content = _json(complete)
-        self.file(RUN).unlink(missing_ok=True)
-        for path in self.path.iterdir():
-            if path.name not in (LOCK, WORKSPACE):
-                path.unlink()
-        for path in workspace.path.iterdir():
-            os.replace(path, self.file(path.name))
-        workspace.path.rmdir()
-        replace_file(self.file(RUN), content)
+        write_json(workspace.file(RUN), complete)
+        files = [name for name in FILES if workspace.file(name).is_file()]
+        write_json(workspace.file(OWNER), {"files": files})
+        shutil.rmtree(self.path / WHOLE, ignore_errors=True)
+        os.replace(workspace.path, self.path / WHOLE)
+        self._place()
+
+    def _place(self) -> None:
+        """Move what is whole to its places; may go on where an earlier one broke off."""
+        whole = self.path / WHOLE
+        if (whole / RUN).is_file():
+            files = (_read_object(whole / OWNER) or {})["files"]
+            for name in FILES:
+                if name == RUN or name not in files:
+                    self.file(name).unlink(missing_ok=True)
+            for name in (*(name for name in files if name != RUN), RUN):
+                with contextlib.suppress(FileNotFoundError):  # moved before
+                    os.replace(whole / name, self.file(name))
+        shutil.rmtree(whole, ignore_errors=True)
 
     def fail(self, error: str, traceback: str, command: str) -> None:
         write_json(
@@ -114,13 +175,17 @@ class RunFolder:
         )
 
 
+def _read_object(path: Path) -> dict[str, Any] | None:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return content if isinstance(content, dict) else None
+
+
 def write_json(path: Path, record: Mapping[str, Any]) -> None:
     """Replace the file in one step, so that no reader ever sees half of it."""
-    replace_file(path, _json(record))
-
-
-def _json(record: Mapping[str, Any]) -> str:
-    return json.dumps(record, indent=2, allow_nan=False) + "\n"
+    replace_file(path, json.dumps(record, indent=2, allow_nan=False) + "\n")
 
 
 def write_jsonl(path: Path, records: Iterable[Mapping[str, Any]]) -> None:

@@ -34,24 +34,18 @@ def start_tracker(
     )
 
 
-def log_sweep(
-    config: WandbConfig,
-    root: Path,
-    study: str,
-    name: str,
-    columns: Sequence[str],
-    rows: Sequence[Sequence[str]],
-) -> None:
-    """Log a sweep's table as one W&B run of job type "sweep" in the study's group."""
+def log_sweep(config: RunConfig, name: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Log a sweep's table as one W&B run of job type "sweep" in the group of the study of `config`."""
+    study = config.study
     tracker = _start(
-        config,
-        root / study,
+        config.wandb,
+        config.root / study,
         {
             "id": wandb_id(study, f"sweep/{name}"),
             "name": f"sweep-{name}",
             "group": study,
             "job_type": "sweep",
-            "tags": ["sweep", *config.tags],
+            "tags": ["sweep", *config.wandb.tags],
         },
     )
     tracker.media(lambda wandb: {"sweep": wandb.Table(list(columns), [list(row) for row in rows])})

@@ -7,7 +7,7 @@ import math
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from experiments.objective import Encoded
 
 Log = Callable[[Mapping[str, float], int], None]
-Bar = Callable[[int], AbstractContextManager[Callable[[int, float], None]]]
-"""Given the number of steps, opens what is told each step that is done and its loss."""
 
 
 @dataclass
@@ -79,15 +77,15 @@ def train(
     device: torch.device,
     precision: str,
     log: Log,
-    bar: Bar | None = None,
 ) -> Trained:
     """Train, evaluate and write everything but run.json into `folder`.
 
-    `bar` is told the steps; without one the terminal is.  Deterministic for a seed on the CPU.  Raises
-    UserError where the configuration does not fit the model or the loss stops being a number.
+    Deterministic for a seed on the CPU.  Raises UserError where the configuration does not fit the model or
+    the loss stops being a number.
     """
     encoded = bench.objective.encoded("train")
     steps = total_steps(config, len(encoded))
+    folder.announce(steps)
     model = method.prepare(bench.base.model, config).to(device)
     method.save_initial(model, config, folder)
     parameters = method.counts(model, config)
@@ -99,7 +97,7 @@ def train(
     dev = "dev" if "dev" in bench.task.splits else "test"
     with (
         folder.file(HISTORY).open("w", encoding="utf-8", buffering=1) as history,
-        (bar or _progress)(steps) as advance,
+        _progress(steps) as advance,
     ):
 
         def record(values: Mapping[str, float], step: int) -> None:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
+import time
 
 import pytest
 
 import experiments.job as job
 from experiments import store
 from experiments.errors import UserError
-from experiments.job import run_job
+from experiments.plan import PlannedRun
 from experiments.store import RunFolder
 
-COMMAND = "python run.py rank=2"
+
+def run_job(config, since=None):
+    return job.run_job(PlannedRun(config, ("rank=2",)), since)
 
 
 @pytest.fixture
@@ -32,13 +34,14 @@ def trained(monkeypatch, bench):
 
 
 def test_run_and_its_record(config, trained):
-    outcome = run_job(config(), command=COMMAND)
+    outcome = run_job(config())
     assert outcome.status == "finished", outcome.error
     folder = RunFolder(config().root / "test" / outcome.name)
-    assert str(folder.path) == outcome.folder
+    assert folder.path == outcome.folder
     record = folder.read()
     assert record == outcome.record
     assert record["metric"] == "logical_form_accuracy"
+    assert record["overrides"] == ["rank=2"]
     assert set(record["metrics"]["last"]) == {"step", "dev", "test"}
     assert record["config"]["rank"] == {"q": 2, "v": 2}
     assert record["parameters"]["trainable"] == 512
@@ -50,45 +53,56 @@ def test_run_and_its_record(config, trained):
 
 
 def test_finished_run_is_kept_and_force_repeats_it(config, trained):
-    first = run_job(config(), command=COMMAND)
-    again = run_job(config(), command=COMMAND)
-    assert (again.status, again.record) == ("skipped", first.record)
+    first = run_job(config())
+    again = run_job(config())
+    assert (again.status, again.record) == ("kept", first.record)
     assert len(trained) == 1
-    forced = run_job(config(force=True), command=COMMAND)
+    forced = run_job(config(force=True))
     assert forced.status == "finished"
     assert forced.record["metrics"] == first.record["metrics"]
     assert len(trained) == 2
 
 
-def test_a_bar_is_told_the_steps_in_place_of_the_terminal(config, trained, capsys):
-    told = []
+def test_a_run_finished_or_failed_since_is_not_trained_again(config, trained, monkeypatch):
+    start = time.time()
+    assert run_job(config(force=True), start).status == "finished"
+    assert run_job(config(force=True), start).status == "finished"
+    assert len(trained) == 1
+    with monkeypatch.context() as patched:
+        patched.setattr("experiments.trainer.train", lambda *_: (_ for _ in ()).throw(UserError("no")))
+        assert run_job(config(seed=1), start).error == "no"
+    assert (run_job(config(seed=1), start).status, run_job(config(seed=1), start).error) == ("failed", "no")
+    assert len(trained) == 2
+    assert run_job(config(seed=1), time.time()).status == "finished"
 
-    @contextlib.contextmanager
-    def bar(steps):
-        told.append(steps)
-        yield lambda step, loss: told.append(step)
 
-    assert run_job(config(), command=COMMAND, bar=bar).status == "finished"
-    assert told == [6, 1, 2, 3, 4, 5, 6]
-    assert capsys.readouterr() == ("", "")
-    assert run_job(config(force=True), command=COMMAND).status == "finished"
-    assert "step 6/6" in capsys.readouterr().err
+def test_how_it_ended_is_one_line(config, trained):
+    outcome = run_job(config())
+    dev, test = (
+        outcome.record["metrics"]["last"][split]["logical_form_accuracy"] for split in ("dev", "test")
+    )
+    line = f"finished  1/2  {outcome.name}  dev {dev:.4f}  test {test:.4f}  "
+    assert outcome.line("1/2").startswith(line)
+    assert outcome.score == dev
+    failed = run_job(config(device="gpu7"))
+    assert failed.line().startswith(f"FAILED    {failed.name}: device=gpu7 is not here")
+    assert failed.score is None
 
 
 def test_the_address_is_where_the_run_will_be(config, trained):
     place = job.address(config())
     assert not place.folder.path.exists()
-    assert run_job(config(), command=COMMAND).folder == str(place.folder.path)
+    assert run_job(config()).folder == place.folder.path
     assert (place.device.type, place.precision) == ("cpu", "float32")
 
 
 def test_unfinished_run_is_done_again_from_scratch(config, trained):
-    folder = RunFolder(config().root / "test" / run_job(config(), command=COMMAND).name)
+    folder = RunFolder(config().root / "test" / run_job(config()).name)
     whole = {path.name: path.read_bytes() for path in folder.path.iterdir()}
     folder.file(store.RUN).unlink()
     folder.file(store.ADAPTER).write_bytes(b"half")
     folder.file(store.HISTORY).write_text('{"step": 1')
-    assert run_job(config(), command=COMMAND).status == "finished"
+    assert run_job(config()).status == "finished"
     assert folder.file(store.ADAPTER).read_bytes() == whole[store.ADAPTER]
     assert folder.file(store.PREDICTIONS).read_bytes() == whole[store.PREDICTIONS]
 
@@ -98,11 +112,11 @@ def test_failure_stays_in_its_run(config, trained, monkeypatch):
         raise RuntimeError("out of\nluck")
 
     monkeypatch.setattr("experiments.trainer.train", broken)
-    outcome = run_job(config(), command=COMMAND)
+    outcome = run_job(config())
     assert (outcome.status, outcome.error) == ("failed", "RuntimeError: out of luck")
     folder = RunFolder(config().root / "test" / outcome.name)
     failure = json.loads(folder.file(store.FAILURE).read_text())
-    assert failure["command"] == COMMAND
+    assert failure["command"] == "python run.py rank=2"
     assert any("broken" in line for line in failure["traceback"])
     assert folder.read() is None
     monkeypatch.undo()
@@ -111,24 +125,24 @@ def test_failure_stays_in_its_run(config, trained, monkeypatch):
 def test_failed_run_that_is_repeated_leaves_no_failure_behind(config, trained, monkeypatch):
     with monkeypatch.context() as patched:
         patched.setattr("experiments.trainer.train", lambda *_: (_ for _ in ()).throw(UserError("no")))
-        outcome = run_job(config(), command=COMMAND)
+        outcome = run_job(config())
         assert outcome.error == "no"
-    assert run_job(config(), command=COMMAND).status == "finished"
+    assert run_job(config()).status == "finished"
     folder = RunFolder(config().root / "test" / outcome.name)
     assert not folder.file(store.FAILURE).exists()
 
 
 @pytest.mark.parametrize("error", [UserError("no"), KeyboardInterrupt()])
 def test_repeat_that_does_not_finish_leaves_the_finished_run_whole(config, trained, monkeypatch, error):
-    first = run_job(config(), command=COMMAND)
+    first = run_job(config())
     folder = RunFolder(config().root / "test" / first.name)
     adapter = folder.file(store.ADAPTER).read_bytes()
     monkeypatch.setattr("experiments.trainer.train", lambda *_: (_ for _ in ()).throw(error))
     if isinstance(error, UserError):
-        assert run_job(config(force=True), command=COMMAND).status == "failed"
+        assert run_job(config(force=True)).status == "failed"
     else:
         with pytest.raises(KeyboardInterrupt):
-            run_job(config(force=True), command=COMMAND)
+            run_job(config(force=True))
     assert folder.read() == first.record
     assert folder.file(store.ADAPTER).read_bytes() == adapter
 
@@ -139,31 +153,31 @@ def test_ctrl_c_gets_out_and_leaves_the_run_unfinished(config, trained, monkeypa
 
     monkeypatch.setattr("experiments.trainer.train", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        run_job(config(), command=COMMAND)
+        run_job(config())
     [folder] = store.runs(config().root, "test")
     assert folder.read() is None
 
 
 def test_run_of_another_process_is_left_alone(config, trained):
-    outcome = run_job(config(), command=COMMAND)
+    outcome = run_job(config())
     folder = RunFolder(config().root / "test" / outcome.name)
     folder.file(store.RUN).unlink()
     with folder.lock():
-        busy = run_job(config(), command=COMMAND)
+        busy = run_job(config())
     assert busy.status == "busy"
     assert "another process" in busy.error
 
 
 def test_unknown_device_is_one_line(config, trained):
-    outcome = run_job(config(device="gpu7"), command=COMMAND)
+    outcome = run_job(config(device="gpu7"))
     assert outcome.status == "failed"
     assert outcome.error.startswith("device=gpu7 is not here; available are auto, cpu")
 
 
 def test_method_none_evaluates_the_base_model(config, trained):
-    outcome = run_job(config(method="none"), command=COMMAND)
+    outcome = run_job(config(method="none"))
     assert outcome.status == "finished", outcome.error
     assert outcome.record["parameters"]["trainable"] == 0
     assert outcome.record["metrics"]["last"]["step"] == 0
     assert "lr" not in outcome.record["config"]
-    assert run_job(config(method="none", lr=0.5, rank=4), command=COMMAND).status == "skipped"
+    assert run_job(config(method="none", lr=0.5, rank=4)).status == "kept"

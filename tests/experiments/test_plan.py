@@ -1,4 +1,4 @@
-"""A plan holds each run once, and its configurations are those that Hydra itself composes."""
+"""A command line becomes the runs that Hydra itself would compose, or one line that says what is wrong."""
 
 from __future__ import annotations
 
@@ -8,79 +8,144 @@ from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
 from experiments.config import RunConfig, read_config
 from experiments.errors import UserError
-from experiments.overrides import CONF, check
-from experiments.plan import configs, experiment_names, plan, sweep_jobs
+from experiments.plan import CONF, Plan, experiment_names, plan, plan_experiments
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-CHANGES = ["seed=3,4", "study=mine", "task.dev=20", "lr=0.5", "wandb.tags=[a]", "+task.holdout=7"]
+CHANGES = ["seed=3,4", "study=mine", "task.dev=20", "lr=0.5", "wandb.tags=[a]", "++task.train=70"]
 
 
-def composed(job: list[str]) -> RunConfig:
+def composed(job: tuple[str, ...]) -> RunConfig:
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        values = OmegaConf.to_container(compose("config", overrides=job), resolve=True)
+        values = OmegaConf.to_container(compose("config", overrides=list(job)), resolve=True)
     assert isinstance(values, dict)
     return read_config({str(key): value for key, value in values.items()})
 
 
+def only(*arguments: str) -> RunConfig:
+    [run] = plan(arguments).runs
+    return run.config
+
+
+# ------------------------------------------------------------------------------------------------- the runs
+
+
 def test_configurations_are_hydra_s_own() -> None:
-    jobs = sweep_jobs("table15_mixed_ranks", [*CHANGES, "method=full,lora"])
-    chosen = jobs[:: len(jobs) // 3] + jobs[-1:]
-    found = configs(chosen)
-    assert found == [composed(job) for job in chosen]
-    assert {config.seed for config in found} == {3, 4}
-    assert {config.method for config in found} == {"full", "lora"}
-    assert {(config.task.dev, config.lr, config.task.holdout) for config in found} == {(20, 0.5, 7)}
+    runs = plan(["-m", "+experiment=table15_mixed_ranks", *CHANGES, "method=full,lora"]).runs
+    chosen = runs[:: len(runs) // 3] + runs[-1:]
+    for run in chosen:
+        assert run.config == composed(run.overrides)
+    assert {run.config.seed for run in chosen} == {3, 4}
+    assert {run.config.method for run in chosen} == {"full", "lora"}
+    assert {(run.config.task.dev, run.config.lr, run.config.task.train) for run in chosen} == {(20, 0.5, 70)}
 
 
 def test_values_of_one_job_do_not_stay_for_the_next() -> None:
-    changed, plain = configs([["task.dev=3", "rank={q: 1, v: 2}"], []])
-    assert (changed.task.dev, changed.rank) == (3, {"q": 1, "v": 2})
-    assert plain == composed([])
+    first, second = plan(["-m", "task.dev=3,4", "rank={q: 1, v: 2},5"]).runs[1:3]
+    assert (first.config.task.dev, first.config.rank) == (3, {"q": 5, "v": 5})
+    assert (second.config.task.dev, second.config.rank) == (4, {"q": 1, "v": 2})
 
 
 def test_a_value_that_follows_from_a_choice_or_from_another_value() -> None:
-    full, same = configs([["method=full"], ["seed=5", "task.seed=${seed}"]])
-    assert full == composed(["method=full"])
-    assert same.task.seed == 5
-
-
-def test_shared_runs_are_planned_once_and_as_first_asked_for() -> None:
-    alone = plan(["table7"], ["seed=0", "task=sql"])
-    both = plan(["table7", "subspaces"], ["seed=0", "task=sql"])
-    assert [run.config.rank_name for run in both] == ["4", "64", "8"]
-    assert both[:2] == alone
-    assert both[0].command.startswith("python run.py seed=0 task=sql rank=4 +experiment=table7")
-    for run in both:
-        check(run.overrides)
-
-
-def test_runs_that_differ_in_the_numbers_alone_are_different() -> None:
-    planned = plan(["table7"], ["seed=0", "task=sql", "rank=4", "task.dev=1,2", "wandb.mode=offline"])
-    assert [run.config.task.dev for run in planned] == [1, 2]
+    assert only("method=full") == composed(("method=full",))
+    assert only("seed=5", "task.seed=${seed}").task.seed == 5
+    assert only("rank={q: 1}", "targets=q", "rank.q=2").rank == {"q": 2}
 
 
 @pytest.mark.parametrize(
-    ("override", "error"),
+    ("arguments", "ranks"),
     [
-        ("rnak=3", "rnak is not a key; did you mean rank"),
-        ("task=foo", "task=foo is unknown"),
-        ("alpha=x", "alpha=x"),
-        ("lr=-1", "seed=0 task=sql targets=q .*lr=-1.*: lr=-1"),
-        ("seed=interval(0,2)", "does not support sweep type"),
+        (["rank=3"], ["3"]),
+        (["-m", "rank=1,2,4", "targets=qv"], ["1", "2", "4"]),
+        (["--multirun", "rank=range(1,3)"], ["1", "2"]),
+        (["hydra.mode=MULTIRUN", "rank=1,2"], ["1", "2"]),
+        (["-m", "+experiment=fig3", "task=sql", "seed=0", "rank=1,2"], ["1", "2"]),
+        (["-m", "rank={q: 4, v: 8}"], ["q4-v8"]),
     ],
 )
-def test_what_is_not_valid_is_one_line(override: str, error: str) -> None:
-    with pytest.raises(UserError, match=error) as raised:
-        plan(["table5"], ["seed=0", "task=sql", override])
-    assert "\n" not in str(raised.value)
+def test_runs_in_hydra_s_order(arguments: list[str], ranks: list[str]) -> None:
+    planned = plan(arguments)
+    assert [run.config.rank_name for run in planned.runs] == ranks
+    assert planned.sweep == (arguments != ["rank=3"])
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["-m", "seed=range(3)", "task=glob(*l*)"],
+        ["-m", "lr=1e-3,1e-2"],
+        ["rank={q: 4, v: 8}", "targets=[q,v]", "rank.q=1"],
+        ["task=wikisql", "task.path=/data/x.tar.bz2", "wandb.tags=[a]"],
+        ["hydra.job.chdir=true", "hydra/launcher=basic", "++lr=1"],
+        ["budget=q8"],
+        ["budget=8192", "model=gpt2-medium", "model.name=embedded"],  # whose file has a rank
+        ["-m", "budget=null", "rank=1,2"],
+        ["-m", "+experiment=table5", "budget=null", "rank=4", "seed=0"],
+        ["-m", "+experiment=table6", "rank=null", "budget=q8", "seed=0", "task=sql"],
+        ["hydra.mode=MULTIRUN", "+experiment=fig3"],
+        ["+experiment=fig3", "seed=0", "task=nli", "rank=8"],
+        ["targets=null", "rank={v: 2}"],
+        ["root=123", "study='2024_11_25'"],
+    ],
+)
+def test_what_is_valid_is_planned(arguments: list[str]) -> None:
+    assert plan(arguments).runs
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--cfg", "job"], ["--config-name=mine", "anything=1"]])
+def test_nothing_is_planned_where_hydra_alone_knows(arguments: list[str]) -> None:
+    assert plan(arguments) == Plan([], sweep=False)
+
+
+def test_a_search_is_checked_but_not_planned() -> None:
+    search = ["-m", "hydra/sweeper=tune", "rank=interval(1,8)"]
+    assert plan(search) == Plan([], sweep=True)
+    with pytest.raises(UserError, match="rnak is not a key; did you mean rank"):
+        plan([*search, "rnak=choice(1,2)"])
+
+
+def test_a_command_repeats_its_run() -> None:
+    run = plan(["-m", "+experiment=table7", "seed=0", "task=sql", "rank=4", "wandb.tags=[a b]"]).runs[0]
+    assert run.command.startswith("python run.py seed=0 task=sql rank=4 +experiment=table7")
+    assert plan(run.overrides).runs == [run]
+
+
+def test_hydra_that_is_initialised_already_stays_as_it_was() -> None:
+    with initialize_config_dir(str(CONF / "task"), version_base="1.3"):  # as in a notebook
+        assert plan(["rank=3"]).runs
+        assert compose("sql").name == "sql"
+    assert not GlobalHydra.instance().is_initialized()
+    assert plan(["rank=3"]).runs
+
+
+# ---------------------------------------------------------------------------------------------- experiments
+
+
+def test_shared_runs_are_planned_once_and_as_first_asked_for() -> None:
+    alone = plan_experiments(["table7"], ["seed=0", "task=sql"])
+    both = plan_experiments(["table7", "subspaces"], ["seed=0", "task=sql"])
+    assert [run.config.rank_name for run in both] == ["4", "64", "8"]
+    assert both[:2] == alone
+
+
+def test_runs_that_differ_in_the_numbers_alone_are_different() -> None:
+    changes = ["seed=0", "task=sql", "rank=4", "task.dev=1,2", "wandb.mode=offline"]
+    assert [run.config.task.dev for run in plan_experiments(["table7"], changes)] == [1, 2]
+
+
+def test_the_names_are_the_files() -> None:
+    assert {"table5", "table6", "fig3"} <= set(experiment_names())
 
 
 def test_planning_imports_no_torch() -> None:
-    code = "import sys; from experiments.plan import plan; plan(['fig4'], ['seed=0']); print(*sys.modules)"
+    code = (
+        "import sys; from experiments.plan import plan; plan(['rank=3', 'budget=null']); print(*sys.modules)"
+    )
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True
     )
@@ -89,5 +154,79 @@ def test_planning_imports_no_torch() -> None:
     assert "torch" not in modules
 
 
-def test_the_names_are_the_files() -> None:
-    assert {"table5", "table6", "fig3"} <= set(experiment_names())
+# ------------------------------------------------------------------------------------------------- mistakes
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        (["rnak=3"], ["rnak is not a key", "did you mean rank"]),
+        (["learning_rate=3"], ["learning_rate is not a key", "valid are study, seed", " lr,"]),
+        (["+rnak=3"], ["rnak is not a key"]),
+        (["task.trian=5"], ["task.trian is not a key of task=sql", "did you mean train"]),
+        (["+task.path=mine.jsonl"], ["task.path is not a key of task=sql; valid are name, seed, train"]),
+        (["wandb.mod=off"], ["wandb.mod is not a key of wandb", "did you mean mode"]),
+        (["model.lr.ful=1"], ["model.lr.ful is not a key of model.lr", "did you mean full"]),
+        (["task=sq"], ["task=sq is unknown", "mnli, nli, sql, wikisql", "did you mean sql"]),
+        (["method=adapter"], ["method=adapter is unknown", "bias, full, lora"]),
+        (["model=gpt2-xl"], ["model=gpt2-xl is unknown", "roberta-large", "model=hf model.name=gpt2-xl"]),
+        (["task=null"], ["task=null"]),
+        (["wandb=off"], ["set one of wandb.mode, wandb.project"]),
+        (["rank=1,2"], ["rank=1,2 gives several values", "add -m"]),
+        (["~wandb"], ["keys cannot be removed"]),
+        (["rank={q:"], ["'rank={q:' cannot be read"]),
+        (["alpha=x"], ["alpha: 'x'"]),
+        (["study=2024_11_25"], ["study=20241125 is read as a number", "study=\"'2024_11_25'\""]),
+        (["study=1e3"], ["study=1000.0 is read as a number"]),
+        (["study=null"], ["study=None is read as"]),
+        (["root=null"], ["root=None is not valid; give the folder"]),
+        (["scaling=r"], ["alpha/sqrt(r)"]),
+        (["precision=fp8"], ["auto, float32, bfloat16"]),
+        (["lr=-1"], ["lr=-1"]),
+        (["model=hf"], ["model.name is missing; give model.name="]),
+        (["lr=${model.lr.other}"], ["lr"]),
+        (["-m", "task=sql,wiki"], ["task=wiki is unknown"]),
+        (["-m", "rank=1,0"], ["rank=0: rank: 0"]),
+        (["-m", "rank=interval(1,3)"], ["does not support sweep type", "one by one"]),
+        (["-m", "+experiment=tabel5"], ["valid are baselines, fig3, fig4, subspaces", "did you mean table5"]),
+        (["-m", "+experiment=fig6"], ["experiment=fig6 is unknown; valid are baselines, fig3"]),
+        (["-m", "experiment=table5"], ["write +experiment=table5"]),
+        (["-m", "++experiment=table5"], ["write +experiment=table5"]),
+        (["-m", "+experiment=table5,table6"], ["one experiment a command"]),
+        (["-m", "+experiment=[table5,table6]"], ["one experiment a command"]),
+        (["-m", "+experiment=table5", "+experiment=table6"], ["one experiment a command"]),
+        (["+experiment=table6"], ["sweep over seed, task, targets, rank; add -m"]),
+        (["+experiment=table6", "seed=0", "task=sql", "targets=q"], ["add -m"]),
+        (["+experiment=fig4", "seed=0", "task.train=9"], ["sweep over seed, task, rank; add -m"]),
+        (["budget=q8", "rank=4"], ["rank=4 and budget=q8 are both given"]),
+        (["rank={q: 4, v: 8}", "++budget=1000"], ["rank={q: 4, v: 8} and budget=1000 are"]),
+        (["-m", "budget=q8,q16", "rank=4"], ["rank=4 and budget=q8 are"]),
+        (["-m", "+experiment=table5", "rank=1,2"], ["rank=1 and budget=q8 are"]),
+        (["-m", "+experiment=table6", "budget=q8"], ["rank=1 and budget=q8 are"]),
+        (["-m", "+experiment=fig4", "budget=q8", "task=sql"], ["rank=64 and budget=q8 are"]),
+    ],
+)
+def test_a_mistake_is_one_line_that_names_what_is_valid(arguments: list[str], parts: list[str]) -> None:
+    with pytest.raises(UserError) as error:
+        plan(arguments)
+    message = str(error.value)
+    assert "\n" not in message
+    for part in parts:
+        assert part in message
+
+
+@pytest.mark.parametrize(
+    ("choice", "extra"),
+    [("launcher=joblib", "joblib"), ("launcher=submitit_local", "slurm"), ("sweeper=tune", "tune")],
+)
+def test_a_plugin_that_is_not_installed_is_named_with_its_extra(
+    monkeypatch: pytest.MonkeyPatch, choice: str, extra: str
+) -> None:
+    from hydra.core.config_store import ConfigStore
+
+    kind, name = choice.split("=")
+    monkeypatch.delitem(
+        ConfigStore.instance().repo["hydra"][kind], f"{'optuna' if extra == 'tune' else name}.yaml"
+    )
+    with pytest.raises(UserError, match=rf"needs a plugin of Hydra's: pip install -e '\.\[{extra}\]'"):
+        plan(["-m", f"hydra/{choice}", "rank=1,2"])

@@ -1,20 +1,23 @@
 from __future__ import annotations
 
+import dataclasses
 import io
+from pathlib import Path
 
 import pytest
 
 from experiments.job import Outcome
-from experiments.progress import Lines, Panel, Progress, clock, show, told
+from experiments.progress import Activity, Estimate, Panel, Progress, clock, cost_order, guess, show
 
 RECORD = {
     "metric": "accuracy",
     "metrics": {"last": {"step": 5, "dev": {"accuracy": 0.5}, "test": {"accuracy": 0.25}}},
+    "timing": {"seconds": 61.0},
 }
 
 
-def outcome(status="finished", name="sql-q-r1-abc", error=None):
-    return Outcome(status, name, "f", None if error else RECORD, error, "python run.py", 61.0)
+def outcome(status="finished", error=None):
+    return Outcome(status, "sql-q-r1-abc", Path("f"), None if error else RECORD, error, "python run.py")
 
 
 class Clock:
@@ -24,6 +27,13 @@ class Clock:
         return self.now
 
 
+@pytest.fixture
+def time(monkeypatch):
+    made = Clock()
+    monkeypatch.setattr("experiments.progress.time.monotonic", made)
+    return made
+
+
 @pytest.mark.parametrize(
     ("seconds", "text"), [(0, "0:00"), (7.4, "0:07"), (59.6, "1:00"), (751, "12:31"), (4805, "1:20:05")]
 )
@@ -31,96 +41,121 @@ def test_clock(seconds, text):
     assert clock(seconds) == text
 
 
-def test_a_run_is_told_with_scores_or_its_error():
-    assert told(outcome()) == "sql-q-r1-abc  dev 0.5000  test 0.2500  61.0 s"
-    assert told(outcome("failed", error="no luck")) == "sql-q-r1-abc: no luck"
-
-
-def test_one_plain_line_a_run(monkeypatch):
-    stream, time = io.StringIO(), Clock()
-    lines = Lines("s", 5, 1, clock=time, stream=stream)
-    lines.started(0, "sql-q-r1")
-    lines.stepped(0, 3, 10)
+def test_one_plain_line_a_run(config, time, capsys):
+    lines = Progress(5, 1)
     time.now += 65
-    lines.ended(0, outcome())
+    lines.ended(config(), outcome())
     lines.left = 3600.0
-    lines.ended(None, outcome("failed", error="no luck"))
-    lines.ended(None, outcome("skipped"))
-    lines.analysed(1, 18, "results/s/fig3")
-    assert stream.getvalue().splitlines() == [
+    lines.ended(config(), outcome("failed", error="no luck"))
+    lines.ended(config(), outcome("kept"))
+    lines.at({}, [], ["nli-q-r2"], 2)
+    lines.at({}, [config()], ["nli-q-r2"], 1)
+    out = capsys.readouterr().out
+    assert out.splitlines() == [
+        "5 runs, 1 finished before",
         "finished  2/5  sql-q-r1-abc  dev 0.5000  test 0.2500  61.0 s  (1:05 gone)",
-        "FAILED    3/5  sql-q-r1-abc: no luck  (1:05 gone, about 1:00:00 left to train (estimate))",
+        "FAILED    3/5  sql-q-r1-abc: no luck  (1:05 gone, about 1:00:00 left (estimate))",
         "kept      4/5  sql-q-r1-abc  dev 0.5000  test 0.2500  61.0 s  "
-        "(1:05 gone, about 1:00:00 left to train (estimate))",
-        "analysis  1/18  results/s/fig3  (1:05 gone)",
+        "(1:05 gone, about 1:00:00 left (estimate))",
+        "busy      nli-q-r2: another process trains it; it is waited for",
     ]
     assert lines.summary() == "4 of 5 runs done: 1 finished, 2 kept, 1 failed"
-    assert stream.getvalue().isprintable() is False  # only for its line ends
-    assert stream.getvalue().replace("\n", "").isprintable()
-
-
-def rendered(panel, width=90):
-    from rich.console import Console
-
-    console = Console(width=width, record=True, file=io.StringIO())
-    console.print(panel.render())
-    return [line.rstrip() for line in console.export_text().splitlines()]
+    assert lines.left == 61.0
+    assert out.replace("\n", "").isprintable()
 
 
 @pytest.fixture
-def panel(monkeypatch):
-    time = Clock()
-    made = Panel("s", 230, 12, clock=time)
+def panel(time, capsys):
+    made = Panel(230, 12)
     made.close()
-    made.time = time
     return made
 
 
-def test_the_panel_has_a_line_a_worker_and_what_is_left(panel, capsys):
-    panel.started(1, "nli-r8")
-    panel.started(0, "sql-r64")
-    panel.stepped(0, 120, 600)
-    panel.time.now += 63
-    one, two, bar, counts, times = rendered(panel)
-    assert one.split() == ["worker", "1", "sql-r64", "step", "120", "of", "600", "1:03"]
-    assert two.split() == ["worker", "2", "nli-r8", "loading", "1:03"]
-    assert set(bar) <= set("━╸╺")
-    assert counts == "study s: 12 of 230 runs done: 0 finished, 12 kept, 0 failed"
-    assert times == "1:03 gone  time left: known when runs have finished"
-    panel.stepped(0, 600, 600)
-    assert "evaluating" in rendered(panel)[0]
-    panel.left = 4000.0
-    assert rendered(panel)[-1] == "1:03 gone  about 1:06:40 left to train (estimate)"
-    panel.ended(0, outcome("failed", error="no luck"))
-    assert "1 failed" in rendered(panel)[-2]
-    assert "FAILED  sql-q-r1-abc: no luck" in capsys.readouterr().out
+def rendered(panel, width=110):
+    from rich.console import Console
+
+    console = Console(width=width, record=True, file=io.StringIO())
+    console.print(panel._bars.get_renderable())
+    return [line.rstrip() for line in console.export_text().splitlines()]
 
 
-def test_the_panel_fits_a_narrow_terminal(panel):
-    panel.started(0, "sql-embedded-qkvo-r64-lr0.02-seed0")
-    panel.stepped(0, 120, 600)
-    lines = rendered(panel, width=50)
-    assert max(map(len, lines)) <= 50
-    assert "step 120 of 600" in lines[0]
+def test_the_panel_has_a_line_a_worker_and_what_is_left(config, time, panel, capsys):
+    one, two = config(rank=64), config(rank=8)
+    panel.at({0: Activity(one, time.now, 120, 600), 1: Activity(two, time.now, 0, None)}, [], [], 2)
+    time.now += 63
+    panel.at({0: Activity(one, 100.0, 120, 600), 1: Activity(two, 100.0, 0, None)}, [], [], 2)
+    sweep, first, second = rendered(panel)
+    assert sweep.startswith("12 of 230 runs done: 12 kept")
+    assert sweep.endswith("1:03 gone")
+    assert first.startswith("sql-embedded-qv-r64")
+    assert first.endswith("step 120 of 600  1:03")
+    assert second.endswith("loading  1:03")
+    panel.ended(one, outcome())
+    panel.at({1: Activity(two, 100.0, 600, 600)}, [two] * 3, [], 2)
+    sweep, second = rendered(panel)
+    assert sweep.startswith("13 of 230 runs done: 1 finished, 12 kept")
+    assert "left (estimate)" in sweep
+    assert second.endswith("evaluating  1:03")
+    panel.ended(one, outcome("failed", error="no luck"))
+    assert "FAILED    14/230  sql-q-r1-abc: no luck" in capsys.readouterr().out
 
 
-def test_the_panel_goes_on_with_the_analysis(panel):
-    panel.started(0, "sql-r64")
-    panel.analysed(3, 18, "results/s/fig3")
-    assert rendered(panel)[0].split() == ["analysis", "results/s/fig3", "3", "of", "18", "results"]
+def test_the_panel_fits_a_narrow_terminal(config, time, panel):
+    panel.at({0: Activity(config(rank=64), time.now, 120, 600)}, [], [], 2)
+    lines = rendered(panel, width=60)
+    assert max(map(len, lines)) <= 60
+    assert "step 120 of 600" in lines[1]
 
 
 def test_lines_where_there_is_no_terminal(capsys):
-    shown = show("s", 2, 0)
-    assert type(shown) is Lines
-    shown.note("a line")
-    assert capsys.readouterr().out == "a line\n"
+    assert type(show(2, 0)) is Progress
+    assert capsys.readouterr().out == "2 runs, 0 finished before\n"
 
 
-def test_the_base_shows_nothing(capsys):
-    progress = Progress("s", 2, 0)
-    progress.started(0, "x")
-    progress.ended(0, outcome())
-    progress.note("a line")
-    progress.close()
-    assert capsys.readouterr() == ("", "")
+# ------------------------------------------------------------------------------------------ how long it takes
+
+
+def done(seconds):
+    return {"timing": {"seconds": seconds}}
+
+
+def test_costly_first_and_one_task_after_the_other(config):
+    configs = [
+        config(targets="qkvo", rank=64, **{"task.name": "nli"}),
+        config(targets="q", rank=1, seed=1),
+        config(targets="q", rank=1),
+        config(targets="qkvo", rank=64),
+        config(targets="q", rank=1, **{"task.name": "nli"}),
+    ]
+    ordered = sorted(configs, key=cost_order)
+    assert [ordered.index(one) for one in configs] == [3, 2, 1, 0, 4]
+
+
+def test_the_guess_follows_steps_and_method(config):
+    lora = config(rank=8)
+    assert guess(config(rank=8, steps=60)) == pytest.approx(10 * guess(lora))
+    assert guess(config(method="full")) > guess(lora) > guess(config(method="none"))
+
+
+def test_seconds_of_the_runs_most_alike(config):
+    estimate = Estimate()
+    one = config(rank=8)
+    assert estimate.left([], [one], 2) is None
+    estimate.add(one, done(10.0))
+    estimate.add(dataclasses.replace(one, seed=1), done(20.0))
+    estimate.add(config(rank=64), done(60.0))
+    assert estimate.seconds(dataclasses.replace(one, seed=7)) == 15.0
+    assert estimate.seconds(config(rank=16)) == 30.0
+    assert 0 < estimate.seconds(config(rank=8, **{"task.name": "nli"})) < 30.0  # by the ratio of the guesses
+
+
+def test_time_left_is_that_of_the_last_worker(config, time):
+    estimate = Estimate()
+    one = config(rank=8)
+    estimate.add(one, done(10.0))
+    running = [Activity(one, time.now - 4.0, 1, 2), Activity(one, time.now - 25.0, 2, 2)]
+    assert estimate.left([], [], 2) == 0.0
+    assert estimate.left([], [one] * 3, 2) == 20.0
+    assert estimate.left(running, [], 2) == 6.0
+    assert estimate.left(running, [one], 2) == 10.0
+    assert estimate.left(running, [one] * 2, 2) == 16.0

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from experiments.job import run_job
+from experiments.plan import PlannedRun
 from experiments.store import ADAPTER, PREDICTIONS, RunFolder, read_jsonl
 
 
@@ -42,7 +43,7 @@ def test_small_gpt2_on_real_wikisql(shared_data, unpacked, tmp_path, config):
             "task.train": 64,
         },
     )
-    outcome = run_job(run, command="python run.py")
+    outcome = run_job(PlannedRun(run, ()))
     assert outcome.status == "finished", outcome.error
     assert outcome.record["examples"] == {"train": 64, "dev": 6, "test": 4}
     assert outcome.record["metrics"]["last"]["dev"] == {"logical_form_accuracy": 0.0}
@@ -85,7 +86,7 @@ def test_small_roberta_on_real_mnli(shared_data, unpacked, tmp_path, config):
             "task.train": 64,
         },
     )
-    outcome = run_job(run, command="python run.py")
+    outcome = run_job(PlannedRun(run, ()))
     assert outcome.status == "finished", outcome.error
     assert 0.0 <= outcome.record["metrics"]["last"]["test"]["accuracy"] <= 1.0
     assert outcome.record["parameters"]["head"] == 32 * 32 + 32 + 3 * 32 + 3

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import socket
 import subprocess
 import sys
 import textwrap
+import time
 from pathlib import Path
 
 import pytest
@@ -96,7 +100,103 @@ def test_publishing_replaces_all_of_an_earlier_try(folder):
 def test_training_begins_in_an_empty_folder(folder):
     with folder.lock():
         folder.begin().file(store.HISTORY).write_text("left by a killed try")
-        assert not list(folder.begin().path.iterdir())
+        assert [path.name for path in folder.begin().path.iterdir()] == [store.OWNER]
+
+
+@pytest.mark.parametrize("where", ["", store.WORKSPACE])
+def test_what_is_not_the_store_s_own_stays_and_loses_nothing(folder, where):
+    """A folder of a notebook's checkpoints inside a run's, or a person's notes."""
+    with folder.lock():
+        folder.publish(folder.begin(), {"number": 1})
+        second = folder.begin()
+        (folder.path / where / ".ipynb_checkpoints").mkdir()
+        (folder.path / where / ".ipynb_checkpoints" / "run-checkpoint.json").touch()
+        (folder.path / where / "notes.txt").touch()
+        second.file(store.ADAPTER).write_text("new")
+        folder.publish(second, {"number": 2})
+    assert folder.read()["number"] == 2
+    assert folder.file(store.ADAPTER).read_text() == "new"
+    assert (folder.path / ".ipynb_checkpoints").exists() == (where == "")
+    assert not (folder.path / store.WORKSPACE).exists()
+
+
+def replaced(folder, monkeypatch, calls):
+    """Publish a second run over a first, killed at the call of this number to the file system."""
+
+    class Killed(BaseException):
+        pass
+
+    left = iter([*[True] * calls, *[False] * 1000])
+
+    def counted(function):
+        def call(*arguments, **options):
+            if not next(left):
+                raise Killed
+            return function(*arguments, **options)
+
+        return call
+
+    with folder.lock():
+        first = folder.begin()
+        for name in (store.ADAPTER, store.DELTA):
+            first.file(name).write_text("old")
+        folder.publish(first, {"number": 1})
+        second = folder.begin()
+        for name in (store.ADAPTER, store.HISTORY):
+            second.file(name).write_text("new")
+        with monkeypatch.context() as patched:
+            for module, name in ((os, "replace"), (Path, "unlink"), (shutil, "rmtree")):
+                patched.setattr(module, name, counted(getattr(module, name)))
+            try:
+                folder.publish(second, {"number": 2})
+            except Killed:
+                return False
+    return True
+
+
+@pytest.mark.parametrize("calls", range(20))
+def test_a_publication_that_is_killed_keeps_one_whole_run(folder, monkeypatch, calls):
+    whole = replaced(folder, monkeypatch, calls)
+    found = folder.read()
+    if found is not None:  # what counts as finished before anyone looks after it is all of one run
+        text = "old" if found["number"] == 1 else "new"
+        assert folder.file(store.ADAPTER).read_text() == text
+    with folder.lock():  # whoever comes next
+        found = folder.read()
+    assert found is not None
+    names = {path.name for path in folder.path.iterdir() if path.name not in (store.LOCK, store.WORKSPACE)}
+    if found["number"] == 1:
+        assert not whole
+        assert names == {store.RUN, store.ADAPTER, store.DELTA}
+    else:
+        assert names == {store.RUN, store.ADAPTER, store.HISTORY}
+        assert folder.file(store.ADAPTER).read_text() == "new"
+    if calls in (0, 19):  # both ends are met
+        assert found["number"] == (1 if calls == 0 else 2)
+
+
+def test_who_trains_and_how_far_is_read_from_the_workspace(folder):
+    assert folder.owner() == {} == folder.latest()
+    with folder.lock():
+        workspace = folder.begin()
+        assert folder.owner() == {"pid": os.getpid(), "host": socket.gethostname(), "steps": None}
+        workspace.announce(400)
+        assert folder.owner()["steps"] == 400
+        workspace.file(store.HISTORY).write_text('{"step": 10}\n{"step": 20}\n{"step": 3')
+        assert folder.latest() == {"step": 20}
+        workspace.file(store.HISTORY).write_text("")
+        assert folder.latest() == {}
+
+
+def test_how_it_ended_since_a_moment(folder):
+    start = time.time() - 1
+    with folder.lock():
+        folder.publish(folder.begin(), {"number": 1})
+        folder.fail("no", "", "")
+    assert folder.read_since(start)["number"] == 1
+    assert folder.failure_since(start)["error"] == "no"
+    later = time.time() + 10
+    assert folder.read_since(later) is None is folder.failure_since(later)
 
 
 def test_failure_is_told_but_does_not_finish_the_run(folder):

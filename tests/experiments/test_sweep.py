@@ -1,16 +1,16 @@
+"""The table at the end of a sweep, from what the store says of its runs."""
+
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hydra import compose, initialize_config_dir
 
 from experiments import sweep
-from experiments.launch import JOB
-from experiments.overrides import CONF
-from experiments.sweep import Job, Sweep, render
+from experiments.job import Outcome
+from experiments.plan import PlannedRun
+from experiments.sweep import Row, render, report
 
 
 def record(dev: float, trainable: int = 24576, seconds: float = 41.26) -> dict[str, Any]:
@@ -22,160 +22,97 @@ def record(dev: float, trainable: int = 24576, seconds: float = 41.26) -> dict[s
     }
 
 
-def job(number: int, status: str, rank: int = 8, **settings: Any) -> Job:
-    outcome = {
-        "status": status,
-        "name": f"run-{number}",
-        "folder": f"outputs/default/run-r{rank}-{number}",
-        "record": record(0.5 + rank / 100) if status in ("finished", "skipped") else None,
-        "error": "rank: too large" if status == "failed" else None,
-        "command": f"python run.py rank={rank}",
-        "seconds": 0.25,
-    }
-    common = {"model": "embedded", "task": "sql", "method": "lora", "alpha": 8.0, "lr": 0.005, "seed": 0}
-    understood = {**common, "targets": "qv", "rank": str(rank), **settings}
-    return Job(number, [f"rank={rank}"], understood, outcome)
+@pytest.fixture
+def row(config):
+    def build(number: int, status: Any, rank: int = 8, *overrides: str, **settings: Any) -> Row:
+        run = PlannedRun(config(rank=rank, **settings), (f"rank={rank}", *overrides))
+        made = record(0.5 + rank / 100) if status in ("finished", "kept") else None
+        error = "rank: too large" if status == "failed" else None
+        folder = Path(f"outputs/default/run-r{rank}-{number}")
+        return run, Outcome(status, f"run-{number}", folder, made, error, run.command)
+
+    return build
 
 
 def header(table: str) -> list[str]:
     return table.splitlines()[0].split()
 
 
-def test_the_table() -> None:
-    jobs = [job(0, "finished", 1), job(1, "skipped", 64), job(2, "busy", 2)]
-    assert render(jobs) == "\n".join(
+def test_the_table(row) -> None:
+    rows = [row(0, "finished", 1), row(1, "kept", 64), row(2, "busy", 2)]
+    assert render(rows) == "\n".join(
         [
             "#  targets  rank  trainable     dev    test  seconds  status          folder",
-            "-  -------  ----  ---------  ------  ------  -------  --------------  ------------------------",
+            "-  -------  ----  ---------  ------  ------  -------  --------------  ---",
             "0  qv       1        24,576  0.5100  0.2550     41.3  finished        outputs/default/run-r1-0",
             "1  qv       64       24,576  1.1400  0.5700     41.3  kept            outputs/default/run-r64-1",
-            "2  qv       2                                    0.2  busy elsewhere  outputs/default/run-r2-2",
+            "2  qv       2                                         busy elsewhere  outputs/default/run-r2-2",
             "",
             "dev, test: logical_form of the last checkpoint",
         ]
-    ).replace("------------------------", "-" * len("outputs/default/run-r64-1"))
+    ).replace(" ---\n", f" {'-' * len('outputs/default/run-r64-1')}\n")
 
 
-def test_failures_come_below_with_the_command_that_repeats_them() -> None:
-    table = render([job(0, "finished", 1), job(1, "failed", 999)])
+def test_failures_come_below_with_the_command_that_repeats_them(row) -> None:
+    table = render([row(0, "finished", 1), row(1, "failed", 9)])
     assert "FAILED" in table
-    assert table.endswith("#1 failed: rank: too large\n    python run.py rank=999")
+    assert table.endswith("#1 failed: rank: too large\n    python run.py rank=9")
 
 
-def test_a_job_that_left_nothing_is_listed() -> None:
-    table = render([job(0, "finished", 1), Job(1, ["rank=2", "targets=q"])])
-    assert table.splitlines()[3].split() == ["1", "q", "2", "not", "run"]
+def test_a_run_that_was_not_made_is_listed(row) -> None:
+    table = render([row(0, "finished", 1), row(1, "not run", 2, targets="q")])
+    assert table.splitlines()[3].split() == ["1", "q", "2", "not", "run", "outputs/default/run-r2-1"]
 
 
-def test_other_settings_are_shown_where_they_differ() -> None:
-    assert header(render([job(0, "finished", 1), job(1, "finished", 2)]))[1:4] == [
-        "targets",
-        "rank",
-        "trainable",
-    ]
-    different = [job(0, "finished", 1), job(1, "finished", 1, lr=0.01, seed=1, task="nli")]
+def test_other_settings_are_shown_where_they_differ(row) -> None:
+    same = [row(0, "finished", 1), row(1, "finished", 2)]
+    assert header(render(same))[1:4] == ["targets", "rank", "trainable"]
+    different = [row(0, "finished", 1), row(1, "finished", 1, lr=0.02, seed=1, **{"task.name": "nli"})]
     table = render(different)
     assert header(table)[1:7] == ["targets", "rank", "task", "lr", "seed", "trainable"]
-    assert "0.005" in table
+    assert "0.02" in table
 
 
-def test_a_swept_key_that_is_no_standard_column_is_shown() -> None:
-    jobs = [Job(n, ["rank=8", f"warmup={n}", "steps=5"], job(n, "finished").settings) for n in (0, 1)]
-    assert header(render(jobs))[3:5] == ["warmup", "trainable"]
+def test_a_swept_key_that_is_no_standard_column_is_shown(row) -> None:
+    rows = [row(n, "finished", 8, f"warmup={n}", "steps=5") for n in (0, 1)]
+    assert header(render(rows))[3:5] == ["warmup", "trainable"]
 
 
-def test_a_narrow_terminal_has_the_folders_below() -> None:
-    jobs = [job(0, "finished", 1), job(1, "finished", 2)]
-    lines = render(jobs, width=70).splitlines()
+def test_what_has_no_rank_shows_none(row) -> None:
+    assert render([row(0, "finished", 8, method="full")]).splitlines()[2].split()[1:3] == ["-", "-"]
+
+
+def test_a_narrow_terminal_has_the_folders_below(row) -> None:
+    rows = [row(0, "finished", 1), row(1, "finished", 2)]
+    lines = render(rows, width=70).splitlines()
     assert max(map(len, lines)) <= 70
     assert "  #1  outputs/default/run-r2-1" in lines
-    assert render(jobs, width=200) == render(jobs)
-
-
-@pytest.fixture
-def started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Sweep:
-    wandb: dict[str, Any] = {"mode": "disabled", "project": "p", "entity": None, "tags": []}
-    planned, defaults = [["rank=1"], ["rank=2"]], {"targets": "qv", "rank": "8"}
-    begun = Sweep(tmp_path, planned, defaults, tmp_path / "outputs", "default", wandb)
-    monkeypatch.setattr(sweep, "_started", begun)
-    return begun
-
-
-def leave(begun: Sweep, done: Job) -> None:
-    folder = begun.folder / str(done.number)
-    folder.mkdir()
-    content = {"overrides": done.overrides, "settings": done.settings, "outcome": done.outcome}
-    (folder / JOB).write_text(json.dumps(content), encoding="utf-8")
-
-
-def test_jobs_are_read_from_what_they_left(started: Sweep) -> None:
-    leave(started, job(1, "finished", 2))
-    missing = Job(0, ["rank=1"], {"targets": "qv", "rank": "1"})
-    assert started.jobs() == [missing, job(1, "finished", 2)]
+    assert render(rows, width=200) == render(rows)
 
 
 @pytest.mark.parametrize(
-    ("overrides", "shown"),
+    ("statuses", "well", "logged"),
     [
-        ([], {"targets": "qv", "rank": "8"}),
-        (["+experiment=table5"], {"targets": "qv", "rank": ""}),
-        (["+experiment=table15_mixed_ranks"], {"targets": "", "rank": "8"}),
+        (["finished", "kept"], True, 1),
+        (["finished", "busy"], True, 1),
+        (["kept", "failed"], False, 0),
+        (["kept", "not run"], False, 0),
+        (["kept", "kept"], True, 0),
     ],
 )
-def test_a_job_that_was_not_run_shows_no_value_that_is_not_its_own(
-    monkeypatch: pytest.MonkeyPatch, overrides: list[str], shown: dict[str, str]
+def test_the_sweep_went_well_unless_a_run_failed_or_was_left_out(
+    row, monkeypatch: pytest.MonkeyPatch, capsys, statuses: list[str], well: bool, logged: int
 ) -> None:
-    monkeypatch.setattr(sweep, "_started", None)
-    monkeypatch.setattr(sweep, "_planned", lambda config: [])
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = compose("config", overrides=overrides, return_hydra_config=True)
-        sweep.SweepCallback().on_multirun_start(config)
-    assert sweep._started is not None
-    assert sweep._started.defaults == shown
-
-
-def test_a_rejected_job_is_shown_with_the_values_it_was_given(started: Sweep) -> None:
-    rejected = Job(1, ["rank=0"], {}, job(1, "failed").outcome)
-    leave(started, rejected)
-    assert (started.jobs()[1].value("targets"), started.jobs()[1].value("rank")) == ("qv", "0")
-
-
-@pytest.mark.parametrize(
-    ("statuses", "well"),
-    [
-        (["finished", "skipped"], True),
-        (["finished", "busy"], True),
-        (["finished", "failed"], False),
-        (["finished"], False),
-    ],
-)
-def test_the_sweep_went_well_unless_a_job_failed_or_was_left_out(
-    started: Sweep, capsys: pytest.CaptureFixture[str], statuses: list[str], well: bool
-) -> None:
-    for number, status in enumerate(statuses):
-        leave(started, job(number, status, number + 1))
-    assert sweep.report() is well
+    """And its table goes to W&B where something was trained."""
+    rows = [row(number, status, number + 1) for number, status in enumerate(statuses)]
+    outcomes = iter([outcome for _, outcome in rows])
+    monkeypatch.setattr(sweep, "outcome_since", lambda run, folder, since: next(outcomes))
+    calls: list[Any] = []
+    monkeypatch.setattr("experiments.tracking.log_sweep", lambda *arguments: calls.append(arguments))
+    assert report([run for run, _ in rows], 12.0) is well
     assert len(capsys.readouterr().out.split("\n\n")[0].splitlines()) == 5
-
-
-def test_no_sweep_no_table(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(sweep, "_started", None)
-    assert sweep.report() is True
-    assert capsys.readouterr().out == ""
-
-
-@pytest.mark.parametrize(("status", "calls"), [("finished", 1), ("skipped", 0)])
-def test_the_table_is_logged_where_something_was_trained(
-    started: Sweep, monkeypatch: pytest.MonkeyPatch, status: str, calls: int
-) -> None:
-    logged: list[Any] = []
-    monkeypatch.setattr("experiments.tracking.log_sweep", lambda *arguments: logged.append(arguments))
-    for number in (0, 1):
-        leave(started, job(number, status, number + 1))
-    sweep.report()
-    assert len(logged) == calls
-    if calls:
-        settings, root, study, _, columns, rows = logged[0]
-        assert (settings.mode, settings.tags, root, study) == ("disabled", (), started.root, "default")
-        assert columns[-1] == "folder"
-        assert [row[2] for row in rows] == ["1", "2"]
+    assert len(calls) == logged
+    if logged:
+        config, name, columns, cells = calls[0]
+        assert (config, name, columns[-1]) == (rows[0][0].config, "12", "folder")
+        assert [cell[2] for cell in cells] == ["1", "2"]

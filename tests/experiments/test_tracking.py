@@ -11,8 +11,8 @@ import pytest
 import yaml
 
 from experiments import tracking, wandb_run
-from experiments.config import RunConfig, WandbConfig, read_config
-from experiments.overrides import CONF
+from experiments.config import RunConfig, read_config
+from experiments.plan import CONF
 from experiments.store import RunFolder
 from experiments.tracking import log_sweep, start_tracker
 from experiments.wandb_run import Tracker, WandbTracker
@@ -89,8 +89,7 @@ def test_the_id_is_the_same_for_the_same_run_of_a_study() -> None:
 
 
 def test_a_sweep_logs_its_table(tmp_path: Path) -> None:
-    settings = WandbConfig(mode="offline")
-    log_sweep(settings, tmp_path, "trial", "now", ["rank", "dev"], [["1", "0.5"], ["2", "0.6"]])
+    log_sweep(config(tmp_path, "offline"), "now", ["rank", "dev"], [["1", "0.5"], ["2", "0.6"]])
     table = only(list((tmp_path / "trial/.wandb").rglob("*.table.json")))
     content = json.loads(table.read_text(encoding="utf-8"))
     assert (content["columns"], content["data"]) == (["rank", "dev"], [["1", "0.5"], ["2", "0.6"]])
@@ -101,9 +100,9 @@ def test_a_sweep_logs_its_table(tmp_path: Path) -> None:
 
 def test_disabled_never_imports_wandb(tmp_path: Path) -> None:
     program = (
-        "import sys; from pathlib import Path; from experiments.config import WandbConfig\n"
-        "from experiments.tracking import log_sweep\n"
-        "log_sweep(WandbConfig(mode='disabled'), Path('.'), 'trial', 'now', ['a'], [['b']])\n"
+        "import sys; from experiments.plan import plan; from experiments.tracking import log_sweep\n"
+        "[run] = plan(['wandb.mode=disabled']).runs\n"
+        "log_sweep(run.config, 'now', ['a'], [['b']])\n"
         "sys.exit('wandb' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", program], cwd=CONF.parent, check=True)

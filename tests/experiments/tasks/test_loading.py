@@ -29,7 +29,7 @@ def test_generated_task_has_the_sizes_asked_for(name):
 def test_default_sizes_are_those_of_the_configuration_files():
     import yaml
 
-    from experiments.overrides import CONF
+    from experiments.plan import CONF
 
     for name in ("sql", "nli"):
         file = yaml.safe_load((CONF / "task" / f"{name}.yaml").read_text(encoding="utf-8"))

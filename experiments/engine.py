@@ -1,0 +1,343 @@
+"""Every sweep's engine: workers walk a plan, and the store is the queue.
+
+    outcomes = train(runs)          one process an idle core with one thread, or one a GPU
+    outcomes = train(runs, 1)       in this process itself, where a debugger works
+
+A worker takes the plan's runs in order, passes over what is finished, locks what it trains, and comes back to
+what others are at until nothing is left.  So there is no protocol that a killed process could break: the
+parent reads from the store what is being trained and how it ended, starts workers anew that have died, and
+gives up a run over which they died twice.  A worker ends when its parent does, however that ends.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import multiprocessing
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+from experiments.config import RunConfig
+from experiments.device import available_memory, idle_cores
+from experiments.errors import UserError
+from experiments.job import Outcome, address, check_rank, outcome_since, run_job
+from experiments.plan import PlannedRun, make_studies
+from experiments.progress import Activity, Progress, cost_order, show
+from experiments.store import BusyError, RunFolder
+
+LOGS = ".workers"
+TRIES = 2
+STILLBORN = 3
+"""So many workers in a row that die before they train anything are no accident."""
+LOOK_SECONDS = 0.25
+BUSY_SECONDS = 2.0
+STOP_SECONDS = 5.0
+HEADROOM = 1.25
+"""A worker may come to need this much more memory than the first was seen to take."""
+
+
+@dataclass(frozen=True)
+class StoredRun:
+    """A planned run and its folder."""
+
+    run: PlannedRun
+    folder: RunFolder
+
+
+def look_up(runs: Sequence[PlannedRun]) -> list[StoredRun]:
+    """Where the runs lie.
+
+    Raises:
+        UserError: a model, a task's data or a device is not there, a rank is too large, or the store cannot
+            be written.
+    """
+    for run in runs:
+        check_rank(run.config)
+    stored = [StoredRun(run, address(run.config).folder) for run in runs]
+    make_studies(runs)
+    return stored
+
+
+def train(runs: Sequence[PlannedRun], workers: int | None = None) -> list[Outcome]:
+    """Train the runs that are not finished; how each ended, in their order.
+
+    Args:
+        workers: processes; None: one an idle core, or a GPU.  Never more than there are runs to train, nor
+            than memory holds.
+
+    Raises:
+        UserError: as `look_up`, and where workers cannot start.
+        KeyboardInterrupt: Ctrl-C; the workers have stopped.
+    """
+    if workers is not None and workers < 1:
+        raise UserError(f"{workers} workers are not valid; give 1 or more, or null for one an idle core")
+    since = time.time()
+    stored = look_up(runs)
+    missing = [one for one in stored if outcome_since(one.run, one.folder, since).status == "not run"]
+    missing.sort(key=lambda one: cost_order(one.run.config))
+    in_process = workers == 1 or len(missing) == 1
+    progress = show(len(stored), len(stored) - len(missing), panel=not in_process)
+    for one in stored:
+        record = one.folder.read()
+        if record:
+            progress.estimate.add(one.run.config, record)
+    try:
+        if in_process:
+            walk([one.run for one in missing], since, progress.ended)
+        elif missing:
+            _Workers(missing, since, workers, progress).train()
+    finally:
+        progress.close()
+    return [outcome_since(one.run, one.folder, since) for one in stored]
+
+
+def walk(
+    runs: Sequence[PlannedRun], since: float, ended: Callable[[RunConfig, Outcome], None] | None = None
+) -> None:
+    """Train the runs one after the other, with one thread unless OMP_NUM_THREADS says otherwise.
+
+    What other processes train is waited for, to see how it ends.
+    """
+    import torch
+
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(1)
+    waiting, busy = deque(runs), 0
+    while waiting:
+        run = waiting.popleft()
+        outcome = run_job(run, since)
+        if outcome.status != "busy":
+            busy = 0
+            if ended:
+                ended(run.config, outcome)
+            continue
+        waiting.append(run)
+        busy += 1
+        if busy == len(waiting):
+            busy = 0
+            time.sleep(BUSY_SECONDS)
+
+
+# --------------------------------------------------------------------------------- in the worker's process
+
+
+def _work(runs: Sequence[PlannedRun], since: float, log: Path, gpu: str | None) -> None:
+    """The life of a worker; `gpu` is what it is to see of them."""
+    if gpu is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpu
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal reaches all; the parent stops us
+    signal.signal(signal.SIGTERM, _interrupt)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    for stream in (sys.stdout, sys.stderr):  # libraries write to the descriptors, past Python's streams
+        stream.flush()
+        os.dup2(handle, stream.fileno())
+    with contextlib.suppress(KeyboardInterrupt):
+        walk(runs, since)
+
+
+def _interrupt(signal_number: int, frame: Any) -> None:
+    """As Ctrl-C does: what is open is closed, W&B's run among it."""
+    raise KeyboardInterrupt
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+# --------------------------------------------------------------------------------- in the parent's process
+
+
+class _Workers:
+    """The processes that train `missing`, by number."""
+
+    def __init__(
+        self, missing: Sequence[StoredRun], since: float, count: int | None, progress: Progress
+    ) -> None:
+        self._unsettled = {one.folder.path: one for one in missing}
+        self._runs = [one.run for one in missing]
+        self._since = since
+        self._progress = progress
+        self._gpus = _gpus(missing[0].run)
+        self._most = min(count or len(self._gpus) or idle_cores(), len(missing))
+        self._measured = bool(self._gpus)
+        self._processes: dict[int, BaseProcess] = {}
+        self._began: dict[Path, float] = {}
+        self._deaths: Counter[Path] = Counter()
+        self._stillborn = 0
+        self._logs = missing[0].folder.path.parent / LOGS
+        self._logs.mkdir(exist_ok=True)
+
+    def train(self) -> None:
+        """Until every run is settled and every worker has ended; on an exception workers are stopped."""
+        try:
+            while self._unsettled or self._processes:
+                self._hire()
+                time.sleep(LOOK_SECONDS)
+                self._look()
+                self._bury()
+        finally:
+            self._stop()
+
+    def _hire(self) -> None:
+        """Start the workers that are missing; of a CPU's the first alone, until its memory is known."""
+        wanted = min(self._most if self._measured else 1, len(self._unsettled))
+        for number in range(self._most):
+            if len(self._processes) >= wanted:
+                return
+            if number not in self._processes:
+                self._processes[number] = self._start(number)
+
+    def _start(self, number: int) -> BaseProcess:
+        gpu = self._gpus[number % len(self._gpus)] if self._gpus else None
+        process = multiprocessing.get_context("spawn").Process(
+            target=_work, args=(self._runs, self._since, self._log(number), gpu), name=f"worker-{number}"
+        )
+        with _no_interrupt():
+            process.start()
+        return process
+
+    def _look(self) -> None:
+        """Read from the store what has ended and what is at work."""
+        owners = {process.pid: number for number, process in self._processes.items()}
+        activities: dict[int, Activity] = {}
+        elsewhere = []
+        for path, one in [*self._unsettled.items()]:
+            outcome = outcome_since(one.run, one.folder, self._since)
+            if outcome.status != "not run":
+                self._settle(one, outcome)
+                continue
+            owner = one.folder.owner()
+            number = owners.get(owner.get("pid")) if owner.get("host") == socket.gethostname() else None
+            if number is not None:
+                self._stillborn = 0
+                steps, latest = owner.get("steps"), one.folder.latest()
+                began = self._began.setdefault(path, time.monotonic())
+                activities[number] = Activity(one.run.config, began, int(latest.get("step", 0)), steps)
+                if (latest or steps == 0) and not self._measured:
+                    self._measure(number)
+            elif owner and _alive(owner):
+                elsewhere.append(one.folder.id)
+        waiting = [one.run.config for path, one in self._unsettled.items() if path not in self._began]
+        self._progress.at(activities, waiting, elsewhere, self._most)
+
+    def _settle(self, one: StoredRun, outcome: Outcome) -> None:
+        del self._unsettled[one.folder.path]
+        self._began.pop(one.folder.path, None)
+        self._progress.ended(one.run.config, outcome)
+
+    def _measure(self, number: int) -> None:
+        """How many workers memory holds, now that the first has loaded everything and takes steps."""
+        import psutil
+
+        self._measured = True
+        with contextlib.suppress(psutil.Error):
+            taken = max(1.0, psutil.Process(self._processes[number].pid).memory_info().rss * HEADROOM)
+            held = 1 + math.floor(max(0, available_memory()) / taken)
+            if held < self._most:
+                gib = f"{taken / 2**30:.1f} GiB each, {available_memory() / 2**30:.1f} GiB free"
+                self._progress.note(f"memory holds {held} of {self._most} workers ({gib})")
+                self._most = held
+
+    def _bury(self) -> None:
+        for number, process in [*self._processes.items()]:
+            if process.exitcode is None:
+                continue
+            process.join()
+            del self._processes[number]
+            if process.exitcode:
+                self._mourn(number, process)
+
+    def _mourn(self, number: int, process: BaseProcess) -> None:
+        """Its run is free again for any worker: out of memory may have been another one's doing."""
+        reason = ending("the worker", process.exitcode)
+        owned = [one for one in self._unsettled.values() if one.folder.owner().get("pid") == process.pid]
+        if not owned:
+            self._stillborn += 1
+            if self._stillborn >= STILLBORN:
+                raise UserError(
+                    f"workers cannot start: {reason}; what they printed is in {self._log(number)}"
+                )
+        for one in owned:
+            self._deaths[one.folder.path] += 1
+            self._began.pop(one.folder.path, None)
+            name = one.folder.id
+            if self._deaths[one.folder.path] < TRIES:
+                self._progress.note(f"died      {name}: {reason}; it is trained again")
+                continue
+            with contextlib.suppress(BusyError, OSError), one.folder.lock():
+                one.folder.fail(f"{reason}, {TRIES} times", "", one.run.command)
+
+    def _log(self, number: int) -> Path:
+        return self._logs / f"worker-{number}.log"
+
+    def _stop(self) -> None:
+        """At once; a second Ctrl-C kills."""
+        for process in self._processes.values():
+            process.terminate()
+        deadline = time.monotonic() + STOP_SECONDS
+        try:
+            for process in self._processes.values():
+                process.join(max(0.0, deadline - time.monotonic()))
+        finally:
+            for process in self._processes.values():
+                process.kill()
+                process.join()
+            with contextlib.suppress(OSError):
+                for log in self._logs.glob("*.log"):
+                    if not log.stat().st_size:
+                        log.unlink()
+                self._logs.rmdir()
+
+
+def _gpus(run: PlannedRun) -> list[str]:
+    """What CUDA_VISIBLE_DEVICES is to be for each worker; none where the runs use no GPU."""
+    import torch
+
+    device = address(run.config).device
+    if device.type != "cuda":
+        return []
+    known = os.environ.get("CUDA_VISIBLE_DEVICES")
+    visible = known.split(",") if known else [str(index) for index in range(torch.cuda.device_count())]
+    return visible if device.index is None else [",".join(visible)]  # a run that names one sees them all
+
+
+def _alive(owner: dict[str, Any]) -> bool:
+    """Whether the process that says it trains is there; one on another host is taken at its word."""
+    import psutil
+
+    return owner.get("host") != socket.gethostname() or psutil.pid_exists(int(owner.get("pid", -1)))
+
+
+@contextlib.contextmanager
+def _no_interrupt() -> Iterator[None]:
+    """A process that starts in here ignores Ctrl-C from its first moment on."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def ending(what: str, exitcode: int | None) -> str:
+    """How a process ended, in words."""
+    if exitcode is None or exitcode >= 0:
+        return f"{what} ended with status {exitcode}"
+    hint = ", often for lack of memory" if -exitcode == signal.SIGKILL else ""
+    return f"{what} was killed by {signal.Signals(-exitcode).name}{hint}"
