@@ -147,14 +147,35 @@ def test_adapting_twice(tiny):
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning")
-def test_a_model_of_another_library(tiny):
+@pytest.mark.parametrize(
+    ("kind", "module", "plain"),
+    [("gpt2", "c_attn", r"transformers\.pytorch_utils\.Conv1D"), ("bert", "query", r"torch\.nn\.Linear")],
+)
+def test_a_model_of_another_library(tiny, kind, module, plain):
     peft = pytest.importorskip("peft")
-    model = tiny("gpt2")
-    peft.get_peft_model(model, peft.LoraConfig(target_modules=["c_attn"], fan_in_fan_out=True))
+    model = tiny(kind)
+    theirs = peft.get_peft_model(model, peft.LoraConfig(target_modules=[module]))
     with pytest.raises(
-        ValueError, match="c_attn is a Linear, not a Conv1D; is it adapted by another library"
+        ValueError,
+        match=rf"{module} is a peft\.tuners\.lora\.layer\.Linear, not a {plain}: .*model\.unload\(\)",
+    ) as error:
+        lora.adapt(model)
+    assert "\n" not in str(error.value)
+    lora.adapt(theirs.unload())  # as it says
+
+
+def test_one_layer_at_two_places(tiny):
+    model = tiny("gpt2")
+    model.transformer.h[1] = model.transformer.h[0]
+    with pytest.raises(
+        ValueError,
+        match=r"h\.0\.attn\.c_attn and transformer\.h\.1\.attn\.c_attn are one module, which cannot",
     ):
         lora.adapt(model)
+    assert lora.adapters(model) == {}
+    assert all(parameter.requires_grad for parameter in model.parameters())
+    model.transformer.h[1] = copy.deepcopy(model.transformer.h[0])  # as it says
+    assert len(lora.adapters(lora.adapt(model))) == 4
 
 
 def test_quantised_weights(tiny):
