@@ -132,15 +132,15 @@ def install(
         weight = projection(model, layer, letter)
         adapter.to(weight.device, torch.promote_types(weight.dtype, torch.float32))
         held[layer, architecture.module(prefix, layer, letter)][letter] = adapter
-    parents: dict[nn.Module, str] = {}
+    places: dict[tuple[nn.Module, str], str] = {}
     for _, path in held:
         owner, _, leaf = path.rpartition(".")
-        if (parent := model.get_submodule(owner)) in parents and parents[parent].endswith(f".{leaf}"):
+        first = places.setdefault((model.get_submodule(owner), leaf), path)
+        if first != path:
             raise ValueError(
-                f"adapt: {parents[parent]} and {path} are one module, which cannot have two adapters; "
+                f"adapt: {first} and {path} are one module, which cannot have two adapters; "
                 "make one of the layers a copy first (copy.deepcopy)"
             )
-        parents[parent] = path
 
     thawed = tuple(name for name, parameter in base_parameters(model) if parameter.requires_grad)
     trained = tuple(_trained_names(model, bias, {path for _, path in held}))

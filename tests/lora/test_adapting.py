@@ -1,5 +1,6 @@
 import copy
 import pickle
+import re
 
 import pytest
 import torch
@@ -164,17 +165,20 @@ def test_a_model_of_another_library(tiny, kind, module, plain):
     lora.adapt(theirs.unload())  # as it says
 
 
-def test_one_layer_at_two_places(tiny):
-    model = tiny("gpt2")
-    model.transformer.h[1] = model.transformer.h[0]
-    with pytest.raises(
-        ValueError,
-        match=r"h\.0\.attn\.c_attn and transformer\.h\.1\.attn\.c_attn are one module, which cannot",
-    ):
+@pytest.mark.parametrize(
+    ("kind", "layers", "module"),
+    [("gpt2", "transformer.h", "attn.c_attn"), ("bert", "bert.encoder.layer", "attention.self.query")],
+)
+def test_one_layer_at_two_places(tiny, kind, layers, module):
+    model = tiny(kind)
+    blocks = model.get_submodule(layers)
+    blocks[1] = blocks[0]
+    names = [re.escape(f"{layers}.{layer}.{module}") for layer in (0, 1)]
+    with pytest.raises(ValueError, match=f"{names[0]} and {names[1]} are one module, which cannot have two"):
         lora.adapt(model)
     assert lora.adapters(model) == {}
     assert all(parameter.requires_grad for parameter in model.parameters())
-    model.transformer.h[1] = copy.deepcopy(model.transformer.h[0])  # as it says
+    blocks[1] = copy.deepcopy(blocks[0])  # as it says
     assert len(lora.adapters(lora.adapt(model))) == 4
 
 

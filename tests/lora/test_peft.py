@@ -133,6 +133,35 @@ def test_adapters_of_pefts_own_making(tiny, ids, tmp_path, kind, rslora, bias):
     close(outputs(again, ids), expected)
 
 
+@pytest.mark.parametrize(
+    "patterns",
+    [
+        {"attention.output.dense": 3, "output.dense": 30},  # the first that matches wins
+        {"output.dense": 30, "attention.output.dense": 3},
+        {"utput.dense": 50, "attention.output": 70, "output.den": 90},  # none is the whole end of a path
+        {r"layer\.1\..*": 30, "query": 3},
+    ],
+)
+def test_alpha_patterns_match_as_in_peft(tiny, ids, tmp_path, patterns):
+    """In the order of the file: PEFT sorts them when it saves, whatever the order in training was."""
+    base, modules = tiny("bert"), ["query", "output.dense"]
+    trained_by_peft(base, tmp_path, r=2, lora_alpha=6, target_modules=modules)
+    change(tmp_path, alpha_pattern=patterns)
+    assert list(config_of(tmp_path)["alpha_pattern"]) == list(patterns)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # of patterns that match nothing
+        loaded = peft.PeftModel.from_pretrained(copy.deepcopy(base), tmp_path).eval()
+    expected = outputs(loaded, ids)
+    close(outputs(lora.import_peft(base, tmp_path), ids), expected)
+
+
+@pytest.mark.parametrize("rslora", [False, True])
+def test_alpha_is_the_number_that_peft_was_given(tiny, tmp_path, rslora):
+    trained_by_peft(tiny("bert"), tmp_path, r=4, lora_alpha=6, target_modules=["query"], use_rslora=rslora)
+    for adapter in lora.adapters(lora.import_peft(tiny("bert"), tmp_path)).values():
+        assert (adapter.alpha, adapter.scaling) == (6.0, 3.0 if rslora else 1.5)
+
+
 # --- tied weights and saved modules
 
 ENSURED = {"ensure_weight_tying": True}

@@ -267,6 +267,31 @@ def test_a_model_adapted_otherwise(tiny, ids, shake, path, settings, message):
     assert torch.equal(model(ids).logits, expected)
 
 
+def test_what_was_loaded_is_saved_from_a_model_frozen_since(tiny, path):
+    model = lora.adapt(tiny("bert"))
+    model.bert.embeddings.LayerNorm.weight.requires_grad_(True)
+    lora.save(model, path)
+    other = lora.load(tiny("bert"), path).requires_grad_(False)
+    lora.save(other, path.with_name("again"))
+    assert path.with_name("again").read_bytes() == path.read_bytes()
+
+
+def test_a_restored_model_trains_apart_from_the_snapshot(tiny, shake):
+    from lora.saving import restore, snapshot
+
+    kept = snapshot(shake(lora.adapt(tiny("gpt2-classifier"))))
+    tensors = [
+        *kept.extra.values(),
+        *(factor for pair in kept.factors.values() for factor in (pair.A, pair.B)),
+    ]
+    before = [tensor.clone() for tensor in tensors]
+    model = restore(tiny("gpt2-classifier"), kept)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(1)
+    assert all(torch.equal(tensor, old) for tensor, old in zip(tensors, before, strict=True))
+
+
 # --- tied weights
 
 
