@@ -87,12 +87,11 @@ def test_only_the_factors_and_the_head_are_trained(tiny, ids, kind):
     assert {name for name in after if not torch.equal(after[name], before[name])} == expected
 
 
-def test_biases_of_the_adapted_modules(tiny):
-    model = lora.adapt(tiny("gpt2"), "qo", bias="lora_only")
+@pytest.mark.parametrize(("targets", "modules"), [("qo", ("c_attn", "c_proj")), ("qv", ("c_attn",))])
+def test_biases_of_the_adapted_modules(tiny, targets, modules):
+    model = lora.adapt(tiny("gpt2"), targets, bias="lora_only")
     biases = {name for name in trainable(model) if "lora_" not in name}
-    assert biases == {
-        f"transformer.h.{i}.attn.{name}.base.bias" for i in (0, 1) for name in ("c_attn", "c_proj")
-    }
+    assert biases == {f"transformer.h.{i}.attn.{name}.base.bias" for i in (0, 1) for name in modules}
 
 
 def test_all_biases(tiny):
