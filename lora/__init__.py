@@ -15,11 +15,20 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from lora.adapter import Adapter
     from lora.adapting import adapt, adapters, parameter_counts, projection, remove
-    from lora.layers import Conv1d, Conv2d, Conv3d, Embedding, Linear, MergedLinear
+    from lora.loralib.layers import (
+        Conv1d,
+        Conv2d,
+        Conv3d,
+        ConvLoRA,
+        Embedding,
+        Linear,
+        LoRALayer,
+        MergedLinear,
+    )
+    from lora.loralib.utils import lora_state_dict, mark_only_lora_as_trainable
     from lora.merging import merge, merged, unmerge
     from lora.peft import PeftFile, export_peft, import_peft, read_peft
     from lora.saving import AdapterFile, AdapterFileError, Factors, load, read, save
-    from lora.trainable import lora_state_dict, mark_only_lora_as_trainable
 
 __all__ = [
     "Adapter",
@@ -28,9 +37,11 @@ __all__ = [
     "Conv1d",
     "Conv2d",
     "Conv3d",
+    "ConvLoRA",
     "Embedding",
     "Factors",
     "Linear",
+    "LoRALayer",
     "MergedLinear",
     "PeftFile",
     "adapt",
@@ -54,11 +65,12 @@ __all__ = [
 _HOME = {
     "Adapter": "lora.adapter",
     **dict.fromkeys(("adapt", "adapters", "parameter_counts", "projection", "remove"), "lora.adapting"),
-    **dict.fromkeys(("Conv1d", "Conv2d", "Conv3d", "Embedding", "Linear", "MergedLinear"), "lora.layers"),
+    **dict.fromkeys(("Conv1d", "Conv2d", "Conv3d", "ConvLoRA"), "lora.loralib.layers"),
+    **dict.fromkeys(("Embedding", "Linear", "LoRALayer", "MergedLinear"), "lora.loralib.layers"),
+    **dict.fromkeys(("lora_state_dict", "mark_only_lora_as_trainable"), "lora.loralib.utils"),
     **dict.fromkeys(("merge", "merged", "unmerge"), "lora.merging"),
     **dict.fromkeys(("PeftFile", "export_peft", "import_peft", "read_peft"), "lora.peft"),
     **dict.fromkeys(("AdapterFile", "AdapterFileError", "Factors", "load", "read", "save"), "lora.saving"),
-    **dict.fromkeys(("lora_state_dict", "mark_only_lora_as_trainable"), "lora.trainable"),
 }
 
 

@@ -132,6 +132,15 @@ def install(
         weight = projection(model, layer, letter)
         adapter.to(weight.device, torch.promote_types(weight.dtype, torch.float32))
         held[layer, architecture.module(prefix, layer, letter)][letter] = adapter
+    places: dict[tuple[nn.Module, str], str] = {}
+    for _, path in held:
+        owner, _, leaf = path.rpartition(".")
+        first = places.setdefault((model.get_submodule(owner), leaf), path)
+        if first != path:
+            raise ValueError(
+                f"adapt: {first} and {path} are one module, which cannot have two adapters; "
+                "make one of the layers a copy first (copy.deepcopy)"
+            )
 
     thawed = tuple(name for name, parameter in base_parameters(model) if parameter.requires_grad)
     trained = tuple(_trained_names(model, bias, {path for _, path in held}))
@@ -200,9 +209,12 @@ def projection(model: nn.Module, layer: int, letter: str) -> Float[Tensor, "d_ou
     if isinstance(module, AdaptedModule):
         module = module.base
     if not (is_conv1d(module) if place.transposed else isinstance(module, nn.Linear)):
-        expected = "Conv1D" if place.transposed else "Linear"
-        found = type(module).__name__
-        raise ValueError(f"{path} is a {found}, not a {expected}; is it adapted by another library?")
+        expected = "transformers.pytorch_utils.Conv1D" if place.transposed else "torch.nn.Linear"
+        found = f"{type(module).__module__}.{type(module).__qualname__}"
+        raise ValueError(
+            f"{path} is a {found}, not a {expected}: another library has adapted "
+            "or quantised it; give the plain model (PEFT's model.unload() or model.merge_and_unload())"
+        )
     weight = module.weight
     assert isinstance(weight, Tensor)
     if not weight.is_floating_point():
@@ -253,16 +265,28 @@ def wrapped(model: nn.Module) -> dict[str, AdaptedModule]:
     return {path: module for path, module in model.named_modules() if isinstance(module, AdaptedModule)}
 
 
-def base_parameters(model: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
-    """The base model's parameters under the names they have without adapters; a shared one once."""
-    owners = dict(model.named_modules())
-    for name, parameter in model.named_parameters():
+def base_parameters(model: nn.Module, *, every_name: bool = False) -> Iterator[tuple[str, nn.Parameter]]:
+    """The base model's parameters under the names they have without adapters.
+
+    Args:
+        every_name: give a tied parameter under each of its names, not under the first alone.
+    """
+    owners = dict(model.named_modules(remove_duplicate=not every_name))
+    for name, parameter in model.named_parameters(remove_duplicate=not every_name):
         owner, _, leaf = name.rpartition(".")
         if isinstance(owners[owner], Adapter):
             continue
         if owner.endswith(".base") and isinstance(owners[owner.removesuffix(".base")], AdaptedModule):
             owner = owner.removesuffix(".base")
         yield (f"{owner}.{leaf}" if owner else leaf), parameter
+
+
+def tied_names(model: nn.Module) -> list[list[str]]:
+    """The names of each tied parameter of the base model, in order."""
+    names: dict[int, list[str]] = defaultdict(list)
+    for name, parameter in base_parameters(model, every_name=True):
+        names[id(parameter)].append(name)
+    return [group for group in names.values() if len(group) > 1]
 
 
 def model_architecture(model: nn.Module) -> Architecture:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from lora.adapter import AdaptedModule
-from lora.adapting import Model, adaptation, wrapped
+from lora.adapting import Model, adaptation, tied_names, wrapped
 
 
 @dataclass
@@ -32,13 +32,21 @@ def merge(model: Model) -> Model:
     the adapted weights twice until `unmerge`; later changes of the merged weights are lost then.
 
     Raises:
-        ValueError: the model is not adapted, or merged already, or a merged weight would not be finite; the
-            model is then as it was.
+        ValueError: the model is not adapted, or merged already, or an adapted weight is tied to another
+            module's, which would get W0 + dW too, or a merged weight would not be finite; the model is then
+            as it was.
     """
     state = adaptation(model)
     if state.merged is not None:
         raise ValueError("merge: the model is merged already; call lora.unmerge(model) first")
     modules = wrapped(model)
+    for names in tied_names(model):
+        if adapted := [name for name in names if name.removesuffix(".weight") in modules]:
+            other = next(name for name in names if name != adapted[0])
+            raise ValueError(
+                f"merge: {adapted[0]} and {other} are one parameter, and a merge would change both; "
+                "give each a copy first (torch.nn.Parameter(weight.detach().clone()))"
+            )
     sums = {path: _merged_weight(module, path) for path, module in modules.items()}
     weights = {}
     for path, module in modules.items():

@@ -52,6 +52,13 @@ _TASK_TYPES = {
     "ForQuestionAnswering": "QUESTION_ANS",
 }
 
+_HEADS = {
+    "SEQ_CLS": ("classifier", "score"),
+    "TOKEN_CLS": ("classifier", "score"),
+    "QUESTION_ANS": ("qa_outputs",),
+}
+"""The modules that PEFT saves with an adapter of these tasks, listed or not."""
+
 # Settings that do not change what the tensors mean, or that the tensors themselves tell.
 # fmt: off
 _HARMLESS = {
@@ -127,11 +134,13 @@ def import_peft(model: Model, folder: str | os.PathLike[str]) -> Model:
     """Give `model` the PEFT adapter in `folder`, in place; its outputs are those that PEFT gives.
 
     LoRA in its plain form: any ranks, alphas and patterns, rsLoRA's scale, a choice of layers, trained biases
-    and `modules_to_save`.
+    and `modules_to_save`. A module of the latter whose weight is tied in `model` (an embedding to the output
+    layer) has a weight of its own in PEFT: it is untied here too, and `config.tie_word_embeddings` unset.
 
     Raises:
         AdapterFileError: the folder holds no whole PEFT LoRA adapter, it uses a feature that is not supported
-            (named), it adapts a module that holds no projection, or it does not fit the model.
+            (named), it adapts a module that holds no projection, it lacks a module that it says to hold, or
+            it does not fit the model.
         ValueError: the model is merged, or its architecture unknown.
     """
     file = read_peft(folder)
@@ -156,7 +165,14 @@ def import_peft(model: Model, folder: str | os.PathLike[str]) -> Model:
         "bias": config["bias"],
         "dropout": config["lora_dropout"],
     }
-    adapter = AdapterFile(factors, _without_second_names(model, file.extra()), metadata)
+    extra = file.extra()
+    for name, _ in base_parameters(model, every_name=True):
+        if name not in extra and (module := _module_to_save(name, config)):
+            raise AdapterFileError(
+                f"{file.folder}: {CONFIG} says that {module} was trained and saved, and {WEIGHTS} has no "
+                f"{name}; save the adapter again with PEFT's save_pretrained"
+            )
+    adapter = AdapterFile(factors, extra, metadata)
     return restore(model, adapter, name=os.fspath(folder), partial=True)
 
 
@@ -310,7 +326,8 @@ def _read_names(
     except (safetensors.SafetensorError, OSError) as error:
         raise AdapterFileError(f"{path}: not a safetensors file, or not a whole one ({error})") from None
     factors: dict[str, dict[str, str]] = defaultdict(dict)
-    extra = {}
+    extra: dict[str, str] = {}
+    wrapped: dict[str, str] = {}
     for key in sizes:
         name = key.removeprefix(_ROOT)
         if match := re.fullmatch(r"(.+)\.lora_([AB])\.weight", name):
@@ -319,8 +336,12 @@ def _read_names(
             raise AdapterFileError(
                 f"{path}: holds {name}, which is not supported; only plain lora_A and lora_B are"
             )
-        elif not re.search(r"\.(original_module|modules_to_save)\.", name):  # copies of the head's biases
+        elif match := re.fullmatch(r"(.+)\.modules_to_save\.(?:default\.)?(.+)", name):
+            wrapped[f"{match[1]}.{match[2]}"] = key
+        elif ".original_module." not in name:  # the base model's own, from before the training
             extra[name.replace(".base_layer.", ".")] = key
+    # As it is in a live PEFT model; PEFT's own files have the plain name, and some biases under both.
+    extra = wrapped | extra
     if not factors:
         raise AdapterFileError(f"{path}: holds no lora_A and lora_B")
     shapes = {}
@@ -332,15 +353,12 @@ def _read_names(
     return shapes, dict(factors), extra
 
 
-def _without_second_names(model: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """`tensors` without a tied parameter's second name where the first brings the same (PEFT saves both)."""
-    first = {id(parameter): name for name, parameter in base_parameters(model)}
-    kept = dict(tensors)
-    for name, parameter in model.named_parameters(remove_duplicate=False):
-        other = first.get(id(parameter), name)
-        if other != name and name in kept and other in kept and torch.equal(kept[name], kept[other]):
-            del kept[name]
-    return kept
+def _module_to_save(parameter: str, config: Mapping[str, Any]) -> str | None:
+    """The module around `parameter` that PEFT trains and saves whole, by its rule: the end of the path."""
+    names = [*(config.get("modules_to_save") or ()), *_HEADS.get(config.get("task_type") or "", ())]
+    parts = parameter.split(".")
+    modules = [".".join(parts[:count]) for count in range(1, len(parts))]
+    return next((module for module in modules if module.endswith(tuple(names))), None)
 
 
 @dataclass(frozen=True)

@@ -3,15 +3,17 @@
     layers.{i}.{letter}.A     (r, d_in)   float32       layers counted from 0, letter one of q k v o up down
     layers.{i}.{letter}.B     (d_out, r)  float32
     extra.{parameter name}                as trained    task head and biases, by the base model's names
+                                                        (a tied one by each of them)
 
 and in its metadata `format`, `version` and `adapter`, a JSON object: architecture, targets, scaling (the
 rule), bias, dropout, and for each projection "{i}.{letter}" its rank, alpha and scaling (the factor).
 Nothing is unpickled.
 """
 
+import copy
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +33,8 @@ from lora.adapting import (
     layer_count,
     model_architecture,
     projection,
+    tied_names,
+    wrapped,
 )
 from lora.files import safetensors_bytes, write_atomically
 from lora.targets import LETTERS
@@ -115,10 +119,15 @@ def snapshot(model: nn.Module) -> AdapterFile:
         )
         for key, adapter in adapters(model).items()
     }
-    extra = {
-        name: _copy(parameter)
+    trained = {
+        parameter
         for name, parameter in base_parameters(model)
         if name in state.trained or parameter.requires_grad
+    }
+    extra = {
+        name: _copy(parameter)
+        for name, parameter in base_parameters(model, every_name=True)
+        if parameter in trained
     }
     metadata = {
         "architecture": model_architecture(model).name,
@@ -179,8 +188,9 @@ def restore(model: Model, file: AdapterFile, *, name: str = "adapter", partial: 
 
     Args:
         name: stands in errors for where the values come from.
-        partial: a task head or biases that are trained in this model and not in `file` stay as they are; else
-            that is an error.
+        partial: a task head or biases that are trained in this model and not in `file` stay as they are, and
+            a parameter that is tied in this model and not in `file` is untied, with all that
+            `config.tie_word_embeddings` ties; else either is an error.
     """
     _check_fits(model, file, name, partial)
     if getattr(model, "lora_adaptation", None) is None:
@@ -190,8 +200,10 @@ def restore(model: Model, file: AdapterFile, *, name: str = "adapter", partial: 
         told = file.metadata
         install(model, pairs, scaling=told["scaling"], bias=told["bias"], dropout=told["dropout"])
     state = adaptation(model)
+    if tied := _tied_here_alone(model, file.extra):
+        _untie(model, [extra for names in tied for extra in names if extra in file.extra])
     found = adapters(model)
-    parameters = dict(base_parameters(model))
+    parameters = dict(base_parameters(model, every_name=True))
     with torch.no_grad():
         for key, pair in file.factors.items():
             found[key].lora_A.copy_(pair.A)
@@ -201,8 +213,42 @@ def restore(model: Model, file: AdapterFile, *, name: str = "adapter", partial: 
             parameters[extra].copy_(tensor)
             parameters[extra].requires_grad_(True)
     state.scaling = file.metadata["scaling"]
-    state.trained = tuple(dict.fromkeys((*state.trained, *file.extra)))
+    first_names = [extra for extra, _ in base_parameters(model) if extra in file.extra]
+    state.trained = tuple(dict.fromkeys((*state.trained, *first_names)))
     return model
+
+
+def _tied_here_alone(model: nn.Module, extra: Mapping[str, Tensor]) -> list[list[str]]:
+    """The names of each parameter that is tied in the model and of which `extra` has not one value."""
+    found = []
+    for names in tied_names(model):
+        values = [extra[name] for name in names if name in extra]
+        equal = all(torch.equal(value, values[0]) for value in values)
+        if values and not (equal and len(values) == len(names)):
+            found.append(names)
+    return found
+
+
+def _untie(model: nn.Module, apart: Iterable[str]) -> None:
+    """Give each name of `apart` a parameter of its own, and all that `config.tie_word_embeddings` ties.
+
+    The setting is unset, else transformers would tie the weights again whenever it saves, loads or resizes.
+    """
+    state, modules = adaptation(model), wrapped(model)
+    parameters = dict(base_parameters(model, every_name=True))
+    apart = {*apart, *getattr(model, "all_tied_weights_keys", {})} & parameters.keys()
+    thawed = [name for names in tied_names(model) if names[0] in state.thawed for name in names]
+    state.thawed = tuple(dict.fromkeys((*state.thawed, *thawed)))
+    for name in apart:
+        owner, _, leaf = name.rpartition(".")
+        module = modules[owner].base if owner in modules else model.get_submodule(owner)
+        shared = parameters[name]
+        setattr(module, leaf, nn.Parameter(shared.detach().clone(), requires_grad=shared.requires_grad))
+    config: Any = getattr(model, "config", None)
+    if getattr(config, "tie_word_embeddings", False):
+        config = copy.deepcopy(config)  # other models may have the same one
+        config.tie_word_embeddings = False
+        model.config = config
 
 
 def _copy(tensor: Tensor) -> Tensor:
@@ -256,11 +302,16 @@ def _check_fits(model: nn.Module, file: AdapterFile, name: str, partial: bool) -
                     f"{name}: W_{letter} of layer {layer} has rank {there or 'none'} in the file, "
                     f"{here or 'none'} in this model; call lora.remove(model) first to take the file's"
                 )
-    shapes = {parameter: tuple(value.shape) for parameter, value in base_parameters(model)}
+    shapes = {parameter: tuple(value.shape) for parameter, value in base_parameters(model, every_name=True)}
     for extra, tensor in file.extra.items():
         if shapes.get(extra) != tuple(tensor.shape):
             ours = f"it as {shapes[extra]}" if extra in shapes else "no such parameter"
             raise AdapterFileError(f"{name}: {extra} is {tuple(tensor.shape)}; this model has {ours}")
+    if not partial and (tied := _tied_here_alone(model, file.extra)):
+        raise AdapterFileError(
+            f"{name}: {' and '.join(tied[0])} are one parameter in this model and not in the file; "
+            "give each a copy first (torch.nn.Parameter(weight.detach().clone()))"
+        )
     for trained in head_names(model) if state is None else state.trained:
         if trained not in file.extra and not partial:
             raise AdapterFileError(f"{name}: holds no {trained}, which is trained in this model")

@@ -106,6 +106,18 @@ def test_factors_and_their_gradients_stay_float32(dtype, autocast):
     torch.testing.assert_close(y.double(), exact, atol=20 * coarse * exact.std().item(), rtol=0)
 
 
+def test_beside_a_bf16_base_the_update_is_rounded_once():
+    base = nn.Linear(64, 64, dtype=torch.bfloat16).requires_grad_(False)
+    nn.init.zeros_(base.weight)
+    nn.init.zeros_(base.bias)
+    adapter = pair(64, 64, 4, dtype=torch.float32)
+    module = AdaptedModule(base, {"q": adapter}, {"q": slice(None)}, layer=0)
+    x = torch.randn(8, 64, dtype=torch.bfloat16)
+    exact = x.double() @ adapter.delta().double().T
+    half_a_unit = torch.finfo(torch.bfloat16).eps / 2
+    assert ((module(x).double() - exact).abs() <= half_a_unit * exact.abs() + 1e-4).all()
+
+
 def test_deepcopy_and_pickle():
     module = fused(dropout=0.1).eval()
     x = torch.randn(2, 5, dtype=torch.float64)

@@ -1,5 +1,6 @@
 import copy
 import pickle
+import re
 
 import pytest
 import torch
@@ -86,12 +87,11 @@ def test_only_the_factors_and_the_head_are_trained(tiny, ids, kind):
     assert {name for name in after if not torch.equal(after[name], before[name])} == expected
 
 
-def test_biases_of_the_adapted_modules(tiny):
-    model = lora.adapt(tiny("gpt2"), "qo", bias="lora_only")
+@pytest.mark.parametrize(("targets", "modules"), [("qo", ("c_attn", "c_proj")), ("qv", ("c_attn",))])
+def test_biases_of_the_adapted_modules(tiny, targets, modules):
+    model = lora.adapt(tiny("gpt2"), targets, bias="lora_only")
     biases = {name for name in trainable(model) if "lora_" not in name}
-    assert biases == {
-        f"transformer.h.{i}.attn.{name}.base.bias" for i in (0, 1) for name in ("c_attn", "c_proj")
-    }
+    assert biases == {f"transformer.h.{i}.attn.{name}.base.bias" for i in (0, 1) for name in modules}
 
 
 def test_all_biases(tiny):
@@ -147,14 +147,38 @@ def test_adapting_twice(tiny):
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning")
-def test_a_model_of_another_library(tiny):
+@pytest.mark.parametrize(
+    ("kind", "module", "plain"),
+    [("gpt2", "c_attn", r"transformers\.pytorch_utils\.Conv1D"), ("bert", "query", r"torch\.nn\.Linear")],
+)
+def test_a_model_of_another_library(tiny, kind, module, plain):
     peft = pytest.importorskip("peft")
-    model = tiny("gpt2")
-    peft.get_peft_model(model, peft.LoraConfig(target_modules=["c_attn"], fan_in_fan_out=True))
+    model = tiny(kind)
+    theirs = peft.get_peft_model(model, peft.LoraConfig(target_modules=[module]))
     with pytest.raises(
-        ValueError, match="c_attn is a Linear, not a Conv1D; is it adapted by another library"
-    ):
+        ValueError,
+        match=rf"{module} is a peft\.tuners\.lora\.layer\.Linear, not a {plain}: .*model\.unload\(\)",
+    ) as error:
         lora.adapt(model)
+    assert "\n" not in str(error.value)
+    lora.adapt(theirs.unload())  # as it says
+
+
+@pytest.mark.parametrize(
+    ("kind", "layers", "module"),
+    [("gpt2", "transformer.h", "attn.c_attn"), ("bert", "bert.encoder.layer", "attention.self.query")],
+)
+def test_one_layer_at_two_places(tiny, kind, layers, module):
+    model = tiny(kind)
+    blocks = model.get_submodule(layers)
+    blocks[1] = blocks[0]
+    names = [re.escape(f"{layers}.{layer}.{module}") for layer in (0, 1)]
+    with pytest.raises(ValueError, match=f"{names[0]} and {names[1]} are one module, which cannot have two"):
+        lora.adapt(model)
+    assert lora.adapters(model) == {}
+    assert all(parameter.requires_grad for parameter in model.parameters())
+    blocks[1] = copy.deepcopy(blocks[0])  # as it says
+    assert len(lora.adapters(lora.adapt(model))) == 4
 
 
 def test_quantised_weights(tiny):

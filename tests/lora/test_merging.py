@@ -155,3 +155,44 @@ def test_trained_biases_stay(adapted, ids):
     expected = model(ids).logits
     torch.testing.assert_close(lora.merge(model)(ids).logits, expected, atol=1e-5, rtol=1e-5)
     assert torch.equal(lora.unmerge(model)(ids).logits, expected)
+
+
+@pytest.mark.parametrize("tied_first", [False, True])
+@pytest.mark.parametrize("other", ["transformer.h.1.attn.c_attn", "transformer.h.1.mlp.c_fc", "lm_head"])
+def test_a_weight_that_another_module_has_too_is_not_merged(tiny, ids, shake, tied_first, other):
+    """Adapted both, or one of them: either would get W0 + dW of the other."""
+    sizes = {"n_inner": 48, "vocab_size": 48} if other != "lm_head" else {"n_inner": 31, "n_positions": 31}
+    targets, one = ("qvo", "c_attn") if other != "lm_head" else ("down", "mlp.c_proj")
+    model = tiny("gpt2", tie_word_embeddings=False, **sizes)
+
+    def tie():
+        first = model.transformer.h[0].get_submodule(one if one == "mlp.c_proj" else "attn.c_attn")
+        first = getattr(first, "base", first)
+        second = model.get_submodule(other)
+        getattr(second, "base", second).weight = first.weight
+
+    if tied_first:
+        tie()
+    shake(lora.adapt(model, targets))
+    if not tied_first:
+        tie()
+    expected, weights = model(ids).logits, copy.deepcopy(model.state_dict())
+    with pytest.raises(ValueError, match=r"are one parameter, and a merge would change both") as error:
+        lora.merge(model)
+    assert f"{other}.weight" in str(error.value)
+    assert "\n" not in str(error.value)
+    assert torch.equal(model(ids).logits, expected)
+    assert all(torch.equal(value, weights[name]) for name, value in model.state_dict().items())
+    second = model.get_submodule(other)
+    second = getattr(second, "base", second)
+    second.weight = torch.nn.Parameter(second.weight.detach().clone(), requires_grad=False)  # as it says
+    torch.testing.assert_close(lora.merge(model)(ids).logits, expected, atol=1e-4, rtol=1e-4)
+
+
+def test_tied_embeddings_do_not_matter_to_a_merge(adapted, ids):
+    model = adapted()
+    assert model.lm_head.weight is model.transformer.wte.weight
+    expected, table = model(ids).logits, model.lm_head.weight.detach().clone()
+    torch.testing.assert_close(lora.merge(model)(ids).logits, expected, atol=1e-5, rtol=1e-5)
+    assert model.lm_head.weight is model.transformer.wte.weight
+    assert torch.equal(model.lm_head.weight, table)

@@ -133,6 +133,171 @@ def test_adapters_of_pefts_own_making(tiny, ids, tmp_path, kind, rslora, bias):
     close(outputs(again, ids), expected)
 
 
+@pytest.mark.parametrize(
+    "patterns",
+    [
+        {"attention.output.dense": 3, "output.dense": 30},  # the first that matches wins
+        {"output.dense": 30, "attention.output.dense": 3},
+        {"utput.dense": 50, "attention.output": 70, "output.den": 90},  # none is the whole end of a path
+        {r"layer\.1\..*": 30, "query": 3},
+    ],
+)
+def test_alpha_patterns_match_as_in_peft(tiny, ids, tmp_path, patterns):
+    """In the order of the file: PEFT sorts them when it saves, whatever the order in training was."""
+    base, modules = tiny("bert"), ["query", "output.dense"]
+    trained_by_peft(base, tmp_path, r=2, lora_alpha=6, target_modules=modules)
+    change(tmp_path, alpha_pattern=patterns)
+    assert list(config_of(tmp_path)["alpha_pattern"]) == list(patterns)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # of patterns that match nothing
+        loaded = peft.PeftModel.from_pretrained(copy.deepcopy(base), tmp_path).eval()
+    expected = outputs(loaded, ids)
+    close(outputs(lora.import_peft(base, tmp_path), ids), expected)
+
+
+@pytest.mark.parametrize("rslora", [False, True])
+def test_alpha_is_the_number_that_peft_was_given(tiny, tmp_path, rslora):
+    trained_by_peft(tiny("bert"), tmp_path, r=4, lora_alpha=6, target_modules=["query"], use_rslora=rslora)
+    for adapter in lora.adapters(lora.import_peft(tiny("bert"), tmp_path)).values():
+        assert (adapter.alpha, adapter.scaling) == (6.0, 3.0 if rslora else 1.5)
+
+
+# --- tied weights and saved modules
+
+ENSURED = {"ensure_weight_tying": True}
+SAVED_MODULES = [
+    *[
+        ("gpt2", modules, more)
+        for more in ({}, ENSURED)
+        for modules in (["wte"], ["lm_head"], ["wte", "lm_head"])
+    ],
+    *[
+        ("bert-mlm", [module], more)
+        for module in ("word_embeddings", "decoder", "cls")
+        for more in ({}, {"bias": "all"}, ENSURED)
+    ],
+    ("llama", ["embed_tokens"], {}),
+    ("llama-tied", ["embed_tokens"], {}),
+    ("llama-tied", ["lm_head"], {}),
+    *[
+        (kind, ["classifier"], more)
+        for kind in ("bert", "roberta")
+        for more in ({}, {"bias": "all"}, {"bias": "lora_only"}, {"task_type": "SEQ_CLS"})
+    ],
+    ("roberta", ["out_proj"], {}),
+    ("bert", ["pooler", "word_embeddings"], {}),
+    ("gpt2-classifier", None, {"task_type": "SEQ_CLS"}),
+    ("gpt2-classifier", ["wte", "score"], {}),
+]
+
+
+def tiny_of(tiny, kind):
+    return tiny("llama", tie_word_embeddings=True) if kind == "llama-tied" else tiny(kind)
+
+
+def saved_modules(base, kind, folder, modules, **settings):
+    family = kind.partition("-")[0]
+    target = {"gpt2": "c_attn", "llama": "q_proj"}.get(family, "query")
+    settings |= {"target_modules": [target], "modules_to_save": modules, "fan_in_fan_out": family == "gpt2"}
+    return trained_by_peft(base, folder, r=2, **settings)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # peft warns of tied weights
+@pytest.mark.parametrize(("kind", "modules", "more"), SAVED_MODULES)
+def test_saved_modules_have_pefts_logits(tiny, ids, tmp_path, kind, modules, more):
+    base = tiny_of(tiny, kind)
+    expected = outputs(saved_modules(base, kind, tmp_path / "peft", modules, **more), ids)
+    again = peft.PeftModel.from_pretrained(copy.deepcopy(base), tmp_path / "peft").eval()
+    close(outputs(again, ids), expected)
+    model = copy.deepcopy(base)
+    model.config = base.config  # as of two models built from one config
+    lora.import_peft(model, tmp_path / "peft")
+    assert base.config.to_dict() == tiny_of(tiny, kind).config.to_dict(), "another model's config was changed"
+    close(outputs(model, ids), expected)
+    close(outputs(lora.import_peft(model, tmp_path / "peft"), ids), expected)  # once more, into the same
+    with lora.merged(model):
+        close(outputs(model, ids), expected)
+        model.save_pretrained(tmp_path / "merged")  # and as a checkpoint of transformers
+    close(outputs(type(model).from_pretrained(tmp_path / "merged").eval(), ids), expected)
+    close(outputs(base, ids), outputs(tiny_of(tiny, kind), ids))
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("module", ["wte", "lm_head"])
+def test_an_untied_module_is_saved_and_loaded_as_such(tiny, ids, tmp_path, module):
+    expected = outputs(saved_modules(tiny("gpt2"), "gpt2", tmp_path, [module]), ids)
+    model = lora.import_peft(tiny("gpt2"), tmp_path)
+    assert not model.config.tie_word_embeddings
+    model.tie_weights()
+    assert model.lm_head.weight is not model.transformer.wte.weight
+    assert model.get_parameter(f"{'transformer.' * (module == 'wte')}{module}.weight").requires_grad
+    lora.save(model, tmp_path / "adapter.safetensors")
+    with pytest.raises(lora.AdapterFileError, match="are one parameter in this model and not in the file"):
+        lora.load(tiny("gpt2"), tmp_path / "adapter.safetensors")
+    other = lora.remove(lora.import_peft(tiny("gpt2"), tmp_path))
+    assert all(parameter.requires_grad for parameter in other.parameters())
+    close(outputs(lora.load(other, tmp_path / "adapter.safetensors"), ids), expected)
+
+
+def test_equal_values_of_a_tied_parameter_leave_it_tied(tiny, ids, tmp_path):
+    base = tiny("bert-mlm")
+    expected = outputs(trained_by_peft(base, tmp_path, target_modules=["query"], bias="all"), ids)
+    assert "base_model.model.cls.predictions.decoder.bias" in tensors_of(tmp_path)
+    lora.import_peft(base, tmp_path)
+    assert base.cls.predictions.bias is base.cls.predictions.decoder.bias
+    assert base.config.tie_word_embeddings
+    close(outputs(base, ids), expected)
+
+
+@pytest.mark.parametrize("kind", ["bert", "roberta"])
+@pytest.mark.parametrize("bias", ["none", "all"])
+def test_a_head_under_its_name_in_a_live_model(tiny, ids, tmp_path, kind, bias):
+    """`classifier.modules_to_save.default.*`, as a trainer's own state dict has it."""
+    base = tiny(kind)
+    expected = outputs(saved_modules(base, kind, tmp_path, ["classifier"], bias=bias), ids)
+    tensors = {
+        key.replace(".classifier.", ".classifier.modules_to_save.default."): value
+        for key, value in tensors_of(tmp_path).items()
+        if ".modules_to_save." not in key and ".original_module." not in key
+    }
+    assert any(".classifier.modules_to_save.default." in key for key in tensors)
+    assert not any(".classifier.weight" in key for key in tensors)
+    stale = {
+        f"base_model.model.classifier.original_module.{leaf}": torch.ones(3) for leaf in ("bias", "weight")
+    }
+    safetensors.torch.save_file(tensors | stale, tmp_path / "adapter_model.safetensors")
+    close(outputs(lora.import_peft(base, tmp_path), ids), expected)
+
+
+@pytest.mark.parametrize("kind", ["bert", "roberta", "gpt2-classifier"])
+@pytest.mark.parametrize("listed", [False, True])
+def test_a_head_that_the_file_lacks(tiny, tmp_path, kind, listed):
+    """PEFT stops with a KeyError; listed or not, it wraps the head of a task that it knows."""
+    saved_modules(tiny(kind), kind, tmp_path, None, task_type="SEQ_CLS")
+    head = {"gpt2-classifier": "score"}.get(kind, "classifier")
+    tensors = {key: value for key, value in tensors_of(tmp_path).items() if f".{head}." not in key}
+    safetensors.torch.save_file(tensors, tmp_path / "adapter_model.safetensors")
+    change(tmp_path, modules_to_save=[head] if listed else None, task_type=None if listed else "SEQ_CLS")
+    with pytest.raises(KeyError):
+        peft.PeftModel.from_pretrained(tiny(kind), tmp_path)
+    check_refused(tiny(kind), tmp_path, rf"says that {head} was trained and saved, and .* has no {head}\.")
+
+
+def test_a_listed_embedding_that_the_file_lacks(tiny, tmp_path):
+    trained_by_peft(tiny("gpt2"), tmp_path, target_modules=["c_attn"], fan_in_fan_out=True)
+    change(tmp_path, modules_to_save=["wte"])
+    check_refused(tiny("gpt2"), tmp_path, r"says that transformer\.wte was trained and saved, and .* has no")
+
+
+def test_an_adapter_without_a_head_leaves_the_models_own(tiny, ids, tmp_path):
+    base = tiny("bert")
+    expected = outputs(trained_by_peft(base, tmp_path, target_modules=["query"]), ids)
+    close(outputs(lora.import_peft(base, tmp_path), ids), expected)
+
+
+# --- what a file holds
+
+
 def test_q_and_v_become_one_pair_of_the_fused_module(tiny, shake, tmp_path):
     model = shake(lora.adapt(tiny("gpt2"), "qv", rank={"q": 2, "v": 3}, scaling="1/r"))
     lora.export_peft(model, tmp_path, "some/model")

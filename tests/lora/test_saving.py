@@ -265,3 +265,99 @@ def test_a_model_adapted_otherwise(tiny, ids, shake, path, settings, message):
     expected = model(ids).logits
     check_refused(path, message, lambda path: lora.load(model, path))
     assert torch.equal(model(ids).logits, expected)
+
+
+def test_what_was_loaded_is_saved_from_a_model_frozen_since(tiny, path):
+    model = lora.adapt(tiny("bert"))
+    model.bert.embeddings.LayerNorm.weight.requires_grad_(True)
+    lora.save(model, path)
+    other = lora.load(tiny("bert"), path).requires_grad_(False)
+    lora.save(other, path.with_name("again"))
+    assert path.with_name("again").read_bytes() == path.read_bytes()
+
+
+def test_a_restored_model_trains_apart_from_the_snapshot(tiny, shake):
+    from lora.saving import restore, snapshot
+
+    kept = snapshot(shake(lora.adapt(tiny("gpt2-classifier"))))
+    tensors = [
+        *kept.extra.values(),
+        *(factor for pair in kept.factors.values() for factor in (pair.A, pair.B)),
+    ]
+    before = [tensor.clone() for tensor in tensors]
+    model = restore(tiny("gpt2-classifier"), kept)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(1)
+    assert all(torch.equal(tensor, old) for tensor, old in zip(tensors, before, strict=True))
+
+
+# --- tied weights
+
+
+def trained_embedding(model, shake):
+    lora.adapt(model)
+    model.transformer.wte.weight.requires_grad_(True)
+    return shake(model)
+
+
+def test_a_tied_embedding_is_saved_by_both_names(tiny, ids, shake, path):
+    model = trained_embedding(tiny("gpt2"), shake)
+    tensors, _ = saved(model, path)
+    assert torch.equal(tensors["extra.transformer.wte.weight"], model.lm_head.weight)
+    assert torch.equal(tensors["extra.lm_head.weight"], model.lm_head.weight)
+    for tie in (True, False):
+        other = lora.load(tiny("gpt2", tie_word_embeddings=tie), path)
+        assert (other.lm_head.weight is other.transformer.wte.weight) == tie
+        assert torch.equal(other(ids).logits, model(ids).logits)
+        assert other.lm_head.weight.requires_grad
+        lora.save(other, path.with_name("again"))
+        assert path.with_name("again").read_bytes() == path.read_bytes()
+        lora.load(other, path)
+
+
+def test_a_table_that_was_not_tied_does_not_become_the_head(tiny, ids, shake, path):
+    model = trained_embedding(tiny("gpt2", tie_word_embeddings=False), shake)
+    lora.save(model, path)
+    tied = tiny("gpt2")
+    expected = tied(ids).logits
+    check_refused(
+        path,
+        r"transformer\.wte\.weight and lm_head\.weight are one parameter in this model and not in the file",
+        lambda path: lora.load(tied, path),
+    )
+    assert torch.equal(tied(ids).logits, expected)
+    assert lora.adapters(tied) == {}
+    tied.lm_head.weight = torch.nn.Parameter(model.lm_head.weight.detach().clone())  # as it says
+    assert torch.equal(lora.load(tied, path)(ids).logits, model(ids).logits)
+
+
+def test_head_and_table_that_differ_in_the_file(tiny, shake, path):
+    model = trained_embedding(tiny("gpt2", tie_word_embeddings=False), shake)
+    model.lm_head.weight.requires_grad_(True)
+    lora.save(shake(model), path)
+    check_refused(path, "are one parameter in this model and not", lambda path: lora.load(tiny("gpt2"), path))
+
+
+def test_tied_biases_go_along(tiny, ids, shake, path):
+    """BERT's output bias has two names."""
+    model = shake(lora.adapt(tiny("bert-mlm"), bias="all"))
+    tensors, _ = saved(model, path)
+    names = ("extra.cls.predictions.bias", "extra.cls.predictions.decoder.bias")
+    assert torch.equal(tensors[names[0]], tensors[names[1]])
+    other = lora.load(tiny("bert-mlm"), path)
+    assert other.cls.predictions.bias is other.cls.predictions.decoder.bias
+    assert torch.equal(other(ids).logits, model(ids).logits)
+    assert lora.parameter_counts(other) == lora.parameter_counts(model)
+
+
+def test_snapshots_of_tied_weights_are_copies(tiny, shake):
+    from lora.saving import restore, snapshot
+
+    model = trained_embedding(tiny("gpt2"), shake)
+    kept, before = snapshot(model), model.transformer.wte.weight.detach().clone()
+    shake(model, seed=8)
+    assert not torch.equal(model.transformer.wte.weight, before)
+    restore(model, kept)
+    assert torch.equal(model.lm_head.weight, before)
+    assert torch.equal(model.transformer.wte.weight, before)

@@ -10,7 +10,10 @@ BIAS_MODES = ("none", "lora_only", "all")
 
 
 def mark_only_lora_as_trainable(model: nn.Module, bias: str = "none") -> None:
-    """Make the LoRA factors (parameters with "lora_" in their name) trainable, and freeze all else.
+    """Freeze all but the LoRA factors (parameters with "lora_" in their name) and the biases of `bias`.
+
+    The factors are left as they are, as loralib leaves them: one that was frozen stays frozen. A second call
+    takes back the biases that the first made trainable.
 
     Args:
         model: any module; changed in place.
@@ -21,13 +24,15 @@ def mark_only_lora_as_trainable(model: nn.Module, bias: str = "none") -> None:
     """
     parameters = dict(model.named_parameters(remove_duplicate=False))
     trained = _trained_names(parameters, bias)
-    model.requires_grad_(False)
-    for name in trained:
-        parameters[name].requires_grad_(True)
+    factors = {id(parameter) for name, parameter in parameters.items() if "lora_" in name}
+    biases = {id(parameters[name]) for name in trained}
+    for parameter in parameters.values():
+        if id(parameter) not in factors:
+            parameter.requires_grad_(id(parameter) in biases)
 
 
 def lora_state_dict(model: nn.Module, bias: str = "none") -> dict[str, Tensor]:
-    """The part of `model.state_dict()` that `mark_only_lora_as_trainable(model, bias)` makes trainable.
+    """The part of `model.state_dict()` that LoRA trains: the factors, and the biases that `bias` names.
 
     Load it with `load_state_dict(..., strict=False)`. The factors are as trained, also from a merged model.
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lora.layers import Embedding
+from lora.loralib.layers import Embedding
 
 
 def trained(**kwargs: Any) -> Embedding:

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save as save_safetensors
 from torch import Tensor, nn
 
-from lora.layers import Conv1d, Conv2d, Conv3d, Embedding, Linear, LoRALayer, MergedLinear
+from lora.loralib.layers import Conv1d, Conv2d, Conv3d, Embedding, Linear, LoRALayer, MergedLinear
 
 
 class Case(NamedTuple):
@@ -321,12 +321,16 @@ def test_a_merge_that_overflows_float16_raises(case: Case) -> None:
         layer.merge()
 
 
-def test_backward_through_a_weight_merged_meanwhile_is_an_error() -> None:
-    layer = trained(CASES["Linear"])
-    out = layer(noise(2, 6).requires_grad_())
-    layer.eval()
-    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
-        out.sum().backward()
+@pytest.mark.parametrize("merged", [False, True])
+def test_backward_after_a_change_of_mode_is_that_of_the_forward(merged: bool) -> None:
+    """loralib changes the weight in place, which a backward pass from before must not use."""
+    layer, x = trained(CASES["Linear"]).train(not merged), noise(2, 6)
+    full = layer.weight.detach().clone() if merged else layer.weight + layer.delta_weight()
+    x.requires_grad_()
+    out = layer(x)
+    layer.train(merged)
+    out.sum().backward()
+    torch.testing.assert_close(x.grad, full.sum(0).expand(2, 6))
 
 
 def test_w0_follows_a_change_of_dtype_while_merged(case: Case) -> None:
@@ -347,6 +351,33 @@ def test_repr_tells_rank_and_state(case: Case) -> None:
     layer = trained(case)
     assert "r=2, lora_alpha=3, merged=False" in repr(layer)
     assert "merged=True" in repr(layer.eval())
+
+
+def test_merged_replicas_use_the_merged_weight(case: Case) -> None:
+    layer = trained(case).eval()
+    replica = layer._replicate_for_data_parallel()
+    for name, parameter in layer.named_parameters():
+        setattr(replica, name, torch.zeros_like(parameter) if name != "bias" else parameter.detach())
+    assert torch.equal(replica(case.x), layer(case.x)), "W0 and the factors are not read"
+
+
+def test_the_parameter_is_w0_while_the_weight_is_w(case: Case) -> None:
+    layer = trained(case)
+    parameter, w0 = layer.weight, bits(layer.weight)
+    layer.eval()
+    assert dict(layer.named_parameters())["weight"] is parameter
+    assert bits(parameter) == w0 != bits(layer.weight)
+    assert not layer.weight.requires_grad
+
+
+def test_a_weight_replaced_while_merged_is_merged_anew(case: Case) -> None:
+    layer = trained(case)
+    other = nn.Parameter(torch.randn_like(layer.weight), requires_grad=False)
+    delta = layer.delta_weight().detach()
+    layer.eval()
+    layer.weight = other
+    torch.testing.assert_close(layer.weight, other + delta)
+    assert layer.train().weight is other
 
 
 # --- state dicts

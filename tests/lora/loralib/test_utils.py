@@ -8,8 +8,9 @@ import pytest
 import torch
 from torch import nn
 
-from lora.layers import Conv1d, Embedding, Linear, MergedLinear
-from lora.trainable import lora_state_dict, mark_only_lora_as_trainable
+import lora.loralib
+from lora.loralib.layers import Conv1d, Embedding, Linear, MergedLinear
+from lora.loralib.utils import lora_state_dict, mark_only_lora_as_trainable
 
 
 class Block(nn.Module):
@@ -51,13 +52,28 @@ def test_default_is_none() -> None:
     assert set(lora_state_dict(model)) == FACTORS
 
 
-def test_marking_again_takes_biases_back_and_thaws_factors() -> None:
+def test_marking_again_takes_biases_back() -> None:
     model = Block()
     mark_only_lora_as_trainable(model, "all")
-    model.requires_grad_(False)
-    model.norm.bias.requires_grad_(True)
+    mark_only_lora_as_trainable(model, "lora_only")
+    trainable = {name for name, p in model.named_parameters() if p.requires_grad}
+    assert trainable == FACTORS | BIASES["lora_only"]
+    model.norm.weight.requires_grad_(True)
     mark_only_lora_as_trainable(model, "none")
     assert {name for name, p in model.named_parameters() if p.requires_grad} == FACTORS
+
+
+@pytest.mark.parametrize("bias", BIASES)
+def test_a_frozen_factor_stays_frozen_as_in_loralib(bias: str) -> None:
+    for package in (loralib, lora.loralib):
+        layer = package.Linear(6, 6, r=2)
+        layer.lora_A.requires_grad_(False)
+        for mode in ("all", bias):
+            package.mark_only_lora_as_trainable(layer, mode)
+        assert not layer.lora_A.requires_grad
+        assert layer.lora_B.requires_grad
+        assert not layer.weight.requires_grad
+    assert set(lora_state_dict(layer)) == {"lora_A", "lora_B"}
 
 
 @pytest.mark.parametrize("function", [mark_only_lora_as_trainable, lora_state_dict])
@@ -76,9 +92,7 @@ def test_agrees_with_loralib(bias: str) -> None:
     def build(package: Any) -> nn.Module:
         return nn.Sequential(package.Linear(6, 6, r=2), nn.LayerNorm(6), package.Embedding(5, 6, r=2))
 
-    import lora.layers
-
-    theirs, ours = build(loralib), build(lora.layers)
+    theirs, ours = build(loralib), build(lora.loralib)
     loralib.mark_only_lora_as_trainable(theirs, bias=bias)
     mark_only_lora_as_trainable(ours, bias=bias)
     assert [(n, p.requires_grad) for n, p in ours.named_parameters()] == [
@@ -98,7 +112,6 @@ def test_a_merged_model_gives_the_same_adapter() -> None:
 
 def test_readme_of_loralib_runs() -> None:
     """Its steps 2 to 5 and notes 2 to 4, with `import lora`."""
-    import lora
 
     class Attention(nn.Module):
         def __init__(self, adapted: bool) -> None:

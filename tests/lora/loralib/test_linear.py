@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from lora.layers import Linear
+from lora.loralib.layers import Linear
 
 
 @settings(deadline=None)  # the first call warms torch up

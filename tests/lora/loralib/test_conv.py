@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lora.layers import Conv1d, Conv2d, Conv3d
+from lora.loralib.layers import Conv1d, Conv2d, Conv3d
 
 CLASSES = {1: Conv1d, 2: Conv2d, 3: Conv3d}
 PLAIN = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}

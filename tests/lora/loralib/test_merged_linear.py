@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from lora.layers import MergedLinear
+from lora.loralib.layers import MergedLinear
 
 ENABLED = [[True], [True, False, True], [False, True, False], [True, True, True], [False, False, True, True]]
 
