@@ -27,6 +27,7 @@ from analysis.choices import (
     SPLITS,
 )
 from analysis.errors import AnalysisError
+from analysis.files import unreadable
 from experiments.wandb_run import DEFAULT_PROJECT, MODES
 from lora.targets import parse_targets
 
@@ -194,7 +195,10 @@ def _run(options: argparse.Namespace) -> int:
 def _archive(study: Study, options: argparse.Namespace) -> int:
     from analysis.archive import archive
 
-    made = archive(study, options.out, {name: COMMANDS[name] for name in options.adapters})
+    try:
+        made = archive(study, options.out, {name: COMMANDS[name] for name in options.adapters})
+    except OSError as error:
+        raise AnalysisError(f"{error.filename} cannot be copied: {error.strerror or error}") from None
     print(f"{made.folder}: {made.runs} runs, {made.with_adapters} with adapters, {made.size / 1e6:.1f} MB")
     return DONE
 
@@ -203,7 +207,10 @@ def _result(command: Command, selection: Selection, options: argparse.Namespace,
     own = {option: getattr(options, option) for option in command.own}
     if command.sums_up:
         own["made"] = made
-    result: Result = import_module(command.module).make(selection, **own)
+    try:
+        result: Result = import_module(command.module).make(selection, **own)
+    except OSError as error:  # what was there when the study was opened is gone, or may not be read
+        raise AnalysisError(f"{error.filename} {unreadable(error)}") from None
     return result
 
 

@@ -13,6 +13,7 @@ from jaxtyping import Bool
 
 from analysis.choices import CHECKPOINTS
 from analysis.errors import AnalysisError
+from analysis.files import is_file
 from experiments.store import PREDICTIONS, read_jsonl
 
 PACKED = f"{PREDICTIONS}.gz"
@@ -67,7 +68,7 @@ def read_records(run: str | os.PathLike[str]) -> list[dict[str, Any]]:
     """
     folder = Path(run)
     path = folder / PREDICTIONS
-    if not path.is_file() and (folder / PACKED).is_file():
+    if not is_file(path) and is_file(folder / PACKED):
         path = folder / PACKED
     try:
         records = read_jsonl(path)
