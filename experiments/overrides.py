@@ -18,7 +18,9 @@ from experiments.experiment import GROUP, Experiment, read_experiment
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
 
-CONF = Path(__file__).resolve().parent.parent / "conf"
+_CODE = Path(__file__).resolve().parent
+# In a wheel conf/ lies in this package; in a checkout a link there leads to it, where links are.
+CONF = (_CODE / "conf" if (_CODE / "conf").is_dir() else _CODE.parent / "conf").resolve()
 OTHER_CONFIG = ("--config-name", "--config-path", "--config-dir", "-cn", "-cp", "-cd")
 MULTIRUN = ("--multirun", "-m")
 SHOW_ONLY = ("--cfg", "-c", "--info", "-i", "--help", "-h", "--hydra-help")
