@@ -28,7 +28,7 @@ from analysis.choices import (
 )
 from analysis.errors import AnalysisError
 from analysis.files import unreadable
-from experiments.wandb_run import DEFAULT_PROJECT, MODES
+from experiments.wandb_run import DEFAULT_PROJECT, MODES, default_project
 from lora.targets import parse_targets
 
 if TYPE_CHECKING:
@@ -348,8 +348,9 @@ def _options(every_task: bool) -> dict[str, dict[str, Any]]:
         },
         "project": {
             "metavar": "NAME",
-            "default": DEFAULT_PROJECT,
-            "help": "of Weights & Biases, as NAME or ENTITY/NAME (default: %(default)s)",
+            "default": default_project(),
+            "help": "of Weights & Biases, as NAME or ENTITY/NAME (default: WANDB_PROJECT, else "
+            f"{DEFAULT_PROJECT})",
         },
     }
 
