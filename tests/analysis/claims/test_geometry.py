@@ -11,7 +11,7 @@ import torch
 
 from analysis import amplification, null_projected_norm
 from analysis.claims import weights
-from analysis.claims.geometry import FEW, MANY, Geometry
+from analysis.claims.geometry import FEW, LARGE, MANY, SMALL, Geometry
 from tests.analysis.claims.builder import FALSE, LAYERS, TRUE, D, factors, weight
 
 
@@ -56,6 +56,28 @@ def test_lifts_are_those_of_table_7():
         null = null_projected_norm(float(S.norm()), (D, D), rank)
         assert lifts.own[:, 1] == pytest.approx(np.full(3, float(S[:rank].norm()) / null))
     assert found[FEW].lift == pytest.approx(found[FEW].own, rel=1e-6)  # along W's own top directions
+
+
+def test_the_others_are_held_against_all_but_the_first_of_the_large_rank():
+    """A direction of r = 8 that is the first of r = 64 is not among the others of r = 64."""
+    axes = torch.eye(D, dtype=torch.float64)
+    small = torch.stack([axes[5], axes[0], axes[63], (axes[2] + axes[90]) / 2**0.5, axes[64], *axes[91:94]])
+
+    class Axes(Selection):
+        def __init__(self):
+            ranks = {SMALL: small, LARGE: axes[:LARGE]}
+            self.there = {
+                (rank, 0): SimpleNamespace(settings={"rank": rank, "seed": 0}, vectors=vectors)
+                for rank, vectors in ranks.items()
+            }
+
+        def directions(self, run, layer, letter):
+            return run
+
+    found = Geometry(Axes()).overlap("q")
+    assert found.top.tolist() == [[0.0] * LAYERS]
+    assert found.others[0, 0] == pytest.approx([0, 1, 0.5, 0, 0, 0, 0])
+    assert (found.top_null, found.others_null) == pytest.approx((1 / D, (LARGE - 1) / (D - 1)))
 
 
 def test_what_random_directions_give_is_known_well():
