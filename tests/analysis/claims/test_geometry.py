@@ -11,7 +11,7 @@ import torch
 
 from analysis import amplification, null_projected_norm
 from analysis.claims import weights
-from analysis.claims.geometry import FEW, LARGE, MANY, SMALL, Geometry
+from analysis.claims.geometry import FEW, LARGE, MANY, SMALL, Geometry, Lifts
 from tests.analysis.claims.builder import FALSE, LAYERS, TRUE, D, factors, weight
 
 
@@ -89,6 +89,22 @@ def test_what_random_directions_give_is_known_well():
         spread = logarithms[0].std(axis=1)
         assert (spread / np.sqrt(logarithms.shape[2]) < np.maximum(0.1 * spread, 0.01)).all()
         assert np.square(lifts.random).mean() == pytest.approx(1, rel=0.05)
+
+
+def test_a_lift_is_a_root_mean_square_over_layers_and_a_geometric_mean_over_seeds():
+    lift = np.array([[1.0, 7.0], [3.0, 4.0], [2.0, 14.0]])
+    random = np.exp(0.1 * np.random.default_rng(0).standard_normal((1, 2, 500))).repeat(3, axis=0)
+    lifts = Lifts(lift, random, 9 * lift, 1 / lift, np.ones((3, 2)), np.full((3, 2), np.nan))
+    geometry = SimpleNamespace(
+        lifts={FEW: lifts, MANY: dataclasses.replace(lifts, lift=2 * lift)}, weight="q"
+    )
+    few, many = weights.dw_correlates_with_w(geometry).parts
+    expected = np.cbrt(np.sqrt((1 + 49) / 2) * np.sqrt((9 + 16) / 2) * np.sqrt((4 + 196) / 2))
+    assert (few.value, many.value) == pytest.approx((expected, 2 * expected))
+    chance = np.exp(np.log(np.sqrt(np.square(random[0]).mean(axis=0))).mean())
+    assert (few.null, many.null) == pytest.approx((chance, chance))
+    (fall,) = weights.amplification_falls_beyond_its_null(geometry).parts
+    assert (fall.value, fall.null) == pytest.approx((2, 1))
 
 
 def test_a_rank_deficient_dw_is_held_against_its_own_rank():
