@@ -10,8 +10,10 @@ import time
 import hydra
 from omegaconf import DictConfig
 
+from experiments.config import CONF
 from experiments.errors import UserError
-from experiments.plan import CONF, LAUNCHED, make_studies, plan
+from experiments.plan import LAUNCHED, make_studies, plan
+from experiments.terminal import spoken
 
 INTERRUPTED = 130
 INTERRUPTED_LINE = (
@@ -56,10 +58,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    try:
-        status = main()
-        sys.stdout.flush()
-    except BrokenPipeError:  # the reader, such as head, has what it wanted
-        status = 1
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing is left to fail at exit
-    sys.exit(status)
+    sys.exit(spoken(main))

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from analysis.base_weights import BaseWeights
 from analysis.checkpoint import ADAPTER_CONFIG, Checkpoint
 from analysis.errors import AnalysisError
-from analysis.files import open_safetensors
+from analysis.files import is_file, is_folder, open_safetensors, unreadable
 from analysis.projections import Key, Projections
 from lora.architectures import Architecture, architecture_of
 from lora.targets import LETTERS
@@ -74,7 +74,7 @@ def read_adapter(
     """
     if isinstance(source, Mapping):
         adapter = _from_arrays(source, base)
-    elif Path(source).is_dir():
+    elif is_folder(Path(source)):
         adapter = _from_peft(Path(source), base)
     else:
         adapter = _from_file(Path(source))
@@ -182,7 +182,7 @@ def _from_file(path: Path) -> AdapterFactors:
 def _from_peft(folder: Path, base: BaseWeights | str | Path | None) -> AdapterFactors:
     from lora.peft import read_peft
 
-    if not (folder / ADAPTER_CONFIG).is_file():
+    if not is_file(folder / ADAPTER_CONFIG):
         raise AnalysisError(
             f"{folder}: a folder without {ADAPTER_CONFIG}, so no PEFT adapter; of a run, give the file "
             "adapter.safetensors in it"
@@ -191,6 +191,8 @@ def _from_peft(folder: Path, base: BaseWeights | str | Path | None) -> AdapterFa
         file = read_peft(folder)
     except ValueError as error:
         raise AnalysisError(str(error)) from None
+    except OSError as error:
+        raise AnalysisError(f"{folder} {unreadable(error)}") from None
     architecture, config = _architecture(folder, file.settings, base)
     places: dict[Key, tuple[str, dict[str, Any]]] = {}
     shapes, ranks, left_out = {}, {}, []

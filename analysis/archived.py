@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 
 from analysis.adapters import AdapterFactors
 from analysis.errors import AnalysisError
-from analysis.files import read_json
+from analysis.files import is_file, read_json, subfolders, unreadable
 
 MANIFEST = "archive.json"
 FORMAT_VERSION = 1
@@ -26,7 +26,7 @@ FOREIGN = f"not of this archive: {MANIFEST} does not name it"
 
 def is_archive(folder: Path) -> bool:
     """Whether the study's folder is an archive."""
-    return (folder / MANIFEST).is_file()
+    return is_file(folder / MANIFEST)
 
 
 def not_counting(folder: Path) -> dict[str, str]:
@@ -51,17 +51,20 @@ def not_counting(folder: Path) -> dict[str, str]:
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise AnalysisError(f"{path} is damaged: {type(error).__name__} {error}") from None
     found = {run: reason for run, files in runs.items() if (reason := _damage(folder / run, files))}
-    there = [child.name for child in sorted(folder.iterdir()) if child.is_dir() and child.name[0] != "."]
+    there = [path.name for path in subfolders(folder)[0]]
     return before | found | {run: FOREIGN for run in there if run not in runs}
 
 
 def _damage(folder: Path, files: dict[str, Any]) -> str:
     """The first file that is not as it was, or nothing."""
     for name, expected in files.items():
-        path = folder / name
-        if not path.is_file():
+        try:
+            content = (folder / name).read_bytes()
+        except FileNotFoundError:
             return f"the archive is damaged: {name} is missing"
-        if sha256(path.read_bytes()) != expected:
+        except OSError as error:
+            return f"the archive is damaged: {name} {unreadable(error)}"
+        if sha256(content) != expected:
             return f"the archive is damaged: {name} has another sha256 than in {MANIFEST}"
     return ""
 

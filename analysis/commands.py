@@ -27,7 +27,8 @@ from analysis.choices import (
     SPLITS,
 )
 from analysis.errors import AnalysisError
-from experiments.wandb_run import DEFAULT_PROJECT, MODES
+from analysis.files import unreadable
+from experiments.wandb_run import DEFAULT_PROJECT, MODES, default_project
 from lora.targets import parse_targets
 
 if TYPE_CHECKING:
@@ -199,7 +200,10 @@ def _run(options: argparse.Namespace) -> int:
 def _archive(study: Study, options: argparse.Namespace) -> int:
     from analysis.archive import archive
 
-    made = archive(study, options.out, {name: COMMANDS[name] for name in options.adapters})
+    try:
+        made = archive(study, options.out, {name: COMMANDS[name] for name in options.adapters})
+    except OSError as error:
+        raise AnalysisError(f"{error.filename} cannot be copied: {error.strerror or error}") from None
     print(f"{made.folder}: {made.runs} runs, {made.with_adapters} with adapters, {made.size / 1e6:.1f} MB")
     return DONE
 
@@ -208,7 +212,10 @@ def _result(command: Command, selection: Selection, options: argparse.Namespace,
     own = {option: getattr(options, option) for option in command.own}
     if command.sums_up:
         own["made"] = made
-    result: Result = import_module(command.module).make(selection, **own)
+    try:
+        result: Result = import_module(command.module).make(selection, **own)
+    except OSError as error:  # what was there when the study was opened is gone, or may not be read
+        raise AnalysisError(f"{error.filename} {unreadable(error)}") from None
     return result
 
 
@@ -350,8 +357,9 @@ def _options(every_task: bool) -> dict[str, dict[str, Any]]:
         },
         "project": {
             "metavar": "NAME",
-            "default": DEFAULT_PROJECT,
-            "help": "of Weights & Biases, as NAME or ENTITY/NAME (default: %(default)s)",
+            "default": default_project(),
+            "help": "of Weights & Biases, as NAME or ENTITY/NAME (default: WANDB_PROJECT, else "
+            f"{DEFAULT_PROJECT})",
         },
     }
 

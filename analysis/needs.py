@@ -13,9 +13,9 @@ from typing import Any
 
 from analysis.choices import DEFAULT_ROOT
 from analysis.errors import AnalysisError
+from experiments.config import CONF
 from lora.targets import parse_targets
 
-CONF = Path(__file__).resolve().parent.parent / "conf"
 SWEPT = ("targets", "rank", "seed")
 _WRITTEN_APART = ("task", "model", "steps", "epochs", "precision")
 _WORDS = ("null", "true", "false", "nan", "inf")  # of Hydra's grammar: no text, unless quoted

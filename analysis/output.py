@@ -20,6 +20,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from analysis.errors import AnalysisError
 from experiments.provenance import git_commit
 from lora.files import write_atomically
 
@@ -70,15 +71,19 @@ class Result:
 
 
 def write(result: Result, folder: Path) -> list[Path]:
-    """Write the result's files into `folder`, made if it is not there; their paths."""
+    """Write the result's files into `folder`, made if it is not there; their paths.  Texts are UTF-8.
+
+    Raises:
+        AnalysisError: the folder cannot be made, or a file not be written.
+    """
     files: dict[str, bytes] = {}
     for suffix, drawing in result.drawings.items():
         stem = result.name + suffix
         files[stem + ".pdf"] = rendered(drawing, "pdf", stem)
         files[stem + ".png"] = rendered(drawing, "png", stem)
-        files[stem + ".txt"] = (drawing.caption + "\n").encode()
+        files[stem + ".txt"] = _utf8(drawing.caption + "\n")
     for ending, text in result.texts.items():
-        files[result.name + ending] = text.encode()
+        files[result.name + ending] = _utf8(text)
     files[result.name + ".csv"] = csv_bytes(result.numbers)
     record = {
         **result.provenance,
@@ -87,11 +92,16 @@ def write(result: Result, folder: Path) -> list[Path]:
         "versions": versions(),
         "git_commit": git_commit(),
     }
-    files[result.name + ".json"] = (
-        json.dumps(record, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
-    ).encode()
+    text = json.dumps(record, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+    files[result.name + ".json"] = _utf8(text)
     for name, data in files.items():
-        write_atomically(folder / name, data)
+        try:
+            write_atomically(folder / name, data)
+        except OSError as error:
+            raise AnalysisError(
+                f"{folder / name} cannot be written: {error.strerror or error}; give another folder with "
+                "--out"
+            ) from None
     return [folder / name for name in files]
 
 
@@ -118,4 +128,9 @@ def rendered(drawing: Drawing, kind: str, title: str, dpi: float | None = None) 
 
 def csv_bytes(frame: pd.DataFrame) -> bytes:
     """Six significant digits; NaN as an empty field."""
-    return frame.to_csv(index=False, float_format="%.6g", lineterminator="\n").encode()
+    return _utf8(frame.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
+
+
+def _utf8(text: str) -> bytes:
+    """As UTF-8; what is no text, a byte of a file name that is not UTF-8, as an escape."""
+    return text.encode("utf-8", "backslashreplace")

@@ -13,6 +13,7 @@ from jaxtyping import Bool
 
 from analysis.choices import CHECKPOINTS
 from analysis.errors import AnalysisError
+from analysis.files import is_file, unreadable
 from experiments.store import PREDICTIONS, read_jsonl
 
 PACKED = f"{PREDICTIONS}.gz"
@@ -63,11 +64,11 @@ def read_records(run: str | os.PathLike[str]) -> list[dict[str, Any]]:
     """Every line of the run's predictions; each has at least checkpoint, split, id and correct.
 
     Raises:
-        AnalysisError: the file is missing or damaged.
+        AnalysisError: the file is missing or damaged, or cannot be read.
     """
     folder = Path(run)
     path = folder / PREDICTIONS
-    if not path.is_file() and (folder / PACKED).is_file():
+    if not is_file(path) and is_file(folder / PACKED):
         path = folder / PACKED
     try:
         records = read_jsonl(path)
@@ -75,6 +76,8 @@ def read_records(run: str | os.PathLike[str]) -> list[dict[str, Any]]:
             raise ValueError(f"a line without {', '.join(KEYS)}")
     except FileNotFoundError:
         raise AnalysisError(f"{folder.name} has no {PREDICTIONS}; train the run again") from None
+    except (PermissionError, IsADirectoryError) as error:
+        raise AnalysisError(f"{folder.name}: {path.name} {unreadable(error)}") from None
     except (OSError, EOFError, zlib.error, ValueError, AttributeError) as error:
         raise AnalysisError(
             f"{folder.name}: {path.name} is damaged ({type(error).__name__}: {error}); train the run again"

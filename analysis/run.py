@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,6 +16,7 @@ from analysis.archived import ARCHIVE, OUTLINE, outlined
 from analysis.base_weights import BaseWeights
 from analysis.choices import CHECKPOINTS
 from analysis.errors import AnalysisError
+from analysis.files import unreadable
 from analysis.needs import targets_name
 from analysis.projections import Projections
 from experiments.store import (
@@ -192,10 +194,10 @@ def read_run(folder: RunFolder) -> Run:
     """The run of a folder.
 
     Raises:
-        AnalysisError: it is not finished, or damaged; the message is the reason alone.
+        AnalysisError: it is not finished, damaged, or cannot be read; the message is the reason alone.
     """
-    run = Run(folder.path, _record(folder))
     try:
+        run = Run(folder.path, _record(folder))
         row(run)
         told = run.settings
         method = told["method"]
@@ -207,8 +209,10 @@ def read_run(folder: RunFolder) -> Run:
                 found = targets_name(read_deltas(folder.file(name)).letters)
                 if found != told["targets"]:
                     raise AnalysisError(f"{name} is of {found}, {RUN} of {told['targets']}")
-    except (AttributeError, KeyError, TypeError) as error:
+    except (AttributeError, KeyError, TypeError, RecursionError) as error:
         raise AnalysisError(f"{RUN} is damaged: {type(error).__name__} {error}") from None
+    except OSError as error:
+        raise AnalysisError(unreadable(error)) from None
     return run
 
 
@@ -218,8 +222,15 @@ def _kept(run: Run, *names: str) -> list[str]:
 
 def _record(folder: RunFolder) -> dict[str, Any]:
     path = folder.file(RUN)
-    if not path.is_file():
-        raise AnalysisError(_unfinished(folder))
+    try:
+        kind = path.stat().st_mode
+    except FileNotFoundError:
+        if path.is_symlink():
+            raise AnalysisError(f"{RUN} is damaged: a link to what is not there") from None
+        raise AnalysisError(_unfinished(folder)) from None
+    if not stat.S_ISREG(kind):
+        raise AnalysisError(f"{RUN} is damaged: it is no file")
+    path.open("rb").close()  # without permission the record would be None, as a damaged one is
     record = folder.read()
     if record is None:
         raise AnalysisError(f"{RUN} is damaged: it is not the whole record of a finished run")

@@ -16,13 +16,17 @@ from typing import TYPE_CHECKING, Any
 from analysis.archived import is_archive, not_counting
 from analysis.choices import DEFAULT_ROOT
 from analysis.errors import AnalysisError
+from analysis.files import is_file, is_folder, subfolders
 from analysis.needs import SWEPT, MissingRunsError, Need, commands, targets_name
 from analysis.run import Run, rank_name, read_run, row
-from experiments.store import runs
+from experiments.store import RunFolder
 from lora.targets import parse_targets
 
 if TYPE_CHECKING:
     from pandas import DataFrame
+
+MANY = 12
+"""Of more studies than these an error names the first ones."""
 
 
 def load(study: str, root: str | Path = DEFAULT_ROOT) -> DataFrame:
@@ -54,26 +58,27 @@ class Study:
     def open(cls, study: str, root: str | Path = DEFAULT_ROOT) -> Study:
         """Read the run.json files of a study and the headers of its adapters.
 
-        A run is left out where it is unfinished or failed, where run.json is damaged, and where an adapter
-        file is missing, truncated or not what run.json says. In an archive every file must be as it was
-        made.
+        A run is left out where it is unfinished or failed, where its folder cannot be read, where run.json
+        is damaged, and where an adapter file is missing, truncated or not what run.json says. In an archive
+        every file must be as it was made.
 
         Raises:
-            AnalysisError: there is no such study; names those there are.
+            AnalysisError: there is no such study, with the names of those there are, or it cannot be read.
         """
         root = Path(root)
-        if not study or not (root / study).is_dir():
+        if not study or not is_folder(root / study):
             raise AnalysisError(_no_study(study, root))
         finished: list[Run] = []
-        damaged = not_counting(root / study)
+        folders, broken = subfolders(root / study)
+        damaged = broken | not_counting(root / study)
         left_out = [*damaged.items()]
-        for folder in runs(root, study):
-            if folder.id in damaged:
+        for path in folders:
+            if path.name in damaged:
                 continue
             try:
-                finished.append(read_run(folder))
+                finished.append(read_run(RunFolder(path)))
             except AnalysisError as error:
-                left_out.append((folder.id, str(error)))
+                left_out.append((path.name, str(error)))
         return cls(study, root, tuple(finished), tuple(left_out))
 
     @property
@@ -260,18 +265,18 @@ class Study:
 
 
 def _no_study(study: str, root: Path) -> str:
-    there = sorted(path.name for path in root.iterdir() if _is_study(path)) if root.is_dir() else []
+    there = [path.name for path in subfolders(root)[0]] if is_folder(root) else []
+    if study and is_file(root / study):
+        return f"study {study!r}: {root / study} is a file; a study is a folder of runs"
     if not there:
         return f"study {study!r}: there are no studies in {root}; train one with python run.py, or give root"
     close = difflib.get_close_matches(study, there, n=1)
     hint = f"; did you mean {close[0]}?" if close else ""
+    more = f", and {len(there) - MANY} more" if len(there) > MANY else ""
     return (
-        f"study {study!r}: there is no such folder in {root}; the studies there are {', '.join(there)}{hint}"
+        f"study {study!r}: there is no such folder in {root}; the studies there are "
+        f"{', '.join(there[:MANY])}{more}{hint}"
     )
-
-
-def _is_study(path: Path) -> bool:
-    return path.is_dir() and not path.name.startswith(".")
 
 
 def _values(found: Iterable[Run], key: str) -> list[Any]:

@@ -21,6 +21,9 @@ from experiments.errors import UserError
 from experiments.wandb_run import DEFAULT_PROJECT, MODES
 from lora.targets import SCALINGS, parse_ranks, parse_targets, scaling_value, targets_name
 
+_CODE = Path(__file__).resolve().parent
+# In a wheel conf/ lies in this package; in a checkout a link there leads to it, where links are.
+CONF = (_CODE / "conf" if (_CODE / "conf").is_dir() else _CODE.parent / "conf").resolve()
 METHODS = ("lora", "full", "bias", "none")
 TASKS = ("sql", "nli", "wikisql", "mnli")
 GENERATED_TASKS = ("sql", "nli")

@@ -14,10 +14,9 @@ import functools
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments.config import RunConfig, digest, nearest, read_config
+from experiments.config import CONF, RunConfig, digest, nearest, read_config
 from experiments.errors import UserError
 
 if TYPE_CHECKING:
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
     from omegaconf import DictConfig
 
-CONF = Path(__file__).resolve().parent.parent / "conf"
 EXPERIMENT = "experiment"
 OTHER_CONFIG = ("--config-name", "--config-path", "--config-dir", "-cn", "-cp", "-cd")
 MULTIRUN = ("--multirun", "-m")

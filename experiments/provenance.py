@@ -31,6 +31,7 @@ def git_commit() -> str | None:
     when a process begins its first job: later commits are not the code that runs.
     """
     try:
+        _git("ls-files", "--error-unmatch", ".")  # a wheel may lie in someone's checkout
         commit = _git("rev-parse", "HEAD")
         changes = _git(
             "status", "--porcelain", "--untracked-files=no", "--", ":/", f":(top,exclude){RESULTS}"

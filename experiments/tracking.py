@@ -16,6 +16,9 @@ def start_tracker(
 ) -> Tracker:
     """A started tracker for one run, or one that drops all where W&B is disabled or cannot start.
 
+    Under an agent of a W&B sweep the one run of a `python run.py` is the agent's, so that the sweep sees its
+    metrics; each run of a sweep of this project is one of its own.
+
     Args:
         run_id: the hash of the run's scientific configuration; with the study it makes the W&B id, so that
             a repeated run goes on under the id it had.
@@ -31,6 +34,7 @@ def start_tracker(
             "tags": _tags(config),
             "config": dict(scientific),
         },
+        for_agent=_is_single_run(),
     )
 
 
@@ -52,8 +56,23 @@ def log_sweep(config: RunConfig, name: str, columns: Sequence[str], rows: Sequen
     tracker.finish(succeeded=True)
 
 
-def _start(config: WandbConfig, study: Path, identity: Mapping[str, Any]) -> Tracker:
-    return start(study, mode=config.mode, project=config.project, entity=config.entity, identity=identity)
+def _start(config: WandbConfig, study: Path, identity: Mapping[str, Any], for_agent: bool = False) -> Tracker:
+    return start(
+        study,
+        mode=config.mode,
+        project=config.project,
+        entity=config.entity,
+        identity=identity,
+        for_agent=for_agent,
+    )
+
+
+def _is_single_run() -> bool:
+    """Whether Hydra runs one configuration in this process: `python run.py` without -m."""
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
+    return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.RUN
 
 
 def _tags(config: RunConfig) -> list[str]:

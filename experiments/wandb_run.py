@@ -12,7 +12,7 @@ import hashlib
 import io
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,10 @@ DEFAULT_PROJECT = "lora-section-7"
 FOLDER = ".wandb"
 START_TIMEOUT_SECONDS = 30.0
 FINISH_TIMEOUT_SECONDS = 120.0
+
+_OF_AGENT = ("WANDB_SWEEP_ID", "WANDB_RUN_ID", "WANDB_SWEEP_PARAM_PATH")
+"""What an agent of a W&B sweep gives the process that it starts: the sweep, the run, its parameters."""
+_TRUE = ("1", "on", "true", "yes")
 
 
 class Tracker:
@@ -88,46 +92,58 @@ def start(
     entity: str | None,
     identity: Mapping[str, Any],
     switch: str = "wandb.mode=disabled",
+    for_agent: bool = False,
 ) -> Tracker:
     """A started tracker, or one that drops all where W&B is disabled or cannot start.
 
     Args:
         study: the study's folder; what W&B writes lies in its hidden folder `.wandb`.
         mode: one of MODES.
-        identity: id, name, group, job_type, ... as `wandb.init` takes them.
+        project: empty for `default_project`.
+        identity: id, name, group, job_type, ... as `wandb.init` takes them; WANDB_TAGS come to its tags.
         switch: what a user writes to do without W&B, for the warning.
+        for_agent: whether this is what an agent of a W&B sweep started, where there is one: then it logs into
+            the agent's run, under the id and in the project of the sweep. All else is a run of its own, also
+            under an agent.
     """
     global _given_up
-    if mode == "disabled" or _given_up:
+    if _given_up:
         return Tracker()
+    joined = for_agent and all(os.environ.get(name) for name in _OF_AGENT[:2])
+    given = dict(identity)
+    if joined:  # wandb takes id, project and entity from the agent
+        given.pop("id", None)
+    else:
+        given |= {"project": project or default_project(), "entity": entity}
+    tags = os.environ.get("WANDB_TAGS", "").split(",")
+    given["tags"] = list(dict.fromkeys([*given.get("tags", ()), *filter(None, map(str.strip, tags))]))
     try:
-        import wandb
+        with contextlib.nullcontext() if joined else _without_agent():
+            resolved = _mode(mode)
+            if resolved == "disabled":
+                return Tracker()
+            import wandb
 
-        resolved = _mode(mode)
-        if resolved == "disabled":
-            return Tracker()
-        # Made here, because wandb falls back to a temporary folder where it cannot write.
-        folder = study / FOLDER
-        folder.mkdir(parents=True, exist_ok=True)
-        run = wandb.init(
-            project=project,
-            entity=entity,
-            mode=resolved,
-            dir=str(folder),
-            resume="allow",
-            reinit="create_new",
-            settings=wandb.Settings(
-                silent=True,
-                console="off",
-                disable_git=True,
-                disable_code=True,
-                disable_job_creation=True,
-                save_code=False,
-                init_timeout=START_TIMEOUT_SECONDS,
-                finish_timeout=FINISH_TIMEOUT_SECONDS,
-            ),
-            **identity,
-        )
+            # Made here, because wandb falls back to a temporary folder where it cannot write.
+            folder = study / FOLDER
+            folder.mkdir(parents=True, exist_ok=True)
+            run = wandb.init(
+                mode=resolved,
+                dir=str(folder),
+                resume="allow",
+                reinit="create_new",
+                settings=wandb.Settings(
+                    silent=True,
+                    console="off",
+                    disable_git=True,
+                    disable_code=True,
+                    disable_job_creation=True,
+                    save_code=False,
+                    init_timeout=START_TIMEOUT_SECONDS,
+                    finish_timeout=FINISH_TIMEOUT_SECONDS,
+                ),
+                **given,
+            )
         run.define_metric("step", hidden=True)
         run.define_metric("*", step_metric="step")
     except Exception as error:
@@ -137,11 +153,35 @@ def start(
     return WandbTracker(run)
 
 
+def default_project() -> str:
+    """Where no project is given: that of WANDB_PROJECT, else DEFAULT_PROJECT."""
+    return os.environ.get("WANDB_PROJECT") or DEFAULT_PROJECT
+
+
 def _mode(mode: str) -> Any:
-    """ "auto" is what WANDB_MODE says, else online where an API key is configured, else offline."""
+    """ "auto" is what WANDB_DISABLED and WANDB_MODE say, else online where there is an API key, else offline.
+
+    WANDB_MODE=dryrun is W&B's older word for offline.
+    """
     if mode != "auto":
         return mode
-    return os.environ.get("WANDB_MODE") or ("online" if _has_key() else "offline")
+    if os.environ.get("WANDB_DISABLED", "").strip().lower() in _TRUE:
+        return "disabled"
+    named = os.environ.get("WANDB_MODE", "").strip().lower()
+    return named or ("online" if _has_key() else "offline")
+
+
+@contextlib.contextmanager
+def _without_agent() -> Iterator[None]:
+    """Let W&B not see that an agent of a sweep started this process: it would log every run into the agent's.
+
+    W&B reads these variables once a process, when it is first used.
+    """
+    hidden = {name: os.environ.pop(name) for name in _OF_AGENT if name in os.environ}
+    try:
+        yield
+    finally:
+        os.environ |= hidden
 
 
 @functools.cache

@@ -20,6 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from experiments.errors import UserError
 from experiments.plan import PlannedRun, experiment_names, plan_experiments
+from experiments.terminal import spoken
 from run import INTERRUPTED, INTERRUPTED_LINE
 
 DONE, FAILED, WRONG_USE = 0, 1, 2
@@ -141,4 +142,4 @@ def _skipped(runs: Sequence[PlannedRun], asked: Sequence[str]) -> dict[str, str]
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(spoken(main))

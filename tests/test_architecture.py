@@ -1,7 +1,8 @@
 """Who may import whom: run.py -> experiments -> lora, and analysis -> lora; both meet in the run store.
 
 Besides the store, analysis takes from experiments only what is no training code: how files are identified,
-where results come from, the W&B sink, what equal budgets are, and the embedded model's files.
+where results come from, the W&B sink, the terminal, what equal budgets are, where conf/ is, and the embedded
+model's files.
 """
 
 import ast
@@ -18,7 +19,9 @@ SHARED = (
     "experiments.identity",
     "experiments.provenance",
     "experiments.wandb_run",
+    "experiments.terminal",
     "experiments.budget",
+    "experiments.config",
     "experiments.errors",
     "experiments.embedded.checkpoint",
 )

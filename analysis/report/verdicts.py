@@ -67,7 +67,8 @@ def glance(result: Result) -> list[Claim]:
     for record, row in zip(result.numbers.to_dict("records"), rows, strict=True):
         told = {str(key): value for key, value in record.items()}
         shown = dict(zip(heads, _texts(row), strict=True))
-        assert (shown["claim"], shown["verdict"]) == (told["claim"], told["verdict"])
+        if (shown["claim"], shown["verdict"]) != (told["claim"], told["verdict"]):
+            raise RuntimeError(f"{shown['claim']} in the table stands beside the numbers of {told['claim']}")
         claims.setdefault(told["claim"], []).append((told, _verdict(told["task"], shown)))
     return [
         Claim(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import json
 import shutil
@@ -155,6 +156,24 @@ def test_a_damaged_run_is_named_and_left_out(copy, name, how):
     assert len(study.runs) == 19
 
 
+def test_a_run_that_may_not_be_read_is_named_and_left_out(copy, monkeypatch):
+    """As for a user without permission, whoever runs the test."""
+    [run] = (copy / STUDY).glob("sql-qv-r8-seed0-*")
+    read = Path.read_bytes
+
+    def refusing(path):
+        if run in path.parents:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", refusing)
+    study = Study.open(STUDY, copy)
+    assert (
+        dict(study.left_out)[run.name] == f"the archive is damaged: {RUN} cannot be read: Permission denied"
+    )
+    assert len(study.runs) == 19
+
+
 def test_runs_that_come_or_go_are_named(copy):
     [gone] = (copy / STUDY).glob("sql-qv-r8-seed0-*")
     gone.rename(gone.with_name("other"))
@@ -223,6 +242,9 @@ def test_the_command(source, tmp_path, capsys):
     assert main(["archive", *place, "--adapters", "table6"]) == 2
     assert "'table6' is unknown; valid are none, fig3, fig4" in capsys.readouterr().err
     assert main(["archive", *place[:-2]]) == 2
+    (tmp_path / "file").write_text("no folder")
+    assert main(["archive", *place[:-1], str(tmp_path / "file"), "--adapters", "none"]) == 1
+    assert capsys.readouterr().err.endswith("cannot be copied: Not a directory\n")
 
 
 def test_missing_runs_are_to_be_trained_beside_the_whole_study(made):

@@ -1,4 +1,5 @@
 import dataclasses
+import errno
 import os
 import re
 import shutil
@@ -163,6 +164,49 @@ def test_runs_that_are_left_out_are_named_and_the_rest_is_used(planted, tmp_path
     lines = capsys.readouterr().err.splitlines()
     assert {line.split(":")[1].strip() for line in lines} == {half.id, torn.id}
     assert all(line.startswith("left out: ") for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("settings", "shown"),
+    [
+        ({"PYTHONIOENCODING": "ascii"}, b"donnees"),
+        ({"PYTHONIOENCODING": "cp1252"}, b"donn\xe9es"),
+        ({"PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "LC_ALL": "C"}, b"donn"),
+    ],
+)
+def test_a_terminal_that_lacks_a_character_is_no_trouble(planted, tmp_path, settings, shown):
+    root = tmp_path / "outputs"
+    shutil.copytree(planted.root, root)
+    (root / STUDY / "données").mkdir()
+    place = ["--study", STUDY, "--root", str(root), "--out", str(tmp_path / "results")]
+    done = subprocess.run(
+        [sys.executable, "-m", "analysis", "spectra", *place],
+        cwd=REPOSITORY,
+        env={**os.environ, **settings},
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.startswith(b"left out: " + shown)
+    assert "ΔW" in (tmp_path / "results/spectra.txt").read_text(encoding="utf-8")
+
+
+def test_a_file_that_may_no_longer_be_read_costs_what_reads_it_alone(study, monkeypatch, capsys):
+    def make(selection):
+        raise PermissionError(errno.EACCES, "Permission denied", "predictions.jsonl")
+
+    monkeypatch.setattr("analysis.figures.fig3.make", make)
+    assert study("all", "--wandb", "disabled") == 1
+    errors = capsys.readouterr().err.splitlines()
+    assert "error: fig3: predictions.jsonl cannot be read: Permission denied" in errors
+    assert (study.out / "table7.csv").is_file()
+
+
+def test_where_nothing_can_be_written_is_one_line(study, capsys):
+    study.out.write_text("a file where the folder should be")
+    assert study("fig3") == 1
+    (error,) = capsys.readouterr().err.splitlines()
+    assert error.startswith(f"error: {study.out}/fig3.pdf cannot be written: File exists; give another")
 
 
 def test_settings_choose_among_runs(planted, tmp_path, capsys):

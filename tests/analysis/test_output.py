@@ -1,9 +1,11 @@
+import dataclasses
 import json
 import os
 
 import pandas as pd
 import pytest
 
+from analysis.errors import AnalysisError
 from analysis.output import Drawing, Result, csv_bytes, rendered, write
 
 
@@ -66,7 +68,12 @@ def test_a_failed_write_leaves_the_earlier_file(result, tmp_path, monkeypatch):
         raise OSError("disk full")
 
     monkeypatch.setattr(os, "replace", broken)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(AnalysisError, match=r"fig\.pdf cannot be written: disk full; give another folder"):
         write(result, tmp_path)
     assert (tmp_path / "fig.csv").read_bytes() == before
     assert len(list(tmp_path.iterdir())) == 6
+
+
+def test_files_are_utf_8_whatever_a_folder_is_called(result, tmp_path):
+    write(dataclasses.replace(result, texts={".md": "φ of runs in a\udcff\n"}), tmp_path)
+    assert (tmp_path / "fig.md").read_text(encoding="utf-8") == "φ of runs in a\\udcff\n"

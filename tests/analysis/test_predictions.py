@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
+from pathlib import Path
 
 import pytest
 
@@ -57,6 +59,17 @@ def test_an_archive_s_file_is_packed(run, tmp_path):
         packed.write_bytes(damaged)
         with pytest.raises(AnalysisError, match=r"packed: predictions\.jsonl\.gz is damaged"):
             read_predictions(packed.parent)
+
+
+def test_a_file_that_may_not_be_read_is_not_called_damaged(run, monkeypatch):
+    def refuse(_):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    with pytest.raises(
+        AnalysisError, match=r"^sql-qv-r8: predictions\.jsonl cannot be read: Permission denied$"
+    ):
+        read_predictions(run)
 
 
 def test_what_is_not_there(run):

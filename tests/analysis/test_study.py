@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import json
+import os
 import shlex
 import shutil
 import subprocess
@@ -150,6 +152,90 @@ def test_records_that_lack_something(damaged, outputs, key):
     assert reason(outputs, damaged) == f"run.json is damaged: KeyError '{key}'"
     damaged.file(RUN).write_text(json.dumps(record | {key: None}))
     assert reason(outputs, damaged).startswith("run.json is damaged: ")
+
+
+def link(path, target):
+    path.unlink()
+    path.symlink_to(target)
+
+
+@pytest.mark.parametrize(
+    ("replace", "said"),
+    [
+        (lambda path: (path.unlink(), path.mkdir()), "run.json is damaged: it is no file"),
+        (lambda path: (path.unlink(), os.mkfifo(path)), "run.json is damaged: it is no file"),
+        (lambda path: link(path, "nowhere"), "run.json is damaged: a link to what is not there"),
+        (lambda path: link(path, path.name), "cannot be read: Too many levels of symbolic links"),
+        (lambda path: link(path, "a" * 300), "cannot be read: File name too long"),
+        (lambda path: path.write_bytes(b"\xff\xfe{}"), "run.json is damaged: it is not the whole record"),
+        (lambda path: path.write_text("[" * 100_000), "run.json is damaged: RecursionError"),
+    ],
+)
+def test_records_that_are_no_record(damaged, outputs, replace, said):
+    replace(damaged.file(RUN))
+    assert reason(outputs, damaged).startswith(said)
+
+
+@pytest.mark.parametrize("name", ["", RUN, ADAPTER])
+def test_folders_and_files_that_may_not_be_read(damaged, outputs, monkeypatch, name):
+    """As for a user without permission, whoever runs the test."""
+    closed = damaged.file(name) if name else damaged.path
+    deny(monkeypatch, closed)
+    assert "ermission denied" in reason(outputs, damaged)
+
+
+def deny(monkeypatch, closed):
+    """Let the system refuse the folder's content, or the file."""
+
+    def refusing(real, below):
+        def call(path, *arguments, **options):
+            if closed in ((*Path(path).parents, Path(path)) if below else (*Path(path).parents,)):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+            return real(path, *arguments, **options)
+
+        return call
+
+    monkeypatch.setattr(Path, "stat", refusing(Path.stat, below=False))
+    monkeypatch.setattr(Path, "open", refusing(Path.open, below=True))
+    monkeypatch.setattr(Path, "iterdir", refusing(Path.iterdir, below=True))
+    import safetensors
+
+    monkeypatch.setattr(safetensors, "safe_open", refusing(safetensors.safe_open, below=True))
+
+
+def test_places_that_are_no_run_folders(make_run, outputs):
+    kept = make_run()
+    place = kept.path.parent
+    (place / "notes.txt").write_text("a file is no run")
+    (place / "dangling").symlink_to("nowhere")
+    (place / "loop").symlink_to("loop")
+    (place / "long").symlink_to("a" * 300)
+    (place / "elsewhere").symlink_to(shutil.copytree(kept.path, outputs / "elsewhere"))
+    os.mkdir(os.fsencode(place) + b"/b\xff")
+    study = Study.open("ranks", outputs)
+    assert [run.id for run in study.runs] == ["elsewhere", kept.id]
+    assert dict(study.left_out) == {
+        "b\\xff": "its name is no UTF-8 text; rename the folder",
+        "dangling": "a link to what is not there",
+        "long": "cannot be read: File name too long",
+        "loop": "cannot be read: Too many levels of symbolic links",
+    }
+
+
+def test_a_study_that_cannot_be_read(make_run, outputs, monkeypatch):
+    folder = make_run()
+    (outputs / "file").write_text("no study")
+    check_refused(lambda: Study.open("file", outputs), "outputs/file is a file; a study is a folder of runs")
+    check_refused(lambda: Study.open("a" * 300, outputs), "aaa cannot be read: File name too long$")
+    check_refused(lambda: Study.open("x", outputs / ("a" * 300)), "aaa/x cannot be read: File name too long$")
+    deny(monkeypatch, folder.path.parent)
+    check_refused(lambda: Study.open("ranks", outputs), "outputs/ranks cannot be read: Permission denied$")
+
+
+def test_of_many_studies_an_error_names_the_first(outputs):
+    for number in range(20):
+        (outputs / f"s{number:02}").mkdir(parents=True)
+    check_refused(lambda: Study.open("ranks", outputs), "are s00, .*, s11, and 8 more$")
 
 
 def test_records_of_another_format(damaged, outputs):

@@ -52,6 +52,15 @@ def test_new_files_are_no_change_of_what_runs(checkout):
     assert provenance.git_commit() == commit
 
 
+def test_a_package_in_someone_s_checkout_is_no_part_of_it(checkout, monkeypatch):
+    place, _ = checkout
+    installed = place / ".venv" / "experiments"
+    installed.mkdir(parents=True)
+    (installed / "file").write_text("from a wheel")
+    monkeypatch.setattr(provenance, "CODE", installed)
+    assert provenance.git_commit() is None
+
+
 def test_outside_a_checkout(tmp_path, monkeypatch):
     monkeypatch.setattr(provenance, "CODE", tmp_path)
     provenance.git_commit.cache_clear()

@@ -2,10 +2,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import yaml
@@ -24,8 +28,8 @@ wandb = pytest.importorskip("wandb")
 @pytest.fixture(autouse=True)
 def fresh(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No key, no mode and no earlier failure; wandb's own files outside the home folder."""
-    for name in ("WANDB_API_KEY", "WANDB_MODE"):
-        monkeypatch.delenv(name, raising=False)
+    for name in ("API_KEY", "MODE", "DISABLED", "PROJECT", "ENTITY", "TAGS", "SWEEP_ID", "RUN_ID"):
+        monkeypatch.delenv(f"WANDB_{name}", raising=False)
     for name in ("CACHE", "CONFIG", "DATA"):
         monkeypatch.setenv(f"WANDB_{name}_DIR", str(tmp_path / "own"))
     monkeypatch.setattr(wandb_run, "_given_up", False)
@@ -36,13 +40,34 @@ def config(root: Path, mode: str, method: str = "lora") -> RunConfig:
     values = yaml.safe_load((CONF / "config.yaml").read_text(encoding="utf-8"))
     values |= {"method": method, "lr": 1e-3, "steps": 3, "study": "trial", "root": str(root)}
     values |= {"task": {"name": "sql"}, "model": {"name": "embedded"}}
-    values["wandb"] |= {"mode": mode, "tags": ["mine"]}
+    values["wandb"] |= {"mode": mode, "project": "p", "tags": ["mine"]}
     return read_config(values)
 
 
 def start(run: RunConfig) -> Tracker:
     folder = RunFolder.of(run.root, run.study, run.readable_name(), "0123456789")
     return start_tracker(run, run_id="0123456789", folder=folder, scientific={"lr": run.lr})
+
+
+@pytest.fixture
+def agent(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """As in a process that an agent of a W&B sweep started."""
+    wandb.teardown()  # it reads the environment once
+    for name, value in {
+        "SWEEP_ID": "thesweep",
+        "RUN_ID": "theagents",
+        "PROJECT": "sweeps",
+        "ENTITY": "someone",
+    }.items():
+        monkeypatch.setenv(f"WANDB_{name}", value)
+    yield
+    wandb.teardown()
+
+
+def started_runs(root: Path) -> list[Any]:
+    """What wandb wrote of each run when it started, in the order of the files' names."""
+    files = sorted(root.rglob("offline-run-*/run-*.wandb"))
+    return [only([record.run for record in written(file) if record.HasField("run")]) for file in files]
 
 
 def only(found: list[Any]) -> Any:
@@ -158,6 +183,85 @@ def test_a_breakdown_in_the_middle_is_one_warning(capsys: pytest.CaptureFixture[
     assert "broke down (BrokenPipeError)" in error
 
 
+@pytest.mark.usefixtures("agent")
+def test_the_one_run_of_a_sweep_agent_is_the_agent_s(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tracking, "_is_single_run", lambda: True)
+    start(config(tmp_path, "offline")).finish(True)
+    run = only(started_runs(tmp_path))
+    assert (run.run_id, run.sweep_id, run.project, run.entity) == (
+        "theagents",
+        "thesweep",
+        "sweeps",
+        "someone",
+    )
+
+
+@pytest.mark.usefixtures("agent")
+def test_of_several_runs_under_a_sweep_agent_each_is_its_own(tmp_path: Path) -> None:
+    run = config(tmp_path, "offline")
+    for seed in (0, 1):
+        folder = RunFolder.of(run.root, run.study, run.readable_name(), str(seed))
+        start_tracker(run, run_id=str(seed), folder=folder, scientific={}).finish(True)
+    log_sweep(run, "now", ["rank"], [["1"]])
+    found = started_runs(tmp_path)
+    assert {run.run_id for run in found} == {
+        wandb_run.wandb_id("trial", name) for name in ("0", "1", "sweep/now")
+    }
+    assert {run.sweep_id for run in found} == {""}
+    assert os.environ["WANDB_SWEEP_ID"] == "thesweep", "what other libraries read stays"
+
+
+def test_a_run_is_single_where_hydra_runs_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
+    assert not tracking._is_single_run(), "a process of the sweep's, which Hydra did not start"
+    for mode, expected in ((RunMode.RUN, True), (RunMode.MULTIRUN, False)):
+        monkeypatch.setattr(HydraConfig, "initialized", staticmethod(lambda: True))
+        monkeypatch.setattr(HydraConfig, "get", staticmethod(lambda mode=mode: SimpleNamespace(mode=mode)))
+        assert tracking._is_single_run() == expected
+
+
+@pytest.mark.parametrize(
+    ("overrides", "variable", "expected"),
+    [
+        ([], None, wandb_run.DEFAULT_PROJECT),
+        ([], "", wandb_run.DEFAULT_PROJECT),
+        ([], "mine", "mine"),
+        (["wandb.project=asked"], "mine", "asked"),
+    ],
+)
+def test_a_project_that_is_given_beats_the_environment_s(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    overrides: list[str],
+    variable: str | None,
+    expected: str,
+) -> None:
+    from hydra import compose, initialize_config_dir
+    from omegaconf import OmegaConf
+
+    if variable is not None:
+        monkeypatch.setenv("WANDB_PROJECT", variable)
+    given: list[dict[str, Any]] = []
+    monkeypatch.setattr(wandb, "init", lambda **settings: given.append(settings) or Mock())
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        values = OmegaConf.to_container(
+            compose("config", [f"root={tmp_path}", "wandb.mode=offline", *overrides]), resolve=True
+        )
+    assert isinstance(values, dict)
+    start(read_config({str(key): value for key, value in values.items()}))
+    assert only(given)["project"] == expected
+
+
+def test_tags_of_the_environment_come_to_a_run_s_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_TAGS", "night, sql,")
+    given: list[dict[str, Any]] = []
+    monkeypatch.setattr(wandb, "init", lambda **settings: given.append(settings) or Mock())
+    start(config(tmp_path, "offline"))
+    assert only(given)["tags"] == ["sql", "qv", "r8", "mine", "night"]
+
+
 @pytest.mark.parametrize(
     ("mode", "variables", "has_key", "expected"),
     [
@@ -167,6 +271,12 @@ def test_a_breakdown_in_the_middle_is_one_warning(capsys: pytest.CaptureFixture[
         ("auto", {}, True, "online"),
         ("auto", {}, False, "offline"),
         ("auto", {"WANDB_MODE": "offline", "WANDB_API_KEY": "x" * 40}, True, "offline"),
+        ("auto", {"WANDB_MODE": "Disabled", "WANDB_API_KEY": "x" * 40}, True, "disabled"),
+        ("auto", {"WANDB_MODE": "dryrun", "WANDB_API_KEY": "x" * 40}, True, "dryrun"),
+        ("auto", {"WANDB_DISABLED": "true", "WANDB_API_KEY": "x" * 40}, True, "disabled"),
+        ("auto", {"WANDB_DISABLED": "1", "WANDB_MODE": "online"}, True, "disabled"),
+        ("auto", {"WANDB_DISABLED": "false"}, False, "offline"),
+        ("offline", {"WANDB_DISABLED": "true", "WANDB_MODE": "online"}, True, "offline"),
     ],
 )
 def test_auto_is_online_where_a_key_is_configured(

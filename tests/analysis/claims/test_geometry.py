@@ -11,7 +11,7 @@ import torch
 
 from analysis import amplification, null_projected_norm
 from analysis.claims import weights
-from analysis.claims.geometry import FEW, MANY, Geometry
+from analysis.claims.geometry import FEW, LARGE, MANY, SMALL, Geometry, Lifts
 from tests.analysis.claims.builder import FALSE, LAYERS, TRUE, D, factors, weight
 
 
@@ -58,6 +58,28 @@ def test_lifts_are_those_of_table_7():
     assert found[FEW].lift == pytest.approx(found[FEW].own, rel=1e-6)  # along W's own top directions
 
 
+def test_the_others_are_held_against_all_but_the_first_of_the_large_rank():
+    """A direction of r = 8 that is the first of r = 64 is not among the others of r = 64."""
+    axes = torch.eye(D, dtype=torch.float64)
+    small = torch.stack([axes[5], axes[0], axes[63], (axes[2] + axes[90]) / 2**0.5, axes[64], *axes[91:94]])
+
+    class Axes(Selection):
+        def __init__(self):
+            ranks = {SMALL: small, LARGE: axes[:LARGE]}
+            self.there = {
+                (rank, 0): SimpleNamespace(settings={"rank": rank, "seed": 0}, vectors=vectors)
+                for rank, vectors in ranks.items()
+            }
+
+        def directions(self, run, layer, letter):
+            return run
+
+    found = Geometry(Axes()).overlap("q")
+    assert found.top.tolist() == [[0.0] * LAYERS]
+    assert found.others[0, 0] == pytest.approx([0, 1, 0.5, 0, 0, 0, 0])
+    assert (found.top_null, found.others_null) == pytest.approx((1 / D, (LARGE - 1) / (D - 1)))
+
+
 def test_what_random_directions_give_is_known_well():
     """Their error is small beside what one seed's lift varies by, which is as much as a random one's."""
     for lifts in Geometry(Selection()).lifts.values():
@@ -67,6 +89,22 @@ def test_what_random_directions_give_is_known_well():
         spread = logarithms[0].std(axis=1)
         assert (spread / np.sqrt(logarithms.shape[2]) < np.maximum(0.1 * spread, 0.01)).all()
         assert np.square(lifts.random).mean() == pytest.approx(1, rel=0.05)
+
+
+def test_a_lift_is_a_root_mean_square_over_layers_and_a_geometric_mean_over_seeds():
+    lift = np.array([[1.0, 7.0], [3.0, 4.0], [2.0, 14.0]])
+    random = np.exp(0.1 * np.random.default_rng(0).standard_normal((1, 2, 500))).repeat(3, axis=0)
+    lifts = Lifts(lift, random, 9 * lift, 1 / lift, np.ones((3, 2)), np.full((3, 2), np.nan))
+    geometry = SimpleNamespace(
+        lifts={FEW: lifts, MANY: dataclasses.replace(lifts, lift=2 * lift)}, weight="q"
+    )
+    few, many = weights.dw_correlates_with_w(geometry).parts
+    expected = np.cbrt(np.sqrt((1 + 49) / 2) * np.sqrt((9 + 16) / 2) * np.sqrt((4 + 196) / 2))
+    assert (few.value, many.value) == pytest.approx((expected, 2 * expected))
+    chance = np.exp(np.log(np.sqrt(np.square(random[0]).mean(axis=0))).mean())
+    assert (few.null, many.null) == pytest.approx((chance, chance))
+    (fall,) = weights.amplification_falls_beyond_its_null(geometry).parts
+    assert (fall.value, fall.null) == pytest.approx((2, 1))
 
 
 def test_a_rank_deficient_dw_is_held_against_its_own_rank():

@@ -21,7 +21,7 @@ from analysis.errors import AnalysisError
 from analysis.output import Result, csv_bytes, write
 from analysis.report import make
 from analysis.report.page import TITLES
-from analysis.report.verdicts import MARKS
+from analysis.report.verdicts import MARKS, glance
 from analysis.selection import Selection
 from analysis.study import Study
 from tests.analysis.claims.builder import STUDY, TRUE, write_study
@@ -95,6 +95,13 @@ def test_images_have_words_and_the_size_that_they_are_drawn_in(reported):
     assert [
         re.sub(r"W(q|v)\b", r"W_\1", plain(text)).replace("dout, din", "d_out, d_in") for text in texts
     ] == [plain(" ".join(caption.split())) for caption in drawings]
+
+
+def test_a_table_and_numbers_of_different_claims_are_never_joined(reported):
+    claims = reported.made["claims", None]
+    turned = dataclasses.replace(claims, numbers=claims.numbers[::-1])
+    with pytest.raises(RuntimeError, match="stands beside the numbers of"):
+        glance(turned)
 
 
 def test_verdicts_are_those_of_the_claims(reported):

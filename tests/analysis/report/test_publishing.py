@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from analysis import commands
 from analysis.errors import AnalysisError
 from analysis.report import publish
 from experiments import wandb_run
@@ -23,8 +24,8 @@ REPOSITORY = Path(__file__).resolve().parents[3]
 @pytest.fixture(autouse=True)
 def fresh(monkeypatch, tmp_path):
     """No key, no mode and no earlier failure; wandb's own files outside the home folder."""
-    for name in ("WANDB_API_KEY", "WANDB_MODE"):
-        monkeypatch.delenv(name, raising=False)
+    for name in ("API_KEY", "MODE", "DISABLED", "PROJECT", "ENTITY", "TAGS", "SWEEP_ID", "RUN_ID"):
+        monkeypatch.delenv(f"WANDB_{name}", raising=False)
     for name in ("CACHE", "CONFIG", "DATA"):
         monkeypatch.setenv(f"WANDB_{name}_DIR", str(tmp_path / "own"))
     monkeypatch.setattr(wandb_run, "_given_up", False)
@@ -80,6 +81,31 @@ def test_an_offline_run_has_the_tables_the_figures_and_the_page(reported, few, e
     assert table["data"] == [[*r.labels, *(c.text for c in r.cells)] for group in shown.groups for r in group]
     assert len({*table["columns"]}) == len(table["columns"])
     assert (media / logged["report"]["path"]).read_text(encoding="utf-8") == reported.result.texts[".html"]
+
+
+def test_under_a_sweep_agent_the_report_is_a_run_of_its_own(reported, elsewhere, monkeypatch, tmp_path):
+    wandb.teardown()  # it reads the environment once
+    for name in ("SWEEP_ID", "RUN_ID"):
+        monkeypatch.setenv(f"WANDB_{name}", "theagents")
+    publish(elsewhere, reported.result, {}, "offline", "p")
+    wandb.teardown()
+    (file,) = tmp_path.rglob("run-*.wandb")
+    (run,) = [record.run for record in written(file) if record.HasField("run")]
+    assert (run.run_id, run.sweep_id, run.project) == (wandb_run.wandb_id(STUDY, "report"), "", "p")
+
+
+@pytest.mark.parametrize(
+    ("variable", "arguments", "project"),
+    [
+        ("", [], wandb_run.DEFAULT_PROJECT),
+        ("mine", [], "mine"),
+        ("mine", ["--project", "someone/asked"], "someone/asked"),
+    ],
+)
+def test_a_project_that_is_given_beats_the_environment_s(variable, arguments, project, monkeypatch):
+    monkeypatch.setenv("WANDB_PROJECT", variable)
+    options = commands._parser().parse_args(["report", "--study", "s", *arguments])
+    assert options.project == project
 
 
 def test_disabled_never_imports_wandb():

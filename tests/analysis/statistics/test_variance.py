@@ -20,8 +20,9 @@ def test_mean_squares(table):
     assert found.between_seeds == pytest.approx(m * rows.var(ddof=1), abs=1e-9)
     assert found.between_examples == pytest.approx(n * columns.var(ddof=1), abs=1e-9)
     assert found.residual == pytest.approx(np.sum(rest**2) / ((n - 1) * (m - 1)), abs=1e-9)
-    assert found.seed_variance >= 0
-    assert found.example_variance >= 0
+    seeds, examples = found.between_seeds - found.residual, found.between_examples - found.residual
+    assert found.seed_variance == pytest.approx(max(0.0, seeds / m), abs=1e-12)
+    assert found.example_variance == pytest.approx(max(0.0, examples / n), abs=1e-12)
 
 
 def test_components_are_unbiased():

@@ -7,6 +7,7 @@ import pandas
 import pytest
 
 from analysis import paper_values
+from analysis.choices import CHECKPOINTS
 from analysis.errors import AnalysisError
 from analysis.run import Run, row
 from analysis.tables.accuracy import table5, table6
@@ -24,7 +25,11 @@ class Planted:
         self.runs = []
 
     def run(self, task="sql", targets="qv", rank=8, seed=0, share=0.5, dev=None, best=None, ids=None, **more):
-        """`dev` is the share on dev; `best` the test share of a best checkpoint other than the last."""
+        """`dev` is the share on dev; `best` the test share of a best checkpoint other than the last.
+
+        `best_dev` is that checkpoint's share on dev, where it is another one.
+        """
+        best_dev = more.pop("best_dev", None)
         generator = np.random.default_rng(seed)
         answers = {"test": generator.permutation(EXAMPLES) < round(share * EXAMPLES)}
         answers["dev"] = np.arange(50) < (share if dev is None else dev) * 50
@@ -34,6 +39,8 @@ class Planted:
         metric, folder = METRICS.get(task, "accuracy"), more.pop("folder", "embedded")
         scores = {split: {metric: float(correct.mean())} for split, correct in answers.items()}
         chosen = scores if best is None else {**scores, "test": {metric: best}}
+        if best_dev is not None:
+            chosen = {**chosen, "dev": {metric: best_dev}}
         path = self.folder / f"{task}-{targets}-r{rank}-{len(self.runs)}"
         write_jsonl(
             path / PREDICTIONS,
@@ -202,6 +209,13 @@ def test_table5_with_smaller_keys_compares_unequal_ranks(study):
     assert (ours["rank"], ours["paper_rank"], ours["paper"]) == (13, 8, 70.0)
 
 
+def test_of_two_ranks_equally_near_the_budget_the_smaller_is_taken(study):
+    for rank in (2, 1, 3):
+        study.run(targets="q", rank=rank)
+    made = table5(study.frame(), budget=3 * LAYERS * WIDTH)
+    assert cell(made, targets="q")["rank"] == 1
+
+
 def test_table5_needs_its_budget(study):
     study.run(targets="qv", rank=4)
     with pytest.raises(AnalysisError, match="lacks a run of q at r=8"):
@@ -227,6 +241,16 @@ def test_the_learning_rate_is_chosen_on_dev_and_reported_on_test(study):
     assert "Learning rate: 0.1, fixed." in " ".join(fixed.table.notes)
     with pytest.raises(AnalysisError, match=r"no run for this table at lr=0\.3"):
         table6(study.frame(), lr=0.3)
+
+
+def test_the_learning_rate_is_chosen_at_the_checkpoint_that_is_shown(study):
+    study.run(lr=0.01, dev=0.9, share=0.4, best=0.3, best_dev=0.5)
+    study.run(lr=0.1, dev=0.5, share=0.5, best=0.6, best_dev=0.9)
+    found = {name: cell(table6(study.frame(), checkpoint=name), rank=8, targets="qv") for name in CHECKPOINTS}
+    assert {name: (row["lr"], row["mean"]) for name, row in found.items()} == {
+        "last": (0.01, pytest.approx(40)),
+        "best": (0.1, pytest.approx(60)),
+    }
 
 
 def test_a_rate_with_fewer_seeds_is_not_chosen(study):

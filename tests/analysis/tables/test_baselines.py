@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from analysis.choices import CHECKPOINTS
 from analysis.errors import AnalysisError
 from analysis.tables.baselines import baselines
 from tests.analysis.tables.test_accuracy import Planted
@@ -68,6 +69,15 @@ def test_the_learning_rate_is_chosen_on_dev(study):
     study.run(method="full", lr=0.2, dev=0.5, share=0.9)
     found = cell(baselines(study.frame()), "full fine-tuning")
     assert (found["mean"], found["lr"]) == (pytest.approx(40), 0.1)
+
+
+def test_dev_is_that_of_the_checkpoint_that_is_shown(study):
+    study.run(method="full", dev=0.5, share=0.4, best=0.6, best_dev=0.9)
+    found = {
+        name: cell(baselines(study.frame(), checkpoint=name), "full fine-tuning")["dev"]
+        for name in CHECKPOINTS
+    }
+    assert found == {"last": pytest.approx(50), "best": pytest.approx(90)}
 
 
 def test_a_study_of_lora_alone_is_told_what_to_train(study):

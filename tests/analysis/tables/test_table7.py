@@ -67,6 +67,7 @@ def test_numbers_by_dense_decompositions(planted, result, rank):
 
 
 def test_every_rank_seed_and_weight_is_there(result):
+    assert set(result.numbers["layer"]) == {2}, "from 1, where W and dW were read from the layer 1 from 0"
     single = result.numbers[result.numbers["k"].isna() & (result.numbers["quantity"] == "factor")]
     found = sorted(single[["weight", "rank", "seed"]].itertuples(index=False, name=None))
     expected = [(f"W_{w}", r, s) for w in "qv" for r in (4, 8, 64) for s in (0, 1)]
