@@ -106,6 +106,93 @@ def test_best_is_the_checkpoint_with_the_highest_dev_score(config, bench, monkey
     assert checkpoints == {"last", "best"}
 
 
+def test_the_test_split_has_no_say_in_which_checkpoint_is_best(config, bench, monkeypatch):
+    """At the end dev falls and test rises: the best stays the one before, and test is only reported."""
+    desk, real, seen = bench("sql"), trainer.evaluate, []
+    scripted = {"dev": iter([0.2, 0.9, 0.1, 0.9]), "test": iter([0.8, 0.3])}
+
+    def evaluate(model, bench, split, device, precision):
+        evaluation = real(model, bench, split, device, precision)
+        evaluation.metrics["logical_form_accuracy"] = next(scripted[split])
+        seen.append(split)
+        return evaluation
+
+    monkeypatch.setattr(trainer, "evaluate", evaluate)
+    _, result, _ = fit(config(eval_every=2), desk)
+    assert seen == ["dev", "dev", "dev", "test", "dev", "test"]
+    assert result.metrics["best"]["step"] == 4
+    assert result.metrics["best"]["chosen_on"] == "dev"
+    assert result.metrics["best"]["dev"]["logical_form_accuracy"] == 0.9
+    assert result.metrics["best"]["test"]["logical_form_accuracy"] == 0.3
+    assert result.metrics["last"]["test"]["logical_form_accuracy"] == 0.8
+
+
+def test_weight_decay_is_on_weights_and_the_factors_not_on_biases_and_norms(config, bench, monkeypatch):
+    """Of the optimizer that a run trains with."""
+    used = []
+
+    class Spy(torch.optim.AdamW):
+        def __init__(self, groups, **settings):
+            groups = list(groups)
+            used.append({id(p): group["weight_decay"] for group in groups for p in group["params"]})
+            super().__init__(groups, **settings)
+
+    monkeypatch.setattr(torch.optim, "AdamW", Spy)
+    models = []
+    real = trainer.method.prepare
+    monkeypatch.setattr(trainer.method, "prepare", lambda *a: models.append(real(*a)) or models[-1])
+    for number, settings in enumerate(({"method": "full"}, {"bias": "all"}, {"method": "bias"})):
+        fit(config(weight_decay=0.3, steps=1, lr=1e-4, **settings), bench("sql"), str(number))
+    full, factors, biases = (
+        {name: decay[id(p)] for name, p in model.named_parameters() if p.requires_grad}
+        for model, decay in zip(models, used, strict=True)
+    )
+    assert {name for name, decay in full.items() if decay == 0} == {
+        name for name in full if name.endswith("bias") or ".ln_" in name
+    }
+    assert full["transformer.h.0.ln_1.weight"] == full["transformer.ln_f.weight"] == 0
+    assert full["transformer.h.0.attn.c_attn.weight"] == full["transformer.wte.weight"] == 0.3
+    assert {name.rpartition(".")[2]: decay for name, decay in factors.items()} == {
+        "lora_A": 0.3,
+        "lora_B": 0.3,
+        "bias": 0.0,
+    }
+    assert set(biases.values()) == {0.0}
+
+
+def test_decay_goes_by_what_a_parameter_is_not_by_its_shape():
+    class Gain(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.gain, self.rows_bias = (
+                torch.nn.Parameter(torch.ones(3)),
+                torch.nn.Parameter(torch.ones(2, 2)),
+            )
+
+    class ScaleNorm(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.scale = torch.nn.Parameter(torch.ones(2, 2))
+
+    model = torch.nn.Sequential(Gain(), ScaleNorm(), torch.nn.LayerNorm(2))
+    model[2].bias.requires_grad_(False)
+    decayed, others = trainer.decay_groups(model, 0.1)
+    assert (decayed["weight_decay"], others["weight_decay"]) == (0.1, 0.0)
+    assert [id(p) for p in decayed["params"]] == [id(model[0].gain)]
+    assert [id(p) for p in others["params"]] == [
+        *map(id, (model[0].rows_bias, model[1].scale, model[2].weight))
+    ]
+
+
+def test_weight_decay_shrinks_what_the_loss_leaves_alone(config, bench):
+    """AdamW's own rule: with B at zero A has no gradient at the first step, and shrinks by lr * decay."""
+    folder, _, _ = fit(config(steps=1, lr=0.01, weight_decay=0.5, warmup=0.0), bench("sql"))
+    first, last = (
+        lora.read(folder.file(name)).factors[0, "q"] for name in (store.ADAPTER_INIT, store.ADAPTER)
+    )
+    torch.testing.assert_close(last.A, first.A * (1 - 0.01 * 0.5), atol=0, rtol=1e-6)
+
+
 def test_one_line_for_every_prediction(config, bench):
     desk = bench("sql")
     folder, result, _ = fit(config(), desk)
