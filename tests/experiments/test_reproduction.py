@@ -61,7 +61,7 @@ def stored(config):
     def build(seed=0, record=None, **changes):
         values = {"seed": seed, **changes}
         run = PlannedRun(config(**values), tuple(f"{key}={value}" for key, value in values.items()))
-        folder = RunFolder.of(run.config.root, run.config.study, run.name, "abc")
+        folder = RunFolder(run.config.root / run.config.study / f"{run.name}-abc")
         return Stored(run, folder, record)
 
     return build

@@ -10,6 +10,7 @@ from experiments.errors import UserError
 from experiments.tasks import Example
 from experiments.tasks.wikisql import WikiSQL
 from experiments.text_objective import TextObjective
+from experiments.tokenizing import decoded
 
 CPU = torch.device("cpu")
 
@@ -93,3 +94,44 @@ def test_words_outside_a_closed_vocabulary_are_refused(word_model):
     objective = TextObjective(word_model.tokenizer, WikiSQL({"train": train}), 96)
     with pytest.raises(UserError, match="'Zanzibar'"):
         objective.encode([Example("0", "table: club Zanzibar", " SELECT club", (), None)])
+
+
+def byte_level(drop_a=False):
+    """A byte-level tokenizer without merges: every text can be written."""
+    from tokenizers import Tokenizer, decoders, normalizers, pre_tokenizers
+    from tokenizers.models import BPE
+    from transformers import PreTrainedTokenizerFast
+
+    letters = ["<|endoftext|>", *sorted(pre_tokenizers.ByteLevel.alphabet())]
+    tokenizer = Tokenizer(BPE({letter: index for index, letter in enumerate(letters)}, []))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    if drop_a:
+        tokenizer.normalizer = normalizers.Replace("a", "")
+    end = {"eos_token": "<|endoftext|>", "unk_token": "<|endoftext|>"}
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, clean_up_tokenization_spaces=True, **end)
+
+
+def test_answers_read_back_as_they_were_written():
+    """Blanks before punctuation among them, whatever the tokenizer's own habit of cleaning up is."""
+    train = [Example(str(i), "q:", f" SELECT a{i} FROM table WHERE b = x , y .", (), None) for i in range(3)]
+    objective = TextObjective(byte_level(), WikiSQL({"train": train}), 200)
+    for example, encoded in zip(train, objective.encoded("train"), strict=True):
+        answer = encoded.ids[encoded.target_start :]
+        assert decoded(objective.tokenizer, [answer]) == [example.target.strip()]
+
+
+def test_a_tokenizer_that_cannot_write_the_answers_is_refused():
+    train = [Example("0", "q:", " SELECT name FROM table", (), None)]
+    objective = TextObjective(byte_level(drop_a=True), WikiSQL({"train": train}), 200)
+    with pytest.raises(UserError, match="'SELECT name FROM table' reads back as 'SELECT nme FROM tble'"):
+        objective.encoded("train")
+
+
+def test_a_tokenizer_without_a_vocabulary_is_refused():
+    from transformers import GPT2Tokenizer
+
+    train = [Example("0", "what is it", " SELECT name FROM table", (), None)]
+    objective = TextObjective(GPT2Tokenizer(), WikiSQL({"train": train}), 200)
+    with pytest.raises(UserError, match="100% of its tokens are unknown, as in 'what is it'"):
+        objective.encoded("train")
