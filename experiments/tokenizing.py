@@ -41,8 +41,11 @@ def load_tokenizer(name: str, folder: Path | None, revision: str | None) -> Any:
             if not [*folder.glob("vocab*"), *folder.glob("*.model")]:
                 raise UserError(_missing(name, [])) from error
         reason = " ".join(str(error).split())[:200]
+        where = (
+            f"; where there is a network run `hf download {name}` and pass the folder" if not folder else ""
+        )
         raise UserError(
-            f"model.name={name}: the tokenizer cannot be loaded: {type(error).__name__}: {reason}"
+            f"model.name={name}: the tokenizer cannot be loaded{where} ({type(error).__name__}: {reason})"
         ) from error
     files = type(tokenizer).vocab_files_names
     parts = [files[kind] for kind in ("vocab_file", "merges_file") if kind in files]

@@ -60,6 +60,28 @@ def test_finished_run_is_kept_and_force_repeats_it(config, trained):
     assert len(trained) == 2
 
 
+def test_a_run_of_a_renamed_model_folder_is_the_same_run(config, trained):
+    """The same weights under another name: kept, and under the folder that it has."""
+    first = run_job(config(), command=COMMAND)
+    again = run_job(config(**{"model.name": "renamed"}), command=COMMAND)
+    assert (again.status, again.folder, again.record) == ("skipped", first.folder, first.record)
+    forced = run_job(config(force=True, **{"model.name": "renamed"}), command=COMMAND)
+    assert (forced.status, forced.folder) == ("finished", first.folder)
+    assert [run.id for run in store.runs(config().root, "test")] == [first.name]
+
+
+def test_a_cpu_computes_in_bfloat16_where_it_is_asked_to(config, trained):
+    """Whether or not it has units for it; the predictions are those of rounded matrix products."""
+    exact, auto, rounded = (
+        run_job(config(precision=name), command=COMMAND) for name in ("float32", "auto", "bfloat16")
+    )
+    assert (auto.status, auto.folder) == ("skipped", exact.folder)
+    assert rounded.status == "finished", rounded.error
+    assert rounded.record["precision"] == "bfloat16"
+    files = [RunFolder(config().root / "test" / run.name).file(store.ADAPTER) for run in (exact, rounded)]
+    assert files[0].read_bytes() != files[1].read_bytes()
+
+
 def test_a_bar_is_told_the_steps_in_place_of_the_terminal(config, trained, capsys):
     told = []
 

@@ -60,6 +60,10 @@ def test_same_seed_same_bytes(config, bench):
     assert one.file(store.ADAPTER).read_bytes() != other.file(store.ADAPTER).read_bytes()
     losses = [[line.get("loss") for line in store.read_jsonl(f.file(store.HISTORY))] for f in (one, two)]
     assert losses[0] == losses[1]
+    for method in ("full", "bias"):
+        (one, _, _), (two, _, _) = (fit(config(method=method), desk, f"{method}{n}") for n in (1, 2))
+        for name in (store.DELTA, store.DELTA_BEST):
+            assert one.file(name).read_bytes() == two.file(name).read_bytes()
 
 
 def test_training_lowers_the_loss_and_leaves_the_base_alone(config, bench):
