@@ -10,7 +10,7 @@ from experiments import method
 from experiments.class_objective import ClassObjective
 from experiments.config import TaskConfig
 from experiments.errors import UserError
-from experiments.tasks import load_task
+from experiments.tasks import Example, load_task
 
 CPU = torch.device("cpu")
 
@@ -75,6 +75,15 @@ def test_long_pair_is_shortened_and_counted(bert, task):
     objective = ClassObjective(bert[1], task, max_length=10)
     assert all(len(example.ids) <= 10 for example in objective.encoded("dev"))
     assert objective.truncated > 0
+    long = Example("0", "", "", ("the " * 30, "dog"), "neutral")
+    [encoded] = ClassObjective(bert[1], task, max_length=10).encode([long])
+    tokens = bert[1].convert_ids_to_tokens(list(encoded.ids))
+    assert tokens.count("[SEP]") == 2  # the longer one pays, whichever it is
+    [other] = ClassObjective(bert[1], task, max_length=10).encode(
+        [Example("0", "", "", (long.sentences[1], long.sentences[0]), "neutral")]
+    )
+    assert len(other.ids) == 10
+    assert other.ids[1] == encoded.ids[-2]
 
 
 def test_head_is_drawn_from_the_runs_seed(bert, config):

@@ -135,3 +135,34 @@ def test_a_tokenizer_without_a_vocabulary_is_refused():
     objective = TextObjective(GPT2Tokenizer(), WikiSQL({"train": train}), 200)
     with pytest.raises(UserError, match="100% of its tokens are unknown, as in 'what is it'"):
         objective.encoded("train")
+
+
+def test_labels_of_several_lengths_are_compared_by_their_whole_probability(bench, word_model):
+    """Of all tokens and the end of text, not by their mean; the probabilities here are set by hand."""
+    from experiments.tasks.mnli import MNLI
+
+    class Long(MNLI):
+        labels = ("neutral", "neutral contradiction", "entailment contradiction neutral")
+
+    tokenizer = word_model.tokenizer
+    neutral, contradiction, entailment = (
+        tokenizer.convert_tokens_to_ids(word) for word in ("neutral", "contradiction", "entailment")
+    )
+    end = tokenizer.eos_token_id
+    chances = torch.full((len(tokenizer), len(tokenizer)), 1e-9)
+    start = tokenizer.convert_tokens_to_ids("=")
+    chances[start, neutral], chances[start, entailment] = 0.3, 0.6
+    chances[neutral, end], chances[neutral, contradiction] = 0.2, 0.8
+    chances[contradiction, end], chances[contradiction, neutral] = 0.6, 0.4
+    example = bench("nli").task.examples("dev")[0]
+    objective = TextObjective(tokenizer, Long({"train": [example], "dev": [example]}), 96)
+    objective._logits = lambda model, ids, where: chances[ids[where]].log()
+    batch = objective.encoded("dev")
+    # Up to a factor, 0.3 * 0.2 = 0.06 against 0.3 * 0.8 * 0.6 = 0.14, and nothing for the third.
+    assert objective.predict(word_model.model, batch, CPU) == ["neutral contradiction"]
+    # With 0.53 for the end after neutral: 0.16, 0.08 and 0.13, the third of which has the best mean.
+    chances[neutral, end], chances[entailment, contradiction] = 0.9, 1.0
+    assert objective.predict(word_model.model, batch, CPU) == ["neutral"]
+    # With 0.11: 0.03, 0.16 and 0.03; without the end of text the first would be the best.
+    chances[neutral, end] = 0.1
+    assert objective.predict(word_model.model, batch, CPU) == ["neutral contradiction"]
