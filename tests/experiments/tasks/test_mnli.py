@@ -142,3 +142,16 @@ def test_official_release(shared_data):
     assert not premises[0] & premises[1]
     labels = Counter(example.gold for example in task.examples("test"))
     assert labels == {"entailment": 3479, "contradiction": 3213, "neutral": 3123}
+
+
+def test_the_hubs_labels_are_entailment_neutral_contradiction():
+    rows = [
+        {"premise": f"p{label}", "hypothesis": "h", "label": label, "pairID": str(label)}
+        for label in range(3)
+    ]
+    found = MNLI.from_hub_rows({"train": rows, "validation_matched": rows}, holdout=1, seed=0)
+    assert {example.id: example.gold for example in found.examples("test")} == {
+        "0": "entailment",
+        "1": "neutral",
+        "2": "contradiction",
+    }

@@ -248,3 +248,14 @@ def test_official_rows_give_execution_accuracy(shared_data, tmp_path):
     judged = [official.judge(e, e.target).scores for e in official.examples("test")]
     assert len(judged) == 655
     assert sum(scores.get(EXECUTION, 0.0) for scores in judged) > 640
+
+
+def test_the_hubs_validation_split_is_dev():
+    conds = {"column_index": [], "operator_index": [], "condition": []}
+    rows = {
+        split: [{"question": split, "table": TABLE, "sql": {"sel": 0, "agg": 0, "conds": conds}}]
+        for split in ("train", "validation", "test")
+    }
+    found = WikiSQL.from_hub_rows(rows)
+    questions = {split: found.examples(split)[0].sentences[1] for split in found.splits}
+    assert questions == {"train": "train", "dev": "validation", "test": "test"}
