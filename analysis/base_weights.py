@@ -1,7 +1,8 @@
-"""W0, the weights before adaptation, one matrix at a time from a checkpoint's safetensors.
+"""W0, the weights before adaptation, one matrix at a time from a checkpoint's safetensors or .bin files.
 
 No model is built: of a 70B base, one projection needs that projection's memory, and of a sharded checkpoint
-on the hub only the shards that hold it are downloaded.
+on the hub only the shards that hold it are downloaded.  A .bin file is mapped into memory and read as tensors
+alone: nothing in it is run.
 """
 
 from __future__ import annotations
@@ -17,15 +18,21 @@ from typing import TYPE_CHECKING, Any
 from analysis.checkpoint import ADAPTER_CONFIG, Checkpoint
 from analysis.errors import AnalysisError
 from analysis.files import open_safetensors, read_json
-from experiments.identity import content_identity, file_sha256
+from experiments.identity import (
+    INDEX_SUFFIX,
+    PICKLED,
+    SAFETENSORS,
+    content_identity,
+    weights_sha256,
+)
 from lora.architectures import Architecture, architecture_of, check_letter
 
 if TYPE_CHECKING:
     from jaxtyping import Float
     from torch import Tensor
 
-WEIGHTS = "model.safetensors"
-INDEX = "model.safetensors.index.json"
+WEIGHTS = (SAFETENSORS, f"{SAFETENSORS}{INDEX_SUFFIX}", PICKLED, f"{PICKLED}{INDEX_SUFFIX}")
+"""Where a checkpoint's weights may be, in the order in which training looks for them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +61,7 @@ class BaseWeights:
             revision: the hub's branch, tag or commit; None is main.
 
         Raises:
-            AnalysisError: the checkpoint cannot be had, holds no safetensors, is of an architecture that
+            AnalysisError: the checkpoint cannot be had, holds no weights, is of an architecture that
                 `lora.architectures` does not know, is quantised, or holds adapted weights: those are not W0.
         """
         checkpoint = Checkpoint.find(source, revision)
@@ -119,19 +126,19 @@ class BaseWeights:
         return (len(range(d_out)[rows]) if isinstance(rows, slice) else len(rows)), d_in
 
     def sha256(self) -> str | None:
-        """What run.json calls this base by: the weights' sha256 where they are one local file.
+        """What run.json calls this base by: the sha256 of its weights' file, or one over those of its shards.
 
-        A folder of several files has 16 digits over all of them, a model from the hub None: its revision
-            tells.
+        A model from the hub has None: its revision tells.
         """
         if self.checkpoint.revision is not None:
             return None
-        folder = self.checkpoint.folder
-        weights = sorted(folder.glob("*.safetensors"))
-        if len(weights) != 1:
-            return content_identity(folder.resolve())
-        stat = weights[0].stat()
-        return _sha256(weights[0], stat.st_mtime_ns, stat.st_size)
+        return weights_sha256(self.checkpoint.folder.resolve())
+
+    def has_sha256(self, recorded: str) -> bool:
+        """Whether run.json calls this base by `recorded`; before, shards had 16 digits over their folder."""
+        if self.checkpoint.revision is None and len(recorded) == 16:
+            return content_identity(self.checkpoint.folder.resolve()) == recorded
+        return self.sha256() == recorded
 
     @property
     def _config(self) -> SimpleNamespace:
@@ -152,24 +159,24 @@ class BaseWeights:
         return name, rows
 
     def _opened(self, name: str) -> Any:
-        """The safetensors file that holds a parameter, for `with`."""
+        """The file that holds a parameter, for `with`."""
         path = self.checkpoint.file(self._files[name])
         if path is None:
             raise AnalysisError(f"{self.checkpoint.source}: {self._files[name]} is missing; it holds {name}")
-        return open_safetensors(path)
+        return _open(path)
 
 
 def _files(checkpoint: Checkpoint) -> dict[str, str]:
     """Which file holds each parameter."""
-    path = checkpoint.file(WEIGHTS, INDEX)
+    path = checkpoint.file(*WEIGHTS)
     if path is None:
         raise AnalysisError(
-            f"{checkpoint.source}: has neither {WEIGHTS} nor {INDEX}; only safetensors are read: save it "
-            "again with save_pretrained"
+            f"{checkpoint.source}: holds no weights: none of {', '.join(WEIGHTS)} is there; give a whole "
+            "checkpoint, as save_pretrained writes it"
         )
-    if path.name == WEIGHTS:
-        with open_safetensors(path, framework="np") as opened:
-            return dict.fromkeys(opened.keys(), WEIGHTS)
+    if not path.name.endswith(INDEX_SUFFIX):
+        with _open(path, framework="np") as opened:
+            return dict.fromkeys(opened.keys(), path.name)
     files = read_json(path).get("weight_map")
     if not isinstance(files, dict):
         raise AnalysisError(f"{path}: has no weight_map; it is no index of a sharded checkpoint")
@@ -185,7 +192,75 @@ def _check_plain(source: str, names: Iterable[str]) -> None:
             )
 
 
-@functools.lru_cache
-def _sha256(path: Path, modified: int, size: int) -> str:
-    """Once for the same content: figures ask for one base many times."""
-    return file_sha256(path)
+def _open(path: Path, framework: str = "pt") -> Any:
+    """An open file of weights, with the interface of safetensors."""
+    if path.suffix != ".bin":
+        return open_safetensors(path) if framework == "pt" else open_safetensors(path, framework)
+    if not path.is_file():
+        raise AnalysisError(f"{path}: no such file")
+    stat = path.stat()
+    return _Pickle(_unpickled(path, stat.st_mtime_ns, stat.st_size))
+
+
+class _Pickle:
+    """A .bin file's tensors under the interface of an open safetensors file."""
+
+    def __init__(self, tensors: Mapping[str, Tensor]):
+        self._tensors = tensors
+
+    def __enter__(self) -> _Pickle:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        return None
+
+    def keys(self) -> list[str]:
+        return [*self._tensors]
+
+    def get_tensor(self, name: str) -> Tensor:
+        return self._tensors[name]
+
+    def get_slice(self, name: str) -> _PickledSlice:
+        return _PickledSlice(self._tensors[name])
+
+
+@dataclass(frozen=True)
+class _PickledSlice:
+    """A tensor as safetensors' slices are asked for theirs."""
+
+    tensor: Tensor
+
+    def get_shape(self) -> list[int]:
+        return [*self.tensor.shape]
+
+    def __getitem__(self, rows: Any) -> Tensor:
+        return self.tensor[rows]
+
+
+@functools.lru_cache(maxsize=2)
+def _unpickled(path: Path, modified: int, size: int) -> dict[str, Tensor]:
+    """The tensors of a .bin file, mapped where it is of torch's zip format, read where it is an older one.
+
+    Raises:
+        AnalysisError: it is damaged, or holds anything but tensors, which could run any program.
+    """
+    import torch
+
+    try:
+        with path.open("rb") as file:
+            mapped = file.read(2) == b"PK"
+        tensors = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+    except Exception as error:  # of torch, pickle and zipfile: a dozen unrelated kinds
+        reason = " ".join(str(error).split())[:120]
+        raise AnalysisError(
+            f"{path}: not a file of tensors alone, or not a whole one; save the model as safetensors, with "
+            f"save_pretrained ({type(error).__name__}: {reason})"
+        ) from None
+    named = isinstance(tensors, dict) and all(
+        isinstance(name, str) and isinstance(tensor, torch.Tensor) for name, tensor in tensors.items()
+    )
+    if not named:
+        raise AnalysisError(
+            f"{path}: holds no tensors by name; give a checkpoint as save_pretrained writes it"
+        )
+    return tensors

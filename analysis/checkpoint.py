@@ -5,10 +5,12 @@ Files are found one by one, so that only those that are read are ever downloaded
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 from analysis.errors import AnalysisError
 from analysis.files import read_json
@@ -61,6 +63,27 @@ class Checkpoint:
         if config is None:
             raise AnalysisError(f"{name}: the hub has no {CONFIG} there; give a model, not an adapter")
         return cls(name, config.parent, config.parent.name)  # .../snapshots/<commit>/config.json
+
+    @classmethod
+    def recorded(cls, model: Mapping[str, Any]) -> str:
+        """Where a run's base model is now: the folder, hub id or "embedded" of the `model` in its run.json.
+
+        A folder is looked for where it was, then under the name that it was given by, which may be relative.
+
+        Raises:
+            AnalysisError: it was a folder, and is gone.
+        """
+        name: str = model["name"]
+        if name == EMBEDDED or model["sha256"] is None:
+            return name
+        places = [Path(place).expanduser() for place in (model.get("path"), name) if place]
+        for place in places:
+            if (place / CONFIG).is_file():
+                return str(place)
+        raise AnalysisError(
+            f"{places[0]}: there is no such folder any more, and the run was trained from it; say where it "
+            "is now (--base FOLDER, or base(FOLDER))"
+        )
 
     def file(self, *names: str) -> Path | None:
         """The first of the files that the checkpoint has, or None; from the hub, downloaded if need be.

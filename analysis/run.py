@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from analysis.adapters import AdapterFactors, read_adapter, read_deltas, read_header
 from analysis.archived import ARCHIVE, OUTLINE, outlined
 from analysis.base_weights import BaseWeights
+from analysis.checkpoint import Checkpoint
 from analysis.choices import CHECKPOINTS
 from analysis.errors import AnalysisError
 from analysis.files import unreadable
@@ -106,9 +107,9 @@ class Run:
         """
         told = self.record["model"]
         revision = told["revision"] if source is None else None
-        base = BaseWeights.open(told["name"] if source is None else source, revision)
+        base = BaseWeights.open(Checkpoint.recorded(told) if source is None else source, revision)
         found, expected = base.sha256(), told["sha256"]
-        if expected is not None and found != expected:
+        if expected is not None and not base.has_sha256(expected):
             raise AnalysisError(
                 f"{base.checkpoint.source}: its weights have sha256 {_short(found)}, but {self.id} was "
                 f"trained on {_short(expected)}, so its W is not the run's W0; give the folder of those "

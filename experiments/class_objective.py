@@ -10,6 +10,7 @@ import torch.nn.functional as F
 
 from experiments.objective import Encoded, Objective
 from experiments.tasks.example import Example
+from experiments.tokenizing import check_known
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -22,12 +23,21 @@ class ClassObjective(Objective):
         assert self.task.labels is not None
         first, second = ([example.sentences[i] for example in examples] for i in (0, 1))
         whole = self.tokenizer(first, second)["input_ids"]
-        cut = self.tokenizer(first, second, truncation="longest_first", max_length=self.max_length)[
-            "input_ids"
-        ]
+        check_known(self.tokenizer, [" ".join(example.sentences) for example in examples], whole)
+        cut = self.tokenizer(
+            first,
+            second,
+            truncation="longest_first",
+            max_length=self.max_length,
+            return_token_type_ids="token_type_ids" in self.tokenizer.model_input_names,
+        )
         self.truncated += sum(len(ids) > self.max_length for ids in whole)
         labels = [self.task.labels.index(example.gold) for example in examples]
-        return [Encoded(tuple(ids), len(ids), label) for ids, label in zip(cut, labels, strict=True)]
+        segments = cut.get("token_type_ids") or [()] * len(labels)
+        return [
+            Encoded(tuple(ids), len(ids), label, tuple(numbers))
+            for ids, label, numbers in zip(cut["input_ids"], labels, segments, strict=True)
+        ]
 
     def loss(
         self, model: PreTrainedModel, batch: Sequence[Encoded], device: torch.device, smoothing: float
@@ -40,15 +50,19 @@ class ClassObjective(Objective):
         return [self.task.labels[i] for i in self._logits(model, batch, device).argmax(-1).tolist()]
 
     def _logits(self, model: PreTrainedModel, batch: Sequence[Encoded], device: torch.device) -> torch.Tensor:
-        """Float32 logits (batch, labels)."""
-        inputs = self.tokenizer.pad(
-            {"input_ids": [list(example.ids) for example in batch]}, padding=True, return_tensors="pt"
-        )
-        if "token_type_ids" in self.tokenizer.model_input_names:
-            inputs["token_type_ids"] = self._segments(inputs["input_ids"])
-        return model(**{name: tensor.to(device) for name, tensor in inputs.items()}).logits.float()
+        """Float32 logits (batch, labels).
 
-    def _segments(self, ids: torch.Tensor) -> torch.Tensor:
-        """BERT's segment numbers: 1 from behind the first separator to the second, else 0."""
-        separators = (ids == self.tokenizer.sep_token_id).long()
-        return ((separators.cumsum(1) - separators) == 1).long()
+        Padded on the right whatever the tokenizer's side is: positions are counted from the left.
+        """
+        shape = len(batch), max(len(example.ids) for example in batch)
+        ids = torch.full(shape, model.config.pad_token_id or 0)
+        mask, segments = torch.zeros_like(ids), torch.zeros_like(ids)
+        for row, example in enumerate(batch):
+            width = len(example.ids)
+            ids[row, :width] = torch.tensor(example.ids)
+            mask[row, :width] = 1
+            # A model of one segment is trained without them, whatever its tokenizer gives.
+            if example.segments and model.config.type_vocab_size > 1:
+                segments[row, :width] = torch.tensor(example.segments)
+        inputs = {"input_ids": ids, "attention_mask": mask, "token_type_ids": segments}
+        return model(**{name: tensor.to(device) for name, tensor in inputs.items()}).logits.float()

@@ -32,15 +32,15 @@ def resolve_device(name: str) -> torch.device:
 
 
 def resolve_precision(name: str, device: torch.device) -> str:
-    """ "auto" is bfloat16 where the device gains from it, else float32.
+    """ "auto" is bfloat16 on a GPU that has it, else float32.
 
-    A CPU gains where it multiplies bfloat16 itself, with AMX or AVX-512 BF16 (scripts/benchmark_step.py).
+    A run's numbers and its address must not depend on which CPU it is trained on, so that a CPU has to be
+    asked for bfloat16; it runs on every CPU, and gains time where the CPU multiplies bfloat16 itself, with
+    AMX or AVX-512 BF16 (scripts/benchmark_step.py).
     """
     if name != "auto":
         return name
-    if device.type == "cuda":
-        return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
-    if device.type == "cpu" and (torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()):
+    if device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False):
         return "bfloat16"
     return "float32"
 

@@ -13,6 +13,7 @@ from experiments.config import RunConfig
 from experiments.errors import UserError
 from experiments.store import ADAPTER, ADAPTER_BEST, ADAPTER_INIT, DELTA, DELTA_BEST, RunFolder
 from lora.architectures import architecture_of
+from lora.files import safetensors_bytes, write_atomically
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -65,11 +66,10 @@ def save_trained(
     if config.method == "lora":
         lora.save(model, folder.file(ADAPTER_BEST if best else ADAPTER))
     elif config.method != "none":
-        from safetensors.torch import save_file
-
         tensors = dict(_deltas(model, base, config) if config.method == "full" else _trained(model))
         metadata = {"format": "lora-delta" if config.method == "full" else "lora-bias", "version": "1"}
-        save_file(tensors, folder.file(DELTA_BEST if best else DELTA), metadata=metadata)
+        file = folder.file(DELTA_BEST if best else DELTA)
+        write_atomically(file, safetensors_bytes(tensors, metadata))  # the same bytes for the same run
 
 
 def snapshot(model: PreTrainedModel) -> dict[str, torch.Tensor]:

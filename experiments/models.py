@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import functools
 import json
+import pickle
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from experiments.config import ModelConfig
 from experiments.errors import UserError
-from experiments.identity import content_identity, file_sha256
+from experiments.identity import checkpoint_identity, weights_sha256
+from experiments.tokenizing import POSITIONS_FROM_PAD, check_tokenizer, load_tokenizer
 from lora.architectures import architecture_of, plain_config, shapes
 
 if TYPE_CHECKING:
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
 
 EMBEDDED = "embedded"
 CONFIG = "config.json"
+ADAPTER_CONFIG = "adapter_config.json"
 TEXT_MODELS = ("gpt2",)
 CLASSIFIERS = ("bert", "roberta", "xlm-roberta")
 
@@ -27,7 +31,7 @@ class BaseModel:
     """A pretrained model that is never changed: each run trains a copy.
 
     `generates` tells a text model (it continues a prompt) from a sequence classifier.  `provenance` goes
-    into the run's record: name, revision and, where the weights are a local file, their sha256.
+    into the run's record: name, revision and, of a local folder, its path and its weights' sha256.
     """
 
     model: PreTrainedModel
@@ -45,7 +49,7 @@ def model_identity(config: ModelConfig) -> str:
         return f"embedded:{verify()[:16]}"
     folder = _folder(config.name)
     if folder is not None:
-        return f"files:{content_identity(folder.resolve())}"
+        return f"files:{checkpoint_identity(folder.resolve())}"
     return f"hub:{config.name}@{config.revision or 'main'}"
 
 
@@ -110,53 +114,80 @@ def _embedded(config: ModelConfig) -> BaseModel:
 
 def _hugging_face(config: ModelConfig, labels: int | None) -> BaseModel:
     import torch
-    from safetensors import SafetensorError
     from transformers import (
         AutoConfig,
         AutoModelForCausalLM,
         AutoModelForSequenceClassification,
-        AutoTokenizer,
+        GenerationConfig,
     )
 
     folder = _folder(config.name)
     source = str(folder or config.name)
+    if folder is not None and (folder / ADAPTER_CONFIG).is_file():
+        raise UserError(
+            f"model.name={config.name} holds {ADAPTER_CONFIG}, an adapter that the library would load into "
+            "the base model; give the base model's own folder"
+        )
     try:
         settings = AutoConfig.from_pretrained(source, revision=config.revision)
-        kind = settings.model_type
-        if kind not in TEXT_MODELS + CLASSIFIERS:
-            known = ", ".join(TEXT_MODELS + CLASSIFIERS)
-            raise UserError(f"model.name={config.name} is a {kind} model; known architectures are {known}")
-        if kind in CLASSIFIERS and labels is None:
-            raise UserError(
-                f"model.name={config.name} is a {kind} encoder, which cannot write queries; choose a "
-                "classification task (task=nli or task=mnli) or a text model (model=embedded or model=gpt2)"
-            )
-        tokenizer = AutoTokenizer.from_pretrained(source, revision=config.revision)
-        if kind in TEXT_MODELS:
-            loader, extra = AutoModelForCausalLM, {}
-        else:
-            loader, extra = AutoModelForSequenceClassification, {"num_labels": labels}
-        model, loading = loader.from_pretrained(
-            source, revision=config.revision, dtype=torch.float32, output_loading_info=True, **extra
-        )
-    except (OSError, ValueError, SafetensorError) as error:
+    except Exception as error:  # the libraries raise a dozen unrelated kinds
         raise UserError(_unavailable(config, folder, error)) from error
-    heads = tuple(f"{head}." for head in architecture_of(settings).heads)
-    absent = sorted(key for key in loading["missing_keys"] if not key.startswith(heads))
-    if absent:
+    kind = settings.model_type
+    generates = kind in TEXT_MODELS
+    if kind not in TEXT_MODELS + CLASSIFIERS:
+        known = ", ".join(TEXT_MODELS + CLASSIFIERS)
+        raise UserError(f"model.name={config.name} is a {kind} model; known architectures are {known}")
+    if not generates and labels is None:
         raise UserError(
-            f"model.name={config.name}: the checkpoint lacks {len(absent)} weights of a {kind} model, "
-            f"such as {absent[0]}; they would be random"
+            f"model.name={config.name} is a {kind} encoder, which cannot write queries; choose a "
+            "classification task (task=nli or task=mnli) or a text model (model=embedded or model=gpt2)"
         )
-    if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token
+    tokenizer = load_tokenizer(config.name, folder, config.revision)
+    loader = AutoModelForCausalLM if generates else AutoModelForSequenceClassification
+    # A checkpoint's own settings (penalties, suppressed tokens, ...) would make "greedy" something else.
+    extra = {"generation_config": GenerationConfig()} if generates else {"num_labels": labels}
+    try:
+        model, loading = loader.from_pretrained(
+            source,
+            revision=config.revision,
+            dtype=torch.float32,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # of another task's head; `_check_weights` tells the others
+            **extra,
+        )
+    except Exception as error:
+        raise UserError(_unavailable(config, folder, error)) from error
+    _check_weights(config, model, loading, architecture_of(settings).heads)
+    check_tokenizer(config.name, tokenizer, model, generates)
     provenance = {
         "name": config.name,
         "revision": getattr(settings, "_commit_hash", None) or config.revision,
-        "sha256": _weights_sha256(folder),
+        "sha256": weights_sha256(folder.resolve()) if folder else None,
     }
-    length = _length(config, _positions(settings))
-    return BaseModel(model, tokenizer, kind in TEXT_MODELS, length, provenance)
+    if folder:
+        provenance["path"] = str(folder.resolve())
+    return BaseModel(model, tokenizer, generates, _length(config, _positions(settings)), provenance)
+
+
+def _check_weights(
+    config: ModelConfig, model: PreTrainedModel, loading: Mapping[str, Any], heads: Iterable[str]
+) -> None:
+    """Every weight but a new task head's comes from the checkpoint, and is a number."""
+    own = tuple(f"{head}." for head in heads)
+    misshapen = {name for name, *_ in loading["mismatched_keys"]}
+    absent = sorted(key for key in {*loading["missing_keys"], *misshapen} if not key.startswith(own))
+    if absent:
+        raise UserError(
+            f"model.name={config.name}: the checkpoint lacks {len(absent)} weights of a "
+            f"{model.config.model_type} model, such as {absent[0]}"
+            f"{' (which has another shape there)' if absent[0] in misshapen else ''}; they would be random"
+        )
+    for name, parameter in model.named_parameters():
+        if not parameter.isfinite().all():
+            raise UserError(
+                f"model.name={config.name}: {name} holds NaN or infinity, so the checkpoint is damaged; "
+                "download or save it again"
+            )
 
 
 def _length(config: ModelConfig, positions: int) -> int:
@@ -186,8 +217,13 @@ def _folder(name: str) -> Path | None:
 
 def _unavailable(config: ModelConfig, folder: Path | None, error: Exception) -> str:
     reason = " ".join(str(error).split())[:200]
-    if folder is not None:
-        return f"model.name={config.name}: the checkpoint cannot be loaded: {reason}"
+    if isinstance(error, pickle.UnpicklingError):
+        reason = (
+            "its .bin file is damaged or holds more than tensors, which could run any program; give the "
+            "model as safetensors"
+        )
+    if folder is not None or not isinstance(error, OSError | ValueError):
+        return f"model.name={config.name}: the checkpoint cannot be loaded: {reason or type(error).__name__}"
     return (
         f"model.name={config.name} is neither a folder nor in the local cache, and the hub did not give it; "
         f"where there is a network run `hf download {config.name}` and pass the folder as model.name, "
@@ -195,16 +231,9 @@ def _unavailable(config: ModelConfig, folder: Path | None, error: Exception) -> 
     )
 
 
-def _weights_sha256(folder: Path | None) -> str | None:
-    if folder is None:
-        return None
-    files = sorted(folder.glob("*.safetensors"))
-    return file_sha256(files[0]) if len(files) == 1 else content_identity(folder.resolve())
-
-
 def _positions(settings: Any) -> int:
     """Longest input: RoBERTa numbers positions from pad_token_id + 1, so two fewer than its table."""
     positions = settings.max_position_embeddings
-    if settings.model_type in ("roberta", "xlm-roberta"):
+    if settings.model_type in POSITIONS_FROM_PAD:
         return positions - settings.pad_token_id - 1
     return positions

@@ -16,11 +16,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Encoded:
-    """Token ids of one example.  From `target_start` on they are the answer (a class has none there)."""
+    """Token ids of one example.  From `target_start` on they are the answer (a class has none there).
+
+    `segments` are the numbers that an encoder's tokenizer gives the sentences; empty where it has none.
+    """
 
     ids: tuple[int, ...]
     target_start: int
     label: int = -1
+    segments: tuple[int, ...] = ()
 
 
 class Objective(ABC):

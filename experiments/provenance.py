@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import platform
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
@@ -27,11 +28,14 @@ def versions() -> dict[str, str]:
 def git_commit() -> str | None:
     """The commit of this checkout, with "+changes" where files differ from it; None outside a checkout.
 
+    A repository that this code merely lies in, as in a virtual environment inside a project, is none.
+
     What lies in results/ is made by the code and no part of it: to make it anew is no change.  Read once,
     when a process begins its first job: later commits are not the code that runs.
     """
     try:
-        _git("ls-files", "--error-unmatch", ".")  # a wheel may lie in someone's checkout
+        if Path(_git("rev-parse", "--show-toplevel")).resolve() != CODE.parent or not _git("ls-files", "."):
+            return None
         commit = _git("rev-parse", "HEAD")
         changes = _git(
             "status", "--porcelain", "--untracked-files=no", "--", ":/", f":(top,exclude){RESULTS}"
@@ -42,7 +46,15 @@ def git_commit() -> str | None:
 
 
 def _git(*arguments: str) -> str:
+    # In a hook of another repository git's own variables point there.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     done = subprocess.run(
-        ["git", *arguments], cwd=CODE, capture_output=True, text=True, check=True, timeout=10
+        ["git", *arguments],
+        cwd=CODE,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=10,
     )
     return done.stdout.strip()

@@ -70,7 +70,15 @@ class RunFolder:
 
     @classmethod
     def of(cls, root: Path, study: str, readable_name: str, run_hash: str) -> RunFolder:
-        return cls(root / study / f"{readable_name}-{run_hash}")
+        """The run's folder: one that ends in its hash, whatever stands before it, else a new one.
+
+        The hash alone says which run it is; the name before it follows from how the model's folder is called.
+        """
+        named = root / study / f"{readable_name}-{run_hash}"
+        if named.is_dir():
+            return cls(named)
+        renamed = (path for path in sorted(named.parent.glob(f"[!.]*-{run_hash}")) if path.is_dir())
+        return cls(next(renamed, named))
 
     @property
     def id(self) -> str:

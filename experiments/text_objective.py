@@ -12,9 +12,10 @@ import torch.nn.functional as F
 from experiments.errors import UserError
 from experiments.objective import Encoded, Objective
 from experiments.tasks.example import Example
+from experiments.tokenizing import check_answers, check_known, decoded
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from transformers import GenerationConfig, PreTrainedModel
 
 
 class TextObjective(Objective):
@@ -24,6 +25,8 @@ class TextObjective(Objective):
         room = self.max_length - self.answer_room
         prompts = self._ids([example.prompt for example in examples])
         targets = self._ids([example.target for example in examples])
+        check_known(self.tokenizer, [example.prompt for example in examples], prompts)
+        check_answers(self.tokenizer, [example.target for example in examples], targets)
         encoded = []
         for prompt, target in zip(prompts, targets, strict=True):
             answer = [*target, self.tokenizer.eos_token_id]
@@ -128,12 +131,29 @@ class TextObjective(Objective):
         output = model.generate(
             input_ids=ids.to(device),
             attention_mask=mask.to(device),
+            generation_config=self._greedy,
+        )
+        return decoded(self.tokenizer, output[:, width:])
+
+    @functools.cached_property
+    def _greedy(self) -> GenerationConfig:
+        """The likeliest token at each step, until the end of text: nothing of the checkpoint's own settings.
+
+        What is left open here the library fills from the model's, which `load_base` has emptied.
+        """
+        from transformers import GenerationConfig
+
+        return GenerationConfig(
             do_sample=False,
             num_beams=1,
+            num_return_sequences=1,
             max_new_tokens=self.answer_room,
+            min_length=0,
+            repetition_penalty=1.0,
+            length_penalty=1.0,
+            no_repeat_ngram_size=0,
+            use_cache=True,
+            return_dict_in_generate=False,
             eos_token_id=self.tokenizer.eos_token_id,
             pad_token_id=self.tokenizer.pad_token_id,
         )
-        return [
-            text.strip() for text in self.tokenizer.batch_decode(output[:, width:], skip_special_tokens=True)
-        ]

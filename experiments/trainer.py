@@ -158,7 +158,7 @@ def _steps(
     if not steps:
         return 0, 0.0
     optimizer = torch.optim.AdamW(
-        _decay_groups(trainable, config.weight_decay), lr=config.lr, fused=device.type in ("cpu", "cuda")
+        decay_groups(model, config.weight_decay), lr=config.lr, fused=device.type in ("cpu", "cuda")
     )
     batches = training_batches([len(example.ids) for example in encoded], config.batch_size, config.seed)
     model.train()
@@ -203,12 +203,17 @@ def _steps(
     return tokens, time.perf_counter() - start - evaluating
 
 
-def _decay_groups(parameters: list[torch.nn.Parameter], decay: float) -> list[dict[str, Any]]:
-    """Weight decay on matrices (A and B among them), not on biases and norms."""
-    return [
-        {"params": [p for p in parameters if p.dim() > 1], "weight_decay": decay},
-        {"params": [p for p in parameters if p.dim() <= 1], "weight_decay": 0.0},
-    ]
+def decay_groups(model: torch.nn.Module, decay: float) -> list[dict[str, Any]]:
+    """AdamW's groups of what is trained: weights, A and B among them, decay; biases and norms do not."""
+    norms = [module for module in model.modules() if type(module).__name__.endswith("Norm")]
+    exempt = {id(parameter) for norm in norms for parameter in norm.parameters()}
+    decayed: list[torch.nn.Parameter] = []
+    others: list[torch.nn.Parameter] = []
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            plain = name.endswith("bias") or id(parameter) in exempt
+            (others if plain else decayed).append(parameter)
+    return [{"params": decayed, "weight_decay": decay}, {"params": others, "weight_decay": 0.0}]
 
 
 def _diverged(step: int, loss: float, norm: float, rate: float, config: RunConfig, precision: str) -> str:

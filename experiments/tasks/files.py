@@ -4,21 +4,40 @@ from __future__ import annotations
 
 import io
 import json
+import lzma
 import tarfile
 import zipfile
-from collections.abc import Iterator
+import zlib
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from experiments.errors import UserError
 
+Check = Callable[[dict[str, Any]], str | None]
+"""What is wrong with a record, or None."""
 
-def read_jsonl(root: Path, names: list[str], required: bool = True) -> dict[str, list[dict[str, Any]]]:
-    """The records of each file called `names[i]` anywhere below `root` (folder, .tar.*, .tgz or .zip).
+DAMAGED = (
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    EOFError,
+    OSError,
+    RuntimeError,  # of zipfile: a password, a method of compression that it does not know
+)
 
-    Archives are read in one pass.  Raises UserError when `root` is absent or not of these kinds, when a name
-    occurs twice, when a line is no JSON, and, if `required`, when a name is missing.
+
+def read_jsonl(
+    root: Path, checks: Mapping[str, Check], required: bool = True
+) -> dict[str, list[dict[str, Any]]]:
+    """The records of each file that `checks` names, anywhere below `root` (folder, .tar.*, .tgz or .zip).
+
+    Archives are read in one pass.  Raises UserError when `root` is absent, not of these kinds, damaged or
+    encrypted, when a name occurs twice, when a line is no JSON object or its check finds something wrong,
+    and, if `required`, when a name is missing.
     """
+    names = [*checks]
     if not root.exists():
         raise UserError(f"task.path={root} does not exist; give the folder or archive that holds {names}")
     found: dict[str, list[dict[str, Any]]] = {}
@@ -28,10 +47,12 @@ def read_jsonl(root: Path, names: list[str], required: bool = True) -> dict[str,
                 raise UserError(
                     f"task.path={root} holds more than one {name}; give the folder of one release"
                 )
-            found[name] = list(_records(content, f"{root}:{name}"))
-    except (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError) as error:
+            found[name] = list(_records(content, f"{root}:{name}", checks[name]))
+    except DAMAGED as error:
+        reason = " ".join(str(error).split())[:160] or type(error).__name__
         raise UserError(
-            f"task.path={root} cannot be read as a folder, tar or zip archive: {error}"
+            f"task.path={root} cannot be read as a folder, tar or zip archive: it is damaged, not whole or "
+            f"encrypted ({reason}); download it again, or unpack it and give the folder"
         ) from error
     missing = [name for name in names if name not in found]
     if required and missing:
@@ -46,7 +67,7 @@ def _members(root: Path, names: set[str]) -> Iterator[tuple[str, bytes]]:
         for path in sorted(root.rglob("*")):
             if path.name in names and path.is_file():
                 yield path.name, path.read_bytes()
-    elif zipfile.is_zipfile(root):
+    elif zipfile.is_zipfile(root) or root.suffix == ".zip":  # half a zip archive is none by its content
         with zipfile.ZipFile(root) as archive:
             for entry in archive.infolist():
                 name = PurePosixPath(entry.filename).name
@@ -58,12 +79,44 @@ def _members(root: Path, names: set[str]) -> Iterator[tuple[str, bytes]]:
                 name = PurePosixPath(member.name).name
                 if name in names and (file := archive.extractfile(member)):
                     yield name, file.read()
+            _check_end(archive)
 
 
-def _records(content: bytes, where: str) -> Iterator[dict[str, Any]]:
+def _check_end(archive: tarfile.TarFile) -> None:
+    """tarfile takes an archive cut off between files for a whole one, and reads no checksum at its end."""
+    stream: Any = archive.fileobj
+    if not stream.read(tarfile.BLOCKSIZE):
+        stream.seek(archive.offset)
+        if stream.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+            raise tarfile.ReadError("it ends before its mark of the end")
+    while stream.read(2**20):
+        pass
+
+
+def _records(content: bytes, where: str, check: Check) -> Iterator[dict[str, Any]]:
     for number, line in enumerate(io.BytesIO(content), start=1):
-        if line.strip():
-            try:
-                yield json.loads(line)
-            except ValueError as error:
-                raise UserError(f"{where}, line {number} is not JSON: {error}") from error
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line)
+        except ValueError as error:
+            raise UserError(f"{where}, line {number} is not JSON: {error}") from error
+        if not isinstance(record, dict):
+            raise UserError(f"{where}, line {number} is no JSON object; each line holds one record")
+        if reason := check(record):
+            raise UserError(f"{where}, line {number}: {reason}")
+        yield record
+
+
+def wrong_field(record: Mapping[str, Any], fields: Mapping[str, type]) -> str | None:
+    """What is wrong with the first field that is missing or of another type, or None."""
+    for name, kind in fields.items():
+        if name not in record:
+            return f"{name} is missing; a record has {', '.join(fields)}"
+        if not isinstance(record[name], kind) or isinstance(record[name], bool):
+            said = "null" if record[name] is None else repr(record[name])[:60]
+            return f"{name} is {said}; it must be {_KINDS[kind]}"
+    return None
+
+
+_KINDS = {str: "a text", int: "an integer", list: "a list", dict: "an object"}

@@ -9,7 +9,7 @@ from typing import Any
 
 from experiments.errors import UserError
 from experiments.tasks.example import Example, Judgement, Task
-from experiments.tasks.files import read_jsonl
+from experiments.tasks.files import read_jsonl, wrong_field
 
 HUB_ID = "nyu-mll/multi_nli"
 HUB_LABELS = ("entailment", "neutral", "contradiction")
@@ -34,7 +34,7 @@ class MNLI(Task):
     @classmethod
     def from_records(cls, records: Mapping[str, Iterable[dict[str, Any]]]) -> MNLI:
         """From the records of the release's .jsonl files; those without a gold label are left out."""
-        return cls({split: list(_examples(rows)) for split, rows in records.items()})
+        return cls({split: list(_examples(split, rows)) for split, rows in records.items()})
 
     @classmethod
     def from_path(cls, path: Path, holdout: int, seed: int) -> MNLI:
@@ -44,14 +44,15 @@ class MNLI(Task):
         `holdout` random training examples become the dev split, on which choices are made.  All pairs on one
         premise go to the same side.
         """
-        files = read_jsonl(path, list(FILES.values()))
+        files = read_jsonl(path, dict.fromkeys(FILES.values(), _wrong))
         return cls._split(files[FILES["train"]], files[FILES["matched"]], holdout, seed)
 
     @classmethod
     def from_hub_rows(cls, rows: Mapping[str, Iterable[dict[str, Any]]], holdout: int, seed: int) -> MNLI:
         """From the hub's layout (premise, hypothesis, label 0..2); splits as in `from_path`."""
         train, matched = (
-            [_from_hub(row) for row in rows[split]] for split in ("train", "validation_matched")
+            [_from_hub(split, number, row) for number, row in enumerate(rows[split])]
+            for split in ("train", "validation_matched")
         )
         return cls._split(train, matched, holdout, seed)
 
@@ -83,24 +84,34 @@ def prompt(premise: str, hypothesis: str) -> str:
     return f"premise: {premise.strip()}\nhypothesis: {hypothesis.strip()}\n="
 
 
-def _examples(rows: Iterable[dict[str, Any]]) -> Iterable[Example]:
+def _wrong(row: Mapping[str, Any]) -> str | None:
+    """What is wrong with a record of the release, or None."""
+    reason = wrong_field(row, {"sentence1": str, "sentence2": str, "gold_label": str})
+    if reason is None and row["gold_label"] not in (*HUB_LABELS, NO_GOLD_LABEL):
+        return f"gold_label is {row['gold_label']!r}; MultiNLI's are {', '.join(HUB_LABELS)} and -"
+    return reason
+
+
+def _examples(split: str, rows: Iterable[dict[str, Any]]) -> Iterable[Example]:
     for number, row in enumerate(rows):
+        if reason := _wrong(row):
+            raise UserError(f"{split} pair {number}: {reason}")
         label = row["gold_label"]
         if label == NO_GOLD_LABEL:
             continue
-        if label not in HUB_LABELS:
-            raise UserError(
-                f"pair {number} has gold_label {label!r}; MultiNLI's are {', '.join(HUB_LABELS)} and -"
-            )
         sentences = (row["sentence1"], row["sentence2"])
         yield Example(str(row.get("pairID", number)), prompt(*sentences), f" {label}", sentences, label)
 
 
-def _from_hub(row: Mapping[str, Any]) -> dict[str, Any]:
-    label = HUB_LABELS[row["label"]] if row["label"] >= 0 else NO_GOLD_LABEL
+def _from_hub(split: str, number: int, row: Mapping[str, Any]) -> dict[str, Any]:
+    reason = wrong_field(row, {"premise": str, "hypothesis": str, "label": int})
+    if reason is None and not -1 <= row["label"] < len(HUB_LABELS):
+        reason = f"label is {row['label']}; MultiNLI's are 0, 1, 2 and -1"
+    if reason:
+        raise UserError(f"{HUB_ID}, {split}, row {number}: {reason}")
     return {
         "sentence1": row["premise"],
         "sentence2": row["hypothesis"],
-        "gold_label": label,
+        "gold_label": HUB_LABELS[row["label"]] if row["label"] >= 0 else NO_GOLD_LABEL,
         "pairID": row["pairID"],
     }

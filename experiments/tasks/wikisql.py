@@ -10,8 +10,16 @@ from typing import Any
 
 from experiments.errors import UserError
 from experiments.tasks.example import Example, Judgement, Task
-from experiments.tasks.files import read_jsonl
-from experiments.tasks.query import AGGREGATIONS, OPERATORS, Database, Query, QueryError, parse, to_text
+from experiments.tasks.files import read_jsonl, wrong_field
+from experiments.tasks.query import (
+    AGGREGATIONS,
+    OPERATORS,
+    Database,
+    Query,
+    QueryError,
+    parse,
+    to_text,
+)
 
 HUB_ID = "Salesforce/wikisql"
 # The hub's WikiSQL is a loading script; its converted files stand under this revision.
@@ -54,19 +62,19 @@ class WikiSQL(Task):
         cls, records: Mapping[str, tuple[Iterable[dict[str, Any]], Iterable[dict[str, Any]]]]
     ) -> WikiSQL:
         """From the records of {split}.jsonl and {split}.tables.jsonl."""
-        return cls(
-            {split: list(_examples(questions, tables)) for split, (questions, tables) in records.items()}
-        )
+        return cls({split: list(_examples(split, *both)) for split, both in records.items()})
 
     @classmethod
     def from_path(cls, path: Path) -> WikiSQL:
         """From the official release: data.tar.bz2, the folder it unpacks to, or any part with its splits."""
-        names = [f"{split}{kind}.jsonl" for split in ("train", "dev", "test") for kind in ("", ".tables")]
-        files = read_jsonl(path, names, required=False)
-        present = [split for split in ("train", "dev", "test") if f"{split}.jsonl" in files]
+        splits = ("train", "dev", "test")
+        questions = {f"{split}.jsonl": _wrong_question for split in splits}
+        tables = {f"{split}.tables.jsonl": _wrong_table for split in splits}
+        files = read_jsonl(path, questions | tables, required=False)
+        present = [split for split in splits if f"{split}.jsonl" in files]
         if not present:
             raise UserError(
-                f"task.path={path} is no WikiSQL release: it holds none of {', '.join(names[::2])}"
+                f"task.path={path} is no WikiSQL release: it holds none of {', '.join(questions)}"
             )
         for split in present:
             if f"{split}.tables.jsonl" not in files:
@@ -79,7 +87,7 @@ class WikiSQL(Task):
         records = {}
         for split, hub_split in HUB_SPLITS.items():
             if hub_split in rows:
-                pairs = [_from_hub(row, index) for index, row in enumerate(rows[hub_split])]
+                pairs = [_from_hub(hub_split, row, index) for index, row in enumerate(rows[hub_split])]
                 records[split] = ([question for question, _ in pairs], [table for _, table in pairs])
         return cls.from_records(records)
 
@@ -88,13 +96,39 @@ def prompt(header: Sequence[str], question: str) -> str:
     return f"table: {' | '.join(header)}\nquestion: {question.strip()}\nsql:"
 
 
-def _examples(questions: Iterable[dict[str, Any]], tables: Iterable[dict[str, Any]]) -> Iterable[Example]:
+def _wrong_question(record: Mapping[str, Any]) -> str | None:
+    """What is wrong with a line of {split}.jsonl, or None."""
+    reason = wrong_field(record, {"table_id": str, "question": str, "sql": dict})
+    reason = reason or wrong_field(record["sql"], {"sel": int, "agg": int, "conds": list})
+    for condition in () if reason else record["sql"]["conds"]:
+        parts = condition if isinstance(condition, list | tuple) else ()
+        if len(parts) != 3 or not all(map(isinstance, parts, (int, int, str | int | float))):
+            return f"the condition {condition} is not a column, an operator and a value"
+    return reason
+
+
+def _wrong_table(record: Mapping[str, Any]) -> str | None:
+    """What is wrong with a line of {split}.tables.jsonl, or None."""
+    reason = wrong_field(record, {"id": str, "header": list, "types": list})
+    if reason:
+        return reason
+    header, rows = record["header"], record.get("rows") or ()
+    if not all(isinstance(name, str) for name in header):
+        return f"header has a column without a name: {header}"
+    if any(len(row) != len(header) for row in (record["types"], *rows)):
+        return f"types and each row have as many entries as header, {len(header)}"
+    return None
+
+
+def _examples(
+    split: str, questions: Iterable[dict[str, Any]], tables: Iterable[dict[str, Any]]
+) -> Iterable[Example]:
     by_id = {table["id"]: table for table in tables}
     for number, record in enumerate(questions):
         table = by_id.get(record["table_id"])
         if table is None:
             raise UserError(
-                f"question {number} names table {record['table_id']!r}, which the tables file lacks"
+                f"{split} question {number} names table {record['table_id']!r}, which the tables file lacks"
             )
         query = Query.from_dict(record["sql"])
         header = table["header"]
@@ -102,7 +136,7 @@ def _examples(questions: Iterable[dict[str, Any]], tables: Iterable[dict[str, An
         valid = all(0 <= index < len(header) for index in indices) and 0 <= query.agg < len(AGGREGATIONS)
         if not valid or not all(0 <= condition[1] < len(OPERATORS) for condition in query.conds):
             raise UserError(
-                f"question {number} on table {table['id']!r} has a query outside its header: {query}"
+                f"{split} question {number} on table {table['id']!r} has a query outside its header: {query}"
             )
         yield Example(
             id=str(number),
@@ -123,13 +157,21 @@ def _same_result(query: Query, gold: Gold) -> bool:
         database.close()
 
 
-def _from_hub(row: Mapping[str, Any], index: int) -> tuple[dict[str, Any], dict[str, Any]]:
-    conditions = row["sql"]["conds"]
-    columns, operators = conditions["column_index"], conditions["operator_index"]
-    query = {
-        "sel": row["sql"]["sel"],
-        "agg": row["sql"]["agg"],
-        "conds": list(zip(columns, operators, conditions["condition"], strict=True)),
-    }
-    table = {**row["table"], "id": str(index)}
-    return {"table_id": str(index), "question": row["question"], "sql": query}, table
+def _from_hub(split: str, row: Mapping[str, Any], index: int) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The question and the table of a row, as the release has them."""
+    try:
+        conditions = row["sql"]["conds"]
+        columns, operators = conditions["column_index"], conditions["operator_index"]
+        query = {
+            "sel": row["sql"]["sel"],
+            "agg": row["sql"]["agg"],
+            "conds": list(zip(columns, operators, conditions["condition"], strict=True)),
+        }
+        question = {"table_id": str(index), "question": row["question"], "sql": query}
+        table = {**row["table"], "id": str(index)}
+        reason = _wrong_question(question) or _wrong_table(table)
+    except (KeyError, TypeError, ValueError) as error:
+        reason = f"it is not in the layout of {HUB_ID}: {type(error).__name__}: {error}"
+    if reason:
+        raise UserError(f"{HUB_ID}, {split}, row {index}: {reason}")
+    return question, table

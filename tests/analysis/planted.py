@@ -79,7 +79,7 @@ def write_run(
     config |= {"targets": targets, "seed": seed, "lr": lr}
     keys = [(layer, letter) for layer in range(LAYERS) for letter in letters]
     name = f"{task}-{targets}-{method}-r{rank}-lr{lr:g}-seed{seed}"
-    folder = RunFolder.of(root, study, name, hashlib.sha256(repr(config).encode()).hexdigest()[:10])
+    folder = RunFolder.of(root, study, name, hashlib.sha256(repr((rank, config)).encode()).hexdigest()[:10])
     size = 0
     with folder.lock():
         workspace = folder.begin()

@@ -14,7 +14,8 @@ import torch
 import lora
 from analysis import AnalysisError, base_weights
 from analysis.base_weights import BaseWeights
-from experiments.identity import content_identity
+from analysis.checkpoint import Checkpoint
+from experiments.identity import content_identity, weights_sha256
 from lora.targets import LETTERS
 
 KINDS = [
@@ -179,7 +180,10 @@ def test_no_such_folder(name):
 def test_a_folder_without_a_checkpoint(tmp_path):
     check_refused(lambda: BaseWeights.open(tmp_path), r"a folder without a config\.json")
     (tmp_path / "config.json").write_text('{"model_type": "gpt2"}')
-    check_refused(lambda: BaseWeights.open(tmp_path), r"has neither model\.safetensors nor.*index\.json")
+    check_refused(
+        lambda: BaseWeights.open(tmp_path),
+        r"holds no weights: none of model\.safetensors, .*index\.json is there",
+    )
 
 
 def test_damaged_files(saved):
@@ -265,7 +269,7 @@ def test_what_the_cache_lacks_is_one_line_without_a_network(saved, cache):
     check_refused(lambda: BaseWeights.open("no such model"), "not in the local cache")
     _, folder = saved("gpt2", shards="15KB")
     shutil.copy(folder / "config.json", cache)
-    check_refused(lambda: BaseWeights.open(REPOSITORY), r"model\.safetensors or .*index\.json is not in the")
+    check_refused(lambda: BaseWeights.open(REPOSITORY), r"model\.safetensors or .*bin\.index\.json is not in")
     shutil.copy(folder / "model.safetensors.index.json", cache)
     weights = BaseWeights.open(REPOSITORY)
     check_refused(lambda: weights.projection(0, "q"), r"model-0000.*hf download org/tiny")
@@ -319,5 +323,96 @@ def test_several_files_are_called_as_experiments_calls_them(saved):
     (folder / ".cache").mkdir()
     (folder / ".cache" / "file").write_text("not counted")
     (folder / "sub").mkdir()
-    (folder / "sub" / "file").write_text("counted")
-    assert BaseWeights.open(folder).sha256() == content_identity(folder)
+    (folder / "sub" / "file").write_text("not counted")
+    weights = BaseWeights.open(folder)
+    assert weights.sha256() == weights_sha256(folder)
+    assert weights.has_sha256(weights_sha256(folder))
+    assert weights.has_sha256(content_identity(folder))  # in records of before
+    assert not weights.has_sha256("0" * 16)
+
+
+# ---------------------------------------------------------------------------------- .bin
+
+
+def pickled(model, folder, shards=0, legacy=False):
+    """The same checkpoint with its weights as .bin: one file, or as many as `shards` with an index."""
+    for path in folder.glob("model*.safetensors*"):
+        path.unlink()
+    tensors = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    if not shards:
+        torch.save(tensors, folder / "pytorch_model.bin", _use_new_zipfile_serialization=not legacy)
+        return folder
+    index = {}
+    for number in range(shards):
+        part = dict(list(tensors.items())[number::shards])
+        name = f"pytorch_model-{number + 1:05}-of-{shards:05}.bin"
+        torch.save(part, folder / name)
+        index |= dict.fromkeys(part, name)
+    (folder / "pytorch_model.bin.index.json").write_text(json.dumps({"weight_map": index}))
+    return folder
+
+
+@pytest.mark.parametrize("form", [{}, {"legacy": True}, {"shards": 3}])
+@pytest.mark.parametrize("kind", ["gpt2", "gpt2-backbone", "roberta", "gpt-neox", "llama"])
+def test_a_bin_checkpoint_has_the_numbers_of_its_safetensors(saved, kind, form):
+    model, folder = saved(kind)
+    check_equal(BaseWeights.open(folder), model)
+    pickled(model, folder, **form)
+    weights = BaseWeights.open(folder)
+    check_equal(weights, model)
+    if "shards" not in form:
+        assert weights.sha256() == hashlib.sha256((folder / "pytorch_model.bin").read_bytes()).hexdigest()
+
+
+def test_safetensors_beside_a_bin_are_read(saved):
+    """As training does."""
+    model, folder = saved("bert")
+    torch.save({"other": torch.ones(1)}, folder / "pytorch_model.bin")
+    check_equal(BaseWeights.open(folder), model)
+
+
+class Program:
+    def __reduce__(self):
+        return print, ("run",)
+
+
+def test_a_bin_that_is_no_file_of_tensors(saved, capsys):
+    model, folder = saved("gpt2")
+    path = pickled(model, folder) / "pytorch_model.bin"
+    whole = path.read_bytes()
+    for content in (whole[:200], b"", b"\x00" * 99):
+        path.write_bytes(content)
+        check_refused(lambda: BaseWeights.open(folder), r"model\.bin: not a file of tensors alone, or not")
+    torch.save({"transformer.h.0.attn.c_attn.weight": Program()}, path)
+    check_refused(lambda: BaseWeights.open(folder), "not a file of tensors alone.*save the model as safet")
+    assert capsys.readouterr().out == ""
+    torch.save([torch.ones(1)], path)
+    check_refused(lambda: BaseWeights.open(folder), "holds no tensors by name")
+
+
+# ---------------------------------------------------------------------------------- where a run's base is
+
+
+def recorded(folder, name):
+    return {"name": name, "revision": None, "sha256": weights_sha256(folder), "path": str(folder)}
+
+
+def test_a_folder_with_a_relative_name_is_found_from_elsewhere(saved, tmp_path, monkeypatch):
+    _, folder = saved("gpt2")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert Checkpoint.recorded(recorded(folder, "models/base")) == str(folder)
+    monkeypatch.chdir(tmp_path)
+    told = recorded(folder, "base") | {"path": str(tmp_path / "gone")}
+    assert Checkpoint.recorded(told) == "base"
+    del told["path"]  # in records of before
+    assert Checkpoint.recorded(told) == "base"
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    check_refused(lambda: Checkpoint.recorded(told), r"base: there is no such folder any more.*--base FOLDER")
+    told = recorded(folder, "base") | {"path": str(tmp_path / "gone")}
+    check_refused(lambda: Checkpoint.recorded(told), r"gone: there is no such folder any more")
+
+
+def test_what_is_no_folder_is_asked_for_by_its_name():
+    for name, sha256 in (("org/model", None), ("embedded", "0" * 64)):
+        assert Checkpoint.recorded({"name": name, "revision": None, "sha256": sha256}) == name

@@ -98,3 +98,28 @@ def bench(word_model):
         return Workbench(word_model, task, TextObjective(word_model.tokenizer, task, word_model.max_length))
 
     return build
+
+
+@pytest.fixture(scope="session")
+def pair_tokenizer():
+    """`pair_tokenizer(words)`: a word-level tokenizer that joins two sentences in BERT's manner."""
+    from tokenizers import Tokenizer
+    from tokenizers.models import WordLevel
+    from tokenizers.pre_tokenizers import WhitespaceSplit
+    from tokenizers.processors import TemplateProcessing
+    from transformers import PreTrainedTokenizerFast
+
+    def build(words, pad_token="[PAD]", **settings) -> PreTrainedTokenizerFast:
+        vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *words]
+        tokenizer = Tokenizer(WordLevel({w: i for i, w in enumerate(vocabulary)}, unk_token="[UNK]"))
+        tokenizer.pre_tokenizer = WhitespaceSplit()
+        tokenizer.post_processor = TemplateProcessing(
+            single="[CLS] $A [SEP]",
+            pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+            special_tokens=[("[CLS]", 2), ("[SEP]", 3)],
+        )
+        names = {"unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]", "pad_token": pad_token}
+        names |= {"model_input_names": ["input_ids", "token_type_ids", "attention_mask"]}
+        return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **names | settings)
+
+    return build

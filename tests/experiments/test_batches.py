@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from itertools import chain, islice
 
 from hypothesis import given
@@ -41,3 +42,22 @@ def test_batches_hold_similar_lengths():
     padding = sum(max(lengths[i] for i in b) * len(b) for b in batches) / sum(lengths)
     assert padding < 1.1
     assert max(lengths[i] for i in batches[0]) != max(lengths[i] for i in batches[-1])
+
+
+def test_every_epoch_has_an_order_of_its_own():
+    batches = training_batches([5] * 40, 4, seed=0)
+    first, second = ([next(batches) for _ in range(10)] for _ in range(2))
+    assert sorted(chain(*first)) == sorted(chain(*second)) == list(range(40))
+    assert first != second
+    assert {frozenset(batch) for batch in first} != {frozenset(batch) for batch in second}
+
+
+def test_batches_of_similar_lengths_come_in_no_order_of_length():
+    """And are similar, not equal: sorted are 32 batches at a time, so that which examples meet is random."""
+    batches = training_batches(list(range(1024)), 8, seed=0)
+    epoch = [next(batches) for _ in range(128)]
+    spans = [max(batch) - min(batch) for batch in epoch]
+    assert 20 < sum(spans) / len(spans) < 36  # 7 gaps of 4 on average; 7 if all were sorted together
+    means = [sum(batch) for batch in epoch[:32]]
+    rises = sum(one < two for one, two in itertools.pairwise(means))
+    assert 8 < rises < 24

@@ -9,48 +9,34 @@ import torch.nn.functional as F
 from experiments import method
 from experiments.class_objective import ClassObjective
 from experiments.config import TaskConfig
-from experiments.tasks import load_task
+from experiments.errors import UserError
+from experiments.tasks import Example, load_task
 
 CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
-def bert():
-    """A random BERT of one layer with a word-level tokenizer that joins sentences in BERT's manner."""
-    from tokenizers import Tokenizer
-    from tokenizers.models import WordLevel
-    from tokenizers.pre_tokenizers import WhitespaceSplit
-    from tokenizers.processors import TemplateProcessing
-    from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
+def encoder(pair_tokenizer):
+    """`encoder("Bert")`: a random encoder of one layer, with a tokenizer that knows the task's words."""
+    import transformers
 
     from experiments.embedded import nli
 
-    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *sorted(nli.words())]
-    tokenizer = Tokenizer(WordLevel({word: i for i, word in enumerate(words)}, unk_token="[UNK]"))
-    tokenizer.pre_tokenizer = WhitespaceSplit()
-    tokenizer.post_processor = TemplateProcessing(
-        single="[CLS] $A [SEP]",
-        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
-        special_tokens=[("[CLS]", 2), ("[SEP]", 3)],
-    )
-    names = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
-    wrapped = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        model_input_names=["input_ids", "token_type_ids", "attention_mask"],
-        **names,
-    )
-    torch.manual_seed(0)
-    settings = BertConfig(
-        vocab_size=len(words),
-        hidden_size=16,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=32,
-        max_position_embeddings=40,
-        num_labels=3,
-        initializer_range=0.3,
-    )
-    return BertForSequenceClassification(settings).eval(), wrapped
+    def build(kind, tokenizer=None, **changes):
+        tokenizer = tokenizer or pair_tokenizer(sorted(nli.words()))
+        torch.manual_seed(0)
+        model_class = getattr(transformers, f"{kind}ForSequenceClassification")
+        settings = {"vocab_size": len(tokenizer), "hidden_size": 16, "num_hidden_layers": 1}
+        settings |= {"num_attention_heads": 2, "intermediate_size": 32, "max_position_embeddings": 40}
+        settings |= {"num_labels": 3, "initializer_range": 0.3}
+        return model_class(model_class.config_class(**settings | changes)).eval(), tokenizer
+
+    return build
+
+
+@pytest.fixture(scope="module")
+def bert(encoder):
+    return encoder("Bert")
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +75,15 @@ def test_long_pair_is_shortened_and_counted(bert, task):
     objective = ClassObjective(bert[1], task, max_length=10)
     assert all(len(example.ids) <= 10 for example in objective.encoded("dev"))
     assert objective.truncated > 0
+    long = Example("0", "", "", ("the " * 30, "dog"), "neutral")
+    [encoded] = ClassObjective(bert[1], task, max_length=10).encode([long])
+    tokens = bert[1].convert_ids_to_tokens(list(encoded.ids))
+    assert tokens.count("[SEP]") == 2  # the longer one pays, whichever it is
+    [other] = ClassObjective(bert[1], task, max_length=10).encode(
+        [Example("0", "", "", (long.sentences[1], long.sentences[0]), "neutral")]
+    )
+    assert len(other.ids) == 10
+    assert other.ids[1] == encoded.ids[-2]
 
 
 def test_head_is_drawn_from_the_runs_seed(bert, config):
@@ -107,3 +102,57 @@ def test_head_is_trained_with_the_biases(bert, config):
     assert "classifier.weight" in trainable
     assert "bert.encoder.layer.0.attention.self.query.bias" in trainable
     assert "bert.encoder.layer.0.attention.self.query.weight" not in trainable
+
+
+@pytest.mark.parametrize(
+    ("kind", "pad", "changes", "settings"),
+    [
+        ("Bert", "[PAD]", {}, {"padding_side": "left", "truncation_side": "left"}),
+        ("Bert", None, {}, {}),
+        ("Bert", "[UNK]", {"pad_token_id": 3}, {"padding_side": "left"}),
+        ("Roberta", "[PAD]", {"pad_token_id": 0, "type_vocab_size": 1}, {}),
+        ("Roberta", "[PAD]", {"pad_token_id": 0, "type_vocab_size": 2}, {"padding_side": "left"}),
+        ("Roberta", "[PAD]", {"pad_token_id": 0}, {"model_input_names": ["input_ids", "attention_mask"]}),
+    ],
+)
+def test_an_example_has_the_same_logits_alone_and_in_a_batch(
+    kind, pad, changes, settings, encoder, pair_tokenizer, task
+):
+    """Whatever side and token the tokenizer pads with, and whatever segments it gives."""
+    from experiments.embedded import nli
+
+    tokenizer = pair_tokenizer(sorted(nli.words()), pad_token=pad, **settings)
+    model, _ = encoder(kind, tokenizer, **changes)
+    objective = ClassObjective(tokenizer, task, max_length=38)
+    batch = objective.encoded("train")
+    assert len({len(example.ids) for example in batch}) > 2
+    with torch.no_grad():
+        together = objective._logits(model, batch, CPU)
+        for row, (example, text) in enumerate(zip(batch, task.examples("train"), strict=True)):
+            alone = objective._logits(model, [example], CPU)[0]
+            inputs = tokenizer(*text.sentences, return_tensors="pt")
+            if model.config.type_vocab_size == 1:
+                del inputs["token_type_ids"]
+            torch.testing.assert_close(together[row], alone, atol=1e-5, rtol=0)
+            torch.testing.assert_close(alone, model(**inputs).logits[0], atol=1e-5, rtol=0)
+
+
+def test_a_tokenizer_that_knows_too_few_words_is_refused(pair_tokenizer, task):
+    from experiments.embedded import nli
+
+    words = sorted(nli.words())
+    assert ClassObjective(pair_tokenizer(words), task, 40).encoded("train")
+    with pytest.raises(
+        UserError, match=r"knows too few words of the task: \d+% of its tokens are unknown, as in"
+    ):
+        ClassObjective(pair_tokenizer(words[::2]), task, 40).encoded("train")
+    with pytest.raises(UserError, match=r"100% of its tokens are unknown"):
+        ClassObjective(pair_tokenizer([]), task, 40).encoded("train")
+
+
+def test_a_tokenizer_that_drops_every_word_is_refused(task):
+    """As one without its vocabulary does where there is no unknown token."""
+    from transformers import RobertaTokenizer
+
+    with pytest.raises(UserError, match=r"100% of its tokens are unknown"):
+        ClassObjective(RobertaTokenizer(), task, 40).encoded("train")

@@ -25,16 +25,22 @@ def test_devices():
         resolve_device("tpu")
 
 
-@pytest.mark.parametrize(
-    ("amx", "avx512_bf16", "expected"),
-    [(True, True, "bfloat16"), (False, True, "bfloat16"), (False, False, "float32")],
-)
-def test_precision_of_a_cpu(amx, avx512_bf16, expected, monkeypatch):
-    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
-    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx512_bf16)
-    assert resolve_precision("auto", CPU) == expected
+@pytest.mark.parametrize("has_bfloat16", [True, False])
+def test_precision_of_a_cpu_is_the_same_on_every_machine(has_bfloat16, monkeypatch):
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: has_bfloat16)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: has_bfloat16)
+    assert resolve_precision("auto", CPU) == "float32"
     assert resolve_precision("float32", CPU) == "float32"
     assert resolve_precision("bfloat16", CPU) == "bfloat16"
+
+
+@pytest.mark.parametrize(("has_bfloat16", "expected"), [(True, "bfloat16"), (False, "float32")])
+def test_precision_of_a_gpu(has_bfloat16, expected, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: has_bfloat16)
+    gpu = torch.device("cuda")
+    assert resolve_precision("auto", gpu) == expected
+    assert resolve_precision("float32", gpu) == "float32"
+    assert resolve_precision("auto", torch.device("mps")) == "float32"
 
 
 def test_autocast_follows_the_precision():

@@ -76,6 +76,26 @@ def test_a_run_finished_or_failed_since_is_not_trained_again(config, trained, mo
     assert run_job(config(seed=1), time.time()).status == "finished"
 
 
+def test_a_run_of_a_renamed_model_folder_is_the_same_run(config, trained):
+    """The same weights under another name: kept, and under the folder that it has."""
+    first = run_job(config())
+    again = run_job(config(**{"model.name": "renamed"}))
+    assert (again.status, again.folder, again.record) == ("kept", first.folder, first.record)
+    forced = run_job(config(force=True, **{"model.name": "renamed"}))
+    assert (forced.status, forced.folder) == ("finished", first.folder)
+    assert [run.id for run in store.runs(config().root, "test")] == [first.name]
+
+
+def test_a_cpu_computes_in_bfloat16_where_it_is_asked_to(config, trained):
+    """Whether or not it has units for it; the predictions are those of rounded matrix products."""
+    exact, auto, rounded = (run_job(config(precision=name)) for name in ("float32", "auto", "bfloat16"))
+    assert (auto.status, auto.folder) == ("kept", exact.folder)
+    assert rounded.status == "finished", rounded.error
+    assert rounded.record["precision"] == "bfloat16"
+    files = [RunFolder(config().root / "test" / run.name).file(store.ADAPTER) for run in (exact, rounded)]
+    assert files[0].read_bytes() != files[1].read_bytes()
+
+
 def test_how_it_ended_is_one_line(config, trained):
     outcome = run_job(config())
     dev, test = (

@@ -52,13 +52,30 @@ def test_new_files_are_no_change_of_what_runs(checkout):
     assert provenance.git_commit() == commit
 
 
-def test_a_package_in_someone_s_checkout_is_no_part_of_it(checkout, monkeypatch):
+def test_a_repository_that_the_code_merely_lies_in_is_not_its_own(checkout, monkeypatch):
+    """As when it is installed in a virtual environment inside somebody's project."""
     place, _ = checkout
-    installed = place / ".venv" / "experiments"
+    installed = place / ".venv" / "lib" / "site-packages" / "experiments"
     installed.mkdir(parents=True)
-    (installed / "file").write_text("from a wheel")
     monkeypatch.setattr(provenance, "CODE", installed)
     assert provenance.git_commit() is None
+
+
+def test_a_repository_that_does_not_hold_the_code_is_not_its_own(checkout, monkeypatch):
+    """As when it is installed by `pip install --target .`."""
+    place, _ = checkout
+    (place / "installed").mkdir()
+    (place / "installed" / "file").write_text("not committed")
+    monkeypatch.setattr(provenance, "CODE", place / "installed")
+    assert provenance.git_commit() is None
+
+
+def test_the_variables_of_another_repositorys_hook_change_nothing(checkout, tmp_path_factory, monkeypatch):
+    other = tmp_path_factory.mktemp("other")
+    subprocess.run(["git", "init", "--quiet", str(other)], check=True)
+    monkeypatch.setenv("GIT_DIR", str(other / ".git"))
+    monkeypatch.setenv("GIT_WORK_TREE", str(other))
+    assert provenance.git_commit() == checkout[1]
 
 
 def test_outside_a_checkout(tmp_path, monkeypatch):

@@ -30,6 +30,18 @@ def test_address(folder, tmp_path):
     assert folder.id == "sql-qv-r8-abc123"
 
 
+def test_a_run_is_found_by_its_hash_whatever_stands_before_it(folder, tmp_path):
+    """The name follows from how the model's folder is called, the hash from its content."""
+    again = RunFolder.of(tmp_path, "study", "sql-renamed-qv-r8", "abc123")
+    assert again.id == "sql-renamed-qv-r8-abc123"
+    folder.path.mkdir(parents=True)
+    assert RunFolder.of(tmp_path, "study", "sql-renamed-qv-r8", "abc123") == folder
+    assert RunFolder.of(tmp_path, "study", "sql-qv-r8", "abc124").id == "sql-qv-r8-abc124"
+    assert RunFolder.of(tmp_path, "other", "sql-qv-r8", "abc123").path.parent.name == "other"
+    again.path.mkdir()
+    assert RunFolder.of(tmp_path, "study", "sql-renamed-qv-r8", "abc123") == again
+
+
 def test_finished_once_run_json_exists(folder):
     assert folder.read() is None
     with folder.lock():

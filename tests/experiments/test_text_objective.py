@@ -10,6 +10,7 @@ from experiments.errors import UserError
 from experiments.tasks import Example
 from experiments.tasks.wikisql import WikiSQL
 from experiments.text_objective import TextObjective
+from experiments.tokenizing import decoded
 
 CPU = torch.device("cpu")
 
@@ -93,3 +94,75 @@ def test_words_outside_a_closed_vocabulary_are_refused(word_model):
     objective = TextObjective(word_model.tokenizer, WikiSQL({"train": train}), 96)
     with pytest.raises(UserError, match="'Zanzibar'"):
         objective.encode([Example("0", "table: club Zanzibar", " SELECT club", (), None)])
+
+
+def byte_level(drop_a=False):
+    """A byte-level tokenizer without merges: every text can be written."""
+    from tokenizers import Tokenizer, decoders, normalizers, pre_tokenizers
+    from tokenizers.models import BPE
+    from transformers import PreTrainedTokenizerFast
+
+    letters = ["<|endoftext|>", *sorted(pre_tokenizers.ByteLevel.alphabet())]
+    tokenizer = Tokenizer(BPE({letter: index for index, letter in enumerate(letters)}, []))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    if drop_a:
+        tokenizer.normalizer = normalizers.Replace("a", "")
+    end = {"eos_token": "<|endoftext|>", "unk_token": "<|endoftext|>"}
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, clean_up_tokenization_spaces=True, **end)
+
+
+def test_answers_read_back_as_they_were_written():
+    """Blanks before punctuation among them, whatever the tokenizer's own habit of cleaning up is."""
+    train = [Example(str(i), "q:", f" SELECT a{i} FROM table WHERE b = x , y .", (), None) for i in range(3)]
+    objective = TextObjective(byte_level(), WikiSQL({"train": train}), 200)
+    for example, encoded in zip(train, objective.encoded("train"), strict=True):
+        answer = encoded.ids[encoded.target_start :]
+        assert decoded(objective.tokenizer, [answer]) == [example.target.strip()]
+
+
+def test_a_tokenizer_that_cannot_write_the_answers_is_refused():
+    train = [Example("0", "q:", " SELECT name FROM table", (), None)]
+    objective = TextObjective(byte_level(drop_a=True), WikiSQL({"train": train}), 200)
+    with pytest.raises(UserError, match="'SELECT name FROM table' reads back as 'SELECT nme FROM tble'"):
+        objective.encoded("train")
+
+
+def test_a_tokenizer_without_a_vocabulary_is_refused():
+    from transformers import GPT2Tokenizer
+
+    train = [Example("0", "what is it", " SELECT name FROM table", (), None)]
+    objective = TextObjective(GPT2Tokenizer(), WikiSQL({"train": train}), 200)
+    with pytest.raises(UserError, match="100% of its tokens are unknown, as in 'what is it'"):
+        objective.encoded("train")
+
+
+def test_labels_of_several_lengths_are_compared_by_their_whole_probability(bench, word_model):
+    """Of all tokens and the end of text, not by their mean; the probabilities here are set by hand."""
+    from experiments.tasks.mnli import MNLI
+
+    class Long(MNLI):
+        labels = ("neutral", "neutral contradiction", "entailment contradiction neutral")
+
+    tokenizer = word_model.tokenizer
+    neutral, contradiction, entailment = (
+        tokenizer.convert_tokens_to_ids(word) for word in ("neutral", "contradiction", "entailment")
+    )
+    end = tokenizer.eos_token_id
+    chances = torch.full((len(tokenizer), len(tokenizer)), 1e-9)
+    start = tokenizer.convert_tokens_to_ids("=")
+    chances[start, neutral], chances[start, entailment] = 0.3, 0.6
+    chances[neutral, end], chances[neutral, contradiction] = 0.2, 0.8
+    chances[contradiction, end], chances[contradiction, neutral] = 0.6, 0.4
+    example = bench("nli").task.examples("dev")[0]
+    objective = TextObjective(tokenizer, Long({"train": [example], "dev": [example]}), 96)
+    objective._logits = lambda model, ids, where: chances[ids[where]].log()
+    batch = objective.encoded("dev")
+    # Up to a factor, 0.3 * 0.2 = 0.06 against 0.3 * 0.8 * 0.6 = 0.14, and nothing for the third.
+    assert objective.predict(word_model.model, batch, CPU) == ["neutral contradiction"]
+    # With 0.53 for the end after neutral: 0.16, 0.08 and 0.13, the third of which has the best mean.
+    chances[neutral, end], chances[entailment, contradiction] = 0.9, 1.0
+    assert objective.predict(word_model.model, batch, CPU) == ["neutral"]
+    # With 0.11: 0.03, 0.16 and 0.03; without the end of text the first would be the best.
+    chances[neutral, end] = 0.1
+    assert objective.predict(word_model.model, batch, CPU) == ["neutral contradiction"]

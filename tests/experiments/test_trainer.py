@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import lora
-from experiments import store, trainer
+from experiments import method, store, trainer
+from experiments.batches import training_batches
 from experiments.errors import UserError
 from experiments.store import RunFolder
 from experiments.trainer import learning_rate, total_steps
@@ -18,12 +19,12 @@ from experiments.trainer import learning_rate, total_steps
 CPU = torch.device("cpu")
 
 
-def fit(config, desk, name="run"):
+def fit(config, desk, name="run", precision="float32"):
     folder = RunFolder(config.root / name)
     folder.path.mkdir(parents=True)
     seen = []
     result = trainer.train(
-        config, desk, folder, CPU, "float32", lambda values, step: seen.append((step, values))
+        config, desk, folder, CPU, precision, lambda values, step: seen.append((step, values))
     )
     return folder, result, seen
 
@@ -60,6 +61,77 @@ def test_same_seed_same_bytes(config, bench):
     assert one.file(store.ADAPTER).read_bytes() != other.file(store.ADAPTER).read_bytes()
     losses = [[line.get("loss") for line in store.read_jsonl(f.file(store.HISTORY))] for f in (one, two)]
     assert losses[0] == losses[1]
+    for kind in ("full", "bias"):
+        (one, _, _), (two, _, _) = (fit(config(method=kind), desk, f"{kind}{n}") for n in (1, 2))
+        for name in (store.DELTA, store.DELTA_BEST):
+            assert one.file(name).read_bytes() == two.file(name).read_bytes()
+
+
+@pytest.mark.parametrize("settings", [{"clip": 0.05}, {"clip": 0.0}, {"clip": 0.05, "method": "bias"}])
+def test_every_step_is_the_textbooks(config, bench, settings, monkeypatch):
+    """Against a loop written out here: AdamW, schedule, clipping, accumulation, dropout, smoothing, order.
+
+    Evaluations on the way change nothing: they draw no dropout, and leave the model in training.
+    """
+    desk = bench("sql")
+    run = config(
+        seed=3,
+        steps=5,
+        accumulate=2,
+        batch_size=4,
+        eval_every=2,
+        bias="all",
+        **{"dropout": 0.3, "label_smoothing": 0.2, "weight_decay": 0.1, "warmup": 2, "lr": 0.02, **settings},
+    )
+    prepare, prepared = method.prepare, []
+    monkeypatch.setattr(method, "prepare", lambda *a: prepared.append(prepare(*a)) or prepared[-1])
+    fit(run, desk)
+    [ours] = prepared
+
+    model = prepare(desk.base.model, run).train()
+    trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    groups = {True: [], False: []}
+    for name, parameter in trained.items():
+        groups[name.endswith("bias")].append(parameter)
+    optimizer = torch.optim.AdamW(
+        [{"params": groups[False], "weight_decay": 0.1}, {"params": groups[True], "weight_decay": 0.0}]
+    )
+    encoded = desk.objective.encoded("train")
+    batches = training_batches([len(example.ids) for example in encoded], 4, seed=3)
+    norms = []
+    torch.manual_seed(3)
+    for rate in (0.01, 0.02, 0.02, 0.02 * 2 / 3, 0.02 / 3):
+        gradients = [torch.zeros_like(p) for p in trained.values()]
+        for _ in range(2):
+            loss = desk.objective.loss(model, [encoded[i] for i in next(batches)], CPU, 0.2)
+            for total, new in zip(gradients, torch.autograd.grad(loss, [*trained.values()]), strict=True):
+                total += new / 2
+        norms.append(torch.stack([g.square().sum() for g in gradients]).sum().sqrt().item())
+        shrink = min(1.0, 0.05 / norms[-1]) if run.clip else 1.0
+        for parameter, gradient in zip(trained.values(), gradients, strict=True):
+            parameter.grad = shrink * gradient
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        optimizer.step()
+    assert min(norms) > 0.05  # so that the limit matters
+    for name, parameter in ours.named_parameters():
+        if parameter.requires_grad:
+            torch.testing.assert_close(parameter, trained[name], atol=2e-5, rtol=1e-3)
+
+
+@pytest.mark.parametrize(("precision", "rounded"), [("bfloat16", True), ("float32", False)])
+def test_losses_and_predictions_are_both_computed_in_the_runs_precision(config, bench, precision, rounded):
+    desk, seen = bench("sql"), {"loss": set(), "predict": set()}
+    for name, modes in seen.items():
+        real = getattr(desk.objective, name)
+
+        def spy(*arguments, real=real, modes=modes):
+            modes.add(torch.is_autocast_enabled("cpu"))
+            return real(*arguments)
+
+        setattr(desk.objective, name, spy)
+    fit(config(steps=2), desk, precision=precision)
+    assert seen == {"loss": {rounded}, "predict": {rounded}}
 
 
 def test_training_lowers_the_loss_and_leaves_the_base_alone(config, bench):
@@ -104,6 +176,109 @@ def test_best_is_the_checkpoint_with_the_highest_dev_score(config, bench, monkey
     assert torch.equal(last.factors[0, "q"].B, states[2][name])
     checkpoints = {line["checkpoint"] for line in store.read_jsonl(folder.file(store.PREDICTIONS))}
     assert checkpoints == {"last", "best"}
+
+
+@pytest.mark.parametrize(
+    ("scores", "best"),
+    [((0.5, 0.5, 0.1), 2), ((0.1, 0.5, 0.5), 6), ((0.0, 0.0, 0.0), 6), ((0.2, 0.1, 0.0), 2)],
+)
+def test_of_equal_scores_the_last_step_wins_then_the_earliest(config, bench, monkeypatch, scores, best):
+    real, left = trainer.evaluate, iter(scores)
+
+    def evaluate(model, bench, split, device, precision):
+        evaluation = real(model, bench, split, device, precision)
+        evaluation.metrics["logical_form_accuracy"] = next(left, 0.0) if split == "dev" else 0.0
+        return evaluation
+
+    monkeypatch.setattr(trainer, "evaluate", evaluate)
+    assert fit(config(eval_every=2), bench("sql"))[1].metrics["best"]["step"] == best
+
+
+def test_the_test_split_has_no_say_in_which_checkpoint_is_best(config, bench, monkeypatch):
+    """At the end dev falls and test rises: the best stays the one before, and test is only reported."""
+    desk, real, seen = bench("sql"), trainer.evaluate, []
+    scripted = {"dev": iter([0.2, 0.9, 0.1, 0.9]), "test": iter([0.8, 0.3])}
+
+    def evaluate(model, bench, split, device, precision):
+        evaluation = real(model, bench, split, device, precision)
+        evaluation.metrics["logical_form_accuracy"] = next(scripted[split])
+        seen.append(split)
+        return evaluation
+
+    monkeypatch.setattr(trainer, "evaluate", evaluate)
+    _, result, _ = fit(config(eval_every=2), desk)
+    assert seen == ["dev", "dev", "dev", "test", "dev", "test"]
+    assert result.metrics["best"]["step"] == 4
+    assert result.metrics["best"]["chosen_on"] == "dev"
+    assert result.metrics["best"]["dev"]["logical_form_accuracy"] == 0.9
+    assert result.metrics["best"]["test"]["logical_form_accuracy"] == 0.3
+    assert result.metrics["last"]["test"]["logical_form_accuracy"] == 0.8
+
+
+def test_weight_decay_is_on_weights_and_the_factors_not_on_biases_and_norms(config, bench, monkeypatch):
+    """Of the optimizer that a run trains with."""
+    used = []
+
+    class Spy(torch.optim.AdamW):
+        def __init__(self, groups, **settings):
+            groups = list(groups)
+            used.append({id(p): group["weight_decay"] for group in groups for p in group["params"]})
+            super().__init__(groups, **settings)
+
+    monkeypatch.setattr(torch.optim, "AdamW", Spy)
+    models = []
+    real = trainer.method.prepare
+    monkeypatch.setattr(trainer.method, "prepare", lambda *a: models.append(real(*a)) or models[-1])
+    for number, settings in enumerate(({"method": "full"}, {"bias": "all"}, {"method": "bias"})):
+        fit(config(weight_decay=0.3, steps=1, lr=1e-4, **settings), bench("sql"), str(number))
+    full, factors, biases = (
+        {name: decay[id(p)] for name, p in model.named_parameters() if p.requires_grad}
+        for model, decay in zip(models, used, strict=True)
+    )
+    assert {name for name, decay in full.items() if decay == 0} == {
+        name for name in full if name.endswith("bias") or ".ln_" in name
+    }
+    assert full["transformer.h.0.ln_1.weight"] == full["transformer.ln_f.weight"] == 0
+    assert full["transformer.h.0.attn.c_attn.weight"] == full["transformer.wte.weight"] == 0.3
+    assert {name.rpartition(".")[2]: decay for name, decay in factors.items()} == {
+        "lora_A": 0.3,
+        "lora_B": 0.3,
+        "bias": 0.0,
+    }
+    assert set(biases.values()) == {0.0}
+
+
+def test_decay_goes_by_what_a_parameter_is_not_by_its_shape():
+    class Gain(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.gain, self.rows_bias = (
+                torch.nn.Parameter(torch.ones(3)),
+                torch.nn.Parameter(torch.ones(2, 2)),
+            )
+
+    class ScaleNorm(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.scale = torch.nn.Parameter(torch.ones(2, 2))
+
+    model = torch.nn.Sequential(Gain(), ScaleNorm(), torch.nn.LayerNorm(2))
+    model[2].bias.requires_grad_(False)
+    decayed, others = trainer.decay_groups(model, 0.1)
+    assert (decayed["weight_decay"], others["weight_decay"]) == (0.1, 0.0)
+    assert [id(p) for p in decayed["params"]] == [id(model[0].gain)]
+    assert [id(p) for p in others["params"]] == [
+        *map(id, (model[0].rows_bias, model[1].scale, model[2].weight))
+    ]
+
+
+def test_weight_decay_shrinks_what_the_loss_leaves_alone(config, bench):
+    """AdamW's own rule: with B at zero A has no gradient at the first step, and shrinks by lr * decay."""
+    folder, _, _ = fit(config(steps=1, lr=0.01, weight_decay=0.5, warmup=0.0), bench("sql"))
+    first, last = (
+        lora.read(folder.file(name)).factors[0, "q"] for name in (store.ADAPTER_INIT, store.ADAPTER)
+    )
+    torch.testing.assert_close(last.A, first.A * (1 - 0.01 * 0.5), atol=0, rtol=1e-6)
 
 
 def test_one_line_for_every_prediction(config, bench):

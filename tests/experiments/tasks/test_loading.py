@@ -55,6 +55,20 @@ def test_limit_draws_a_subset_that_the_seed_decides(release):
     assert drawn(0)["train"] != drawn(1)["train"]
 
 
+def test_the_seed_draws_the_limited_examples_and_the_held_out_ones(release):
+    """Each by itself, and over the whole split."""
+    whole = load_task(TaskConfig("mnli", path=str(release), holdout=10))
+    drawn = [
+        [e.id for e in tasks._limited(whole, TaskConfig("mnli", seed=seed, train=8)).examples("train")]
+        for seed in (0, 1)
+    ]
+    assert drawn[0] != drawn[1]
+    first = [example.id for example in whole.examples("train")[:8]]
+    assert first not in drawn
+    other = load_task(TaskConfig("mnli", path=str(release), holdout=10, seed=1))
+    assert {e.id for e in other.examples("dev")} != {e.id for e in whole.examples("dev")}
+
+
 @pytest.mark.parametrize("name", ["wikisql", "mnli"])
 def test_missing_path_is_told(name, tmp_path):
     with pytest.raises(UserError, match="does not exist"):

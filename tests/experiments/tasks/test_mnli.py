@@ -86,6 +86,46 @@ def test_unknown_label_is_told():
         MNLI.from_records({"dev": [records("dev", 1)[0] | {"gold_label": "maybe"}]})
 
 
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"sentence2": None}, "sentence2 is null; it must be a text"),
+        ({"sentence1": 7}, "sentence1 is 7; it must be a text"),
+        ({"gold_label": ["neutral"]}, r"gold_label is \['neutral'\]; it must be a text"),
+        (
+            {"gold_label": "maybe"},
+            "gold_label is 'maybe'; MultiNLI's are entailment, neutral, ",
+        ),
+        ({"sentence1": ...}, "sentence1 is missing; a record has sentence1, sentence2, gold_label"),
+    ],
+)
+@pytest.mark.parametrize("split", ["train", "matched"])
+def test_a_broken_record_is_told_by_file_and_line(release, changes, says, split):
+    path = release / FILES[split]
+    lines = path.read_text().splitlines()
+    row = {key: value for key, value in (json.loads(lines[4]) | changes).items() if value is not ...}
+    lines[4] = json.dumps(row)
+    path.write_text("\n\n" + "\n".join(lines))
+    with pytest.raises(UserError, match=rf"{FILES[split]}, line 7: {says}") as caught:
+        MNLI.from_path(release, holdout=2, seed=0)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"premise": None}, "premise is null"),
+        ({"label": 3}, "label is 3"),
+        ({"label": None}, "label is null"),
+    ],
+)
+def test_a_broken_row_of_the_hub_is_told(changes, says):
+    row = {"premise": "a", "hypothesis": "b", "label": 0, "pairID": "1"}
+    rows = {"train": [row, row], "validation_matched": [row, row | changes]}
+    with pytest.raises(UserError, match=f"nyu-mll/multi_nli, validation_matched, row 1: {says}"):
+        MNLI.from_hub_rows(rows, holdout=1, seed=0)
+
+
 def test_missing_file_is_told(release):
     (release / FILES["matched"]).unlink()
     with pytest.raises(UserError, match=FILES["matched"]):
@@ -102,3 +142,16 @@ def test_official_release(shared_data):
     assert not premises[0] & premises[1]
     labels = Counter(example.gold for example in task.examples("test"))
     assert labels == {"entailment": 3479, "contradiction": 3213, "neutral": 3123}
+
+
+def test_the_hubs_labels_are_entailment_neutral_contradiction():
+    rows = [
+        {"premise": f"p{label}", "hypothesis": "h", "label": label, "pairID": str(label)}
+        for label in range(3)
+    ]
+    found = MNLI.from_hub_rows({"train": rows, "validation_matched": rows}, holdout=1, seed=0)
+    assert {example.id: example.gold for example in found.examples("test")} == {
+        "0": "entailment",
+        "1": "neutral",
+        "2": "contradiction",
+    }

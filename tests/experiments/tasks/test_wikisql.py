@@ -111,7 +111,7 @@ def test_what_is_wrong_with_a_release_is_told(release, tmp_path):
     (release / "dev.tables.jsonl").unlink()
     with pytest.raises(UserError, match=r"dev\.jsonl but not dev\.tables\.jsonl"):
         WikiSQL.from_path(release)
-    (release / "dev.jsonl").write_text('{"a": 1}\n{broken\n')
+    (release / "dev.jsonl").write_text("\n{broken\n")
     with pytest.raises(UserError, match=r"dev\.jsonl, line 2 is not JSON"):
         WikiSQL.from_path(release)
     damaged = tmp_path / "x.tar.bz2"
@@ -138,6 +138,95 @@ def test_broken_records_are_told(record, says):
         task(record)
 
 
+@pytest.mark.parametrize(
+    ("file", "changes", "says"),
+    [
+        ("train.jsonl", {"question": None}, "question is null; it must be a text"),
+        ("train.jsonl", {"sql": ...}, "sql is missing; a record has table_id, question, sql"),
+        ("train.jsonl", {"sql": {"sel": 0, "agg": 0}}, "conds is missing; a record has sel, agg, conds"),
+        ("train.jsonl", {"sql": {"sel": None, "agg": 0, "conds": []}}, "sel is null; it must be an integer"),
+        (
+            "train.jsonl",
+            {"sql": {"sel": 0, "agg": 0, "conds": [[0, 0, None]]}},
+            r"the condition \[0, 0, None\]",
+        ),
+        ("train.jsonl", {"sql": {"sel": 0, "agg": 0, "conds": [[0, 0]]}}, r"the condition \[0, 0\] is not"),
+        ("dev.tables.jsonl", {"header": None}, "header is null; it must be a list"),
+        ("dev.tables.jsonl", {"header": ["a", None]}, "header has a column without a name"),
+        ("dev.tables.jsonl", {"types": ["text"] * 99}, "types and each row have as many entries as header"),
+        ("dev.tables.jsonl", {"rows": [["x"] * 99]}, "types and each row have as many entries as header"),
+    ],
+)
+def test_a_broken_record_is_told_by_file_and_line(release, file, changes, says):
+    lines = (release / file).read_text().splitlines()
+    row = {key: value for key, value in (json.loads(lines[-1]) | changes).items() if value is not ...}
+    (release / file).write_text("\n".join([*lines, "", json.dumps(row)]))
+    with pytest.raises(UserError, match=rf"{file}, line {len(lines) + 2}: {says}") as caught:
+        WikiSQL.from_path(release)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_broken_row_of_the_hub_is_told():
+    table = {"header": ["a"], "types": ["text"], "rows": []}
+    conds = {"column_index": [0], "operator_index": [0], "condition": ["x"]}
+    row = {"question": "q", "table": table, "sql": {"sel": 0, "agg": 0, "conds": conds}}
+    for broken, says in (
+        (row | {"question": None}, "question is null"),
+        (row | {"table": None}, "not in the layout of Salesforce/wikisql"),
+        (row | {"sql": row["sql"] | {"conds": conds | {"condition": []}}}, "not in the layout"),
+    ):
+        with pytest.raises(UserError, match=f"Salesforce/wikisql, train, row 1: .*{says}"):
+            WikiSQL.from_hub_rows({"train": [row, broken]})
+
+
+def archives(folder, tmp_path):
+    """The release packed as zip, tar and tar.bz2, each whole."""
+    import tarfile
+    import zipfile
+
+    paths = {name: tmp_path / f"data.{name}" for name in ("zip", "tar", "tar.bz2", "tar.xz", "tar.gz")}
+    with zipfile.ZipFile(paths["zip"], "w", zipfile.ZIP_DEFLATED) as archive:
+        for path in sorted(folder.iterdir()):
+            archive.write(path, f"data/{path.name}")
+    for name, mode in (("tar", "w"), ("tar.bz2", "w:bz2"), ("tar.xz", "w:xz"), ("tar.gz", "w:gz")):
+        with tarfile.open(paths[name], mode) as archive:
+            archive.add(folder, "data")
+    return paths
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar", "tar.bz2", "tar.xz", "tar.gz"])
+@pytest.mark.parametrize("damage", ["half", "start", "flipped", "empty"])
+def test_a_damaged_archive_is_one_line(release, tmp_path, kind, damage):
+    path = archives(release, tmp_path)[kind]
+    assert WikiSQL.from_path(path).splits
+    content = bytearray(path.read_bytes())
+    if damage == "flipped":
+        if kind == "tar":
+            content[0:40] = b"\xff" * 40
+        else:
+            content[len(content) // 3] ^= 0xFF
+    cut = {"half": len(content) // 2, "start": 20, "empty": 0}.get(damage, len(content))
+    path.write_bytes(content[:cut])
+    with pytest.raises(UserError, match=r"cannot be read as a .* it is damaged|not JSON") as caught:
+        WikiSQL.from_path(path)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 500
+
+
+def test_an_encrypted_archive_is_one_line(release, tmp_path):
+    path = archives(release, tmp_path)["zip"]
+    content = bytearray(path.read_bytes())
+    for mark, offset in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):  # the flag of encryption in each header
+        at = content.find(mark)
+        while at >= 0:
+            content[at + offset] |= 1
+            at = content.find(mark, at + 4)
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"encrypted \(.*password required.*unpack it") as caught:
+        WikiSQL.from_path(path)
+    assert "\n" not in str(caught.value)
+
+
 def test_every_official_gold_query_reads_back(shared_data):
     """All 80,654 of them: columns with keywords in their names, repeated headers, values with operators."""
     official = WikiSQL.from_path(shared_data / "wikisql" / "data.tar.bz2")
@@ -159,3 +248,14 @@ def test_official_rows_give_execution_accuracy(shared_data, tmp_path):
     judged = [official.judge(e, e.target).scores for e in official.examples("test")]
     assert len(judged) == 655
     assert sum(scores.get(EXECUTION, 0.0) for scores in judged) > 640
+
+
+def test_the_hubs_validation_split_is_dev():
+    conds = {"column_index": [], "operator_index": [], "condition": []}
+    rows = {
+        split: [{"question": split, "table": TABLE, "sql": {"sel": 0, "agg": 0, "conds": conds}}]
+        for split in ("train", "validation", "test")
+    }
+    found = WikiSQL.from_hub_rows(rows)
+    questions = {split: found.examples(split)[0].sentences[1] for split in found.splits}
+    assert questions == {"train": "train", "dev": "validation", "test": "test"}
