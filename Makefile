@@ -18,7 +18,7 @@ reproduce: $(VENV)/installed
 	$(RUN) -m analysis archive --study embedded --out results/embedded/runs
 
 test: $(VENV)/installed-dev
-	$(RUN) -m pytest
+	OMP_NUM_THREADS=1 $(RUN) -m pytest --numprocesses auto
 
 check: $(VENV)/installed-dev
 	$(RUN) -m ruff check .

@@ -285,7 +285,7 @@ def _check_key(override: Override, config: DictConfig) -> None:
     for word in key.split("."):
         if not isinstance(level, DictConfig):
             return
-        if word not in level:
+        if word not in {*level}:  # "in level" would say no of a key whose value is still missing
             valid = [str(name) for name in level if name != "hydra"]
             below = f" of {'.'.join(path)}" if path else ""
             if path and "name" in level:

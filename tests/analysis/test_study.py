@@ -23,8 +23,8 @@ from omegaconf import OmegaConf
 import lora
 from analysis import AnalysisError, Study, load
 from analysis.needs import CONF, MissingRunsError, Need, _grids, commands
-from experiments import overrides
 from experiments.config import read_config
+from experiments.plan import plan
 from experiments.store import ADAPTER, ADAPTER_BEST, ADAPTER_INIT, DELTA, FAILURE, RUN
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
@@ -406,7 +406,7 @@ def jobs(command):
     """The overrides of each job that a command starts, checked as run.py checks them."""
     program, script, multirun, *arguments = shlex.split(command)
     assert (program, script, multirun) == ("python", "run.py", "-m")
-    overrides.check([multirun, *arguments])
+    plan([multirun, *arguments])
     parsed = OverridesParser.create().parse_overrides(arguments)
     return BasicSweeper.split_arguments(parsed, max_batch_size=None)[0]
 

@@ -23,6 +23,7 @@ from experiments.store import FAILURE, HISTORY, RunFolder
 
 ROOT = Path(__file__).resolve().parents[2]
 DEADLINE = 240.0
+ENVIRONMENT = {key: value for key, value in os.environ.items() if key != "COLUMNS"}
 
 
 class Sweep:
@@ -38,7 +39,7 @@ class Sweep:
         self.process = subprocess.Popen(
             [sys.executable, str(ROOT / "tests" / "played.py"), "-m", *words],
             cwd=folder,
-            env={**os.environ, "PLAYED": str(self.notes)},
+            env={**ENVIRONMENT, "PLAYED": str(self.notes)},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -190,7 +191,7 @@ def test_other_launchers_share_the_store(tmp_path: Path, launcher: str) -> None:
         done = subprocess.run(
             [sys.executable, str(ROOT / "run.py"), "-m", *words, *small],
             cwd=tmp_path,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            env={**ENVIRONMENT, "OMP_NUM_THREADS": "1"},
             capture_output=True,
             text=True,
             timeout=DEADLINE,

@@ -65,12 +65,13 @@ def test_a_value_that_follows_from_a_choice_or_from_another_value() -> None:
         (["hydra.mode=MULTIRUN", "rank=1,2"], ["1", "2"]),
         (["-m", "+experiment=fig3", "task=sql", "seed=0", "rank=1,2"], ["1", "2"]),
         (["-m", "rank={q: 4, v: 8}"], ["q4-v8"]),
+        (["model=hf", "model.name=embedded", "rank=3"], ["3"]),
     ],
 )
 def test_runs_in_hydra_s_order(arguments: list[str], ranks: list[str]) -> None:
     planned = plan(arguments)
     assert [run.config.rank_name for run in planned.runs] == ranks
-    assert planned.sweep == (arguments != ["rank=3"])
+    assert planned.sweep == (arguments[-1] != "rank=3")
 
 
 @pytest.mark.parametrize(
