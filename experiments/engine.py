@@ -31,6 +31,7 @@ from experiments.config import RunConfig
 from experiments.device import available_memory, idle_cores
 from experiments.errors import UserError
 from experiments.job import Outcome, address, check_rank, outcome_since, run_job
+from experiments.models import projection_shapes
 from experiments.plan import PlannedRun, make_studies
 from experiments.progress import Activity, Progress, cost_order, show
 from experiments.store import BusyError, RunFolder
@@ -173,7 +174,7 @@ class _Workers:
         self._progress = progress
         self._gpus = _gpus(missing[0].run)
         self._most = min(count or len(self._gpus) or idle_cores(), len(missing))
-        self._measured = bool(self._gpus)
+        self._measured = bool(self._gpus) or self._most * _at_most(missing) < available_memory()
         self._processes: dict[int, BaseProcess] = {}
         self._began: dict[Path, float] = {}
         self._deaths: Counter[Path] = Counter()
@@ -193,7 +194,7 @@ class _Workers:
             self._stop()
 
     def _hire(self) -> None:
-        """Start the workers that are missing; of a CPU's the first alone, until its memory is known."""
+        """Start the workers that are missing; where memory may be short, the first alone until it is measured."""
         wanted = min(self._most if self._measured else 1, len(self._unsettled))
         for number in range(self._most):
             if len(self._processes) >= wanted:
@@ -301,6 +302,15 @@ class _Workers:
                     if not log.stat().st_size:
                         log.unlink()
                 self._logs.rmdir()
+
+
+def _at_most(stored: Sequence[StoredRun]) -> float:
+    """Bytes that a worker surely does not exceed: libraries, data and ten copies of W; infinite if unknown."""
+    try:
+        sizes = [projection_shapes(one.run.config.model) for one in stored]
+    except UserError:
+        return math.inf
+    return 2 * 2**30 + 40 * max(layers * sum(map(math.prod, shapes.values())) for shapes, layers in sizes)
 
 
 def _gpus(run: PlannedRun) -> list[str]:

@@ -313,9 +313,16 @@ def test_no_more_workers_than_memory_holds(planned, monkeypatch, capsys) -> None
     workers = engine._Workers(runs, 0.0, 4, Progress(8, 0))
     monkeypatch.setattr(workers, "_start", lambda number: started.append(number) or Process())
     workers._hire()
+    assert started == [0, 0, 1, 2, 3]  # so small a model needs no measuring
+    monkeypatch.setattr(engine, "_at_most", lambda stored: float("inf"))
+    started.clear()
+    workers = engine._Workers(runs, 0.0, 4, Progress(8, 0))
+    monkeypatch.setattr(workers, "_start", lambda number: started.append(number) or Process())
+    workers._hire()
+    assert started == [0]
     workers._look()
     workers._hire()
-    assert started == [0, 0, 1, 2, 3]
+    assert started == [0, 1, 2, 3]
     assert engine._Workers(runs[:2], 0.0, 4, Progress(8, 0))._most == 2
 
 
