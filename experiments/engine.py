@@ -20,7 +20,7 @@ import socket
 import sys
 import threading
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
@@ -30,14 +30,13 @@ from typing import Any
 from experiments.config import RunConfig
 from experiments.device import available_memory, idle_cores
 from experiments.errors import UserError
-from experiments.job import Outcome, address, check_rank, outcome_since, run_job
+from experiments.job import TRIES, Outcome, address, check_rank, outcome_since, run_job
 from experiments.models import projection_shapes
 from experiments.plan import PlannedRun, make_studies
 from experiments.progress import Activity, Progress, cost_order, show
 from experiments.store import BusyError, RunFolder
 
 LOGS = ".workers"
-TRIES = 2
 STILLBORN = 3
 """So many workers in a row that die before they train anything are no accident."""
 LOOK_SECONDS = 0.25
@@ -177,7 +176,7 @@ class _Workers:
         self._measured = bool(self._gpus) or self._most * _at_most(missing) < available_memory()
         self._processes: dict[int, BaseProcess] = {}
         self._began: dict[Path, float] = {}
-        self._deaths: Counter[Path] = Counter()
+        self._reasons: dict[Path, str] = {}
         self._stillborn = 0
         self._logs = missing[0].folder.path.parent / LOGS
         self._logs.mkdir(exist_ok=True)
@@ -188,13 +187,13 @@ class _Workers:
             while self._unsettled or self._processes:
                 self._hire()
                 time.sleep(LOOK_SECONDS)
-                self._look()
                 self._bury()
+                self._look()
         finally:
             self._stop()
 
     def _hire(self) -> None:
-        """Start the workers that are missing; where memory may be short, the first alone until it is measured."""
+        """Start those that are missing; where memory may be short, the first alone until it is measured."""
         wanted = min(self._most if self._measured else 1, len(self._unsettled))
         for number in range(self._most):
             if len(self._processes) >= wanted:
@@ -217,6 +216,10 @@ class _Workers:
         activities: dict[int, Activity] = {}
         elsewhere = []
         for path, one in [*self._unsettled.items()]:
+            attempts = one.folder.attempts_since(self._since)
+            if len(attempts) >= TRIES and owners.keys().isdisjoint(attempts):
+                with contextlib.suppress(BusyError, OSError), one.folder.lock():  # held while one is at it
+                    self._give_up(one)
             outcome = outcome_since(one.run, one.folder, self._since)
             if outcome.status != "not run":
                 self._settle(one, outcome)
@@ -234,6 +237,11 @@ class _Workers:
                 elsewhere.append(one.folder.id)
         waiting = [one.run.config for path, one in self._unsettled.items() if path not in self._began]
         self._progress.at(activities, waiting, elsewhere, self._most)
+
+    def _give_up(self, one: StoredRun) -> None:
+        if outcome_since(one.run, one.folder, self._since).status == "not run":
+            reason = self._reasons.get(one.folder.path, "the process that trained it died")
+            one.folder.fail(f"{reason}, {TRIES} times", "", one.run.command)
 
     def _settle(self, one: StoredRun, outcome: Outcome) -> None:
         del self._unsettled[one.folder.path]
@@ -265,7 +273,8 @@ class _Workers:
     def _mourn(self, number: int, process: BaseProcess) -> None:
         """Its run is free again for any worker: out of memory may have been another one's doing."""
         reason = ending("the worker", process.exitcode)
-        owned = [one for one in self._unsettled.values() if one.folder.owner().get("pid") == process.pid]
+        unsettled = self._unsettled.values()
+        owned = [one for one in unsettled if process.pid in one.folder.attempts_since(self._since)]
         if not owned:
             self._stillborn += 1
             if self._stillborn >= STILLBORN:
@@ -273,14 +282,10 @@ class _Workers:
                     f"workers cannot start: {reason}; what they printed is in {self._log(number)}"
                 )
         for one in owned:
-            self._deaths[one.folder.path] += 1
             self._began.pop(one.folder.path, None)
-            name = one.folder.id
-            if self._deaths[one.folder.path] < TRIES:
-                self._progress.note(f"died      {name}: {reason}; it is trained again")
-                continue
-            with contextlib.suppress(BusyError, OSError), one.folder.lock():
-                one.folder.fail(f"{reason}, {TRIES} times", "", one.run.command)
+            if one.folder.path not in self._reasons:
+                self._progress.note(f"died      {one.folder.id}: {reason}; it is trained again")
+            self._reasons[one.folder.path] = reason
 
     def _log(self, number: int) -> Path:
         return self._logs / f"worker-{number}.log"
@@ -305,7 +310,7 @@ class _Workers:
 
 
 def _at_most(stored: Sequence[StoredRun]) -> float:
-    """Bytes that a worker surely does not exceed: libraries, data and ten copies of W; infinite if unknown."""
+    """Bytes that a worker does not exceed: libraries, data and ten copies of W; infinite where unknown."""
     try:
         sizes = [projection_shapes(one.run.config.model) for one in stored]
     except UserError:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     from experiments.plan import PlannedRun
 
+TRIES = 2
+"""So many processes of one sweep may die over a run: out of memory may have been another one's doing."""
 Status = Literal["finished", "kept", "failed", "busy", "not run"]
 
 
@@ -141,6 +143,8 @@ def run_job(run: PlannedRun, since: float | None = None) -> Outcome:
             known = outcome_since(run, folder, since)
             if known.status != "not run":
                 return known
+            if len(folder.attempts_since(since)) >= TRIES:
+                raise BusyError(f"{folder.path} is given up: {TRIES} processes have died over it")
             try:
                 record = _train(run, place)
             except Exception as error:

@@ -23,6 +23,7 @@ import os
 import shutil
 import socket
 import tempfile
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,7 +43,7 @@ WORKSPACE = ".training"
 WHOLE = ".whole"
 """The workspace of a run that is trained and written, while its files are put in their places."""
 OWNER = "owner.json"
-"""In the workspace: the process that trains, and how many steps it is to take."""
+"""In the workspace: the process that trains, how many steps it is to take, and who tried before it."""
 FILES = (
     RUN,
     ADAPTER,
@@ -92,17 +93,24 @@ class RunFolder:
         record = _read_object(self.file(RUN))
         return record if record and record.get("status") == "finished" else None
 
-    def read_since(self, time: float) -> dict[str, Any] | None:
+    def read_since(self, moment: float) -> dict[str, Any] | None:
         """The record, where the run was finished after this moment (seconds since the epoch)."""
-        return self.read() if self._written_since(RUN, time) else None
+        return self.read() if self._written_since(RUN, moment) else None
 
-    def failure_since(self, time: float) -> dict[str, Any] | None:
+    def failure_since(self, moment: float) -> dict[str, Any] | None:
         """What went wrong, where the run has failed after this moment."""
-        return _read_object(self.file(FAILURE)) if self._written_since(FAILURE, time) else None
+        return _read_object(self.file(FAILURE)) if self._written_since(FAILURE, moment) else None
 
     def owner(self) -> dict[str, Any]:
-        """The process that trains or trained here: pid, host, and steps once it knows them; else nothing."""
+        """The process that trains or trained here: pid, host, and steps once it knows them; else nothing.
+
+        `attempts` are the processes that have begun and not finished, it the last: [pid, time].
+        """
         return _read_object(self.path / WORKSPACE / OWNER) or {}
+
+    def attempts_since(self, moment: float) -> list[int]:
+        """The processes that have begun to train after this moment and neither finished nor failed."""
+        return [pid for pid, began in self.owner().get("attempts", []) if began >= moment]
 
     def latest(self) -> dict[str, Any]:
         """The last line of the history of what is being trained; nothing before the first."""
@@ -114,9 +122,9 @@ class RunFolder:
         except (OSError, ValueError, IndexError):
             return {}
 
-    def _written_since(self, name: str, time: float) -> bool:
+    def _written_since(self, name: str, moment: float) -> bool:
         try:
-            return self.file(name).stat().st_mtime >= time
+            return self.file(name).stat().st_mtime >= moment
         except OSError:
             return False
 
@@ -141,14 +149,16 @@ class RunFolder:
     def begin(self) -> RunFolder:
         """An empty folder inside this one to train into; what is finished stays as it is until `publish`."""
         workspace = RunFolder(self.path / WORKSPACE)
+        pid = os.getpid()
+        attempts = [*self.owner().get("attempts", []), [pid, time.time()]]
         shutil.rmtree(workspace.path, ignore_errors=True)
-        workspace.path.mkdir(parents=True)
-        workspace.announce(steps=None)
+        owner = {"pid": pid, "host": socket.gethostname(), "steps": None, "attempts": attempts}
+        write_json(workspace.file(OWNER), owner)
         return workspace
 
-    def announce(self, steps: int | None) -> None:
-        """Say in the workspace who trains, and how many steps it will be."""
-        write_json(self.file(OWNER), {"pid": os.getpid(), "host": socket.gethostname(), "steps": steps})
+    def announce(self, steps: int) -> None:
+        """Say in the workspace how many steps the training will take."""
+        write_json(self.file(OWNER), {**(_read_object(self.file(OWNER)) or {}), "steps": steps})
 
     def publish(self, workspace: RunFolder, record: Mapping[str, Any]) -> None:
         """Put the workspace's files in the place of earlier ones, run.json last: the run is finished.

@@ -191,13 +191,28 @@ def test_who_trains_and_how_far_is_read_from_the_workspace(folder):
     assert folder.owner() == {} == folder.latest()
     with folder.lock():
         workspace = folder.begin()
-        assert folder.owner() == {"pid": os.getpid(), "host": socket.gethostname(), "steps": None}
+        owner = folder.owner()
+        assert (owner["pid"], owner["host"], owner["steps"]) == (os.getpid(), socket.gethostname(), None)
         workspace.announce(400)
-        assert folder.owner()["steps"] == 400
+        assert folder.owner() == {**owner, "steps": 400}
         workspace.file(store.HISTORY).write_text('{"step": 10}\n{"step": 20}\n{"step": 3')
         assert folder.latest() == {"step": 20}
         workspace.file(store.HISTORY).write_text("")
         assert folder.latest() == {}
+
+
+def test_who_has_begun_and_not_finished(folder):
+    start = time.time()
+    with folder.lock():
+        assert folder.attempts_since(start) == []
+        folder.begin()
+        workspace = folder.begin()
+        workspace.announce(3)
+        assert folder.attempts_since(start) == [os.getpid()] * 2
+        assert folder.attempts_since(time.time() + 1) == []
+        folder.publish(workspace, {})
+        folder.begin()
+        assert folder.attempts_since(start) == [os.getpid()]
 
 
 def test_how_it_ended_since_a_moment(folder):
