@@ -66,7 +66,7 @@ def train(run, place):
         deadline = time.monotonic() + 20
         while len({*notes(Path(os.environ["PLAYED"]), "r")}) < 2 and time.monotonic() < deadline:
             time.sleep(0.05)
-    time.sleep(0.05)
+    time.sleep(1.0 if rank == DIES_ONCE else 0.05)  # so that the parent sees that it is tried again
     record = {
         "metric": "accuracy",
         "metrics": {"last": {"step": 20, "dev": {"accuracy": rank / 100}, "test": {"accuracy": 0.25}}},
