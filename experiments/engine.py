@@ -40,7 +40,7 @@ LOGS = ".workers"
 STILLBORN = 3
 """So many workers in a row that die before they train anything are no accident."""
 LOOK_SECONDS = 0.25
-BUSY_SECONDS = 2.0
+BUSY_SECONDS = 0.5
 STOP_SECONDS = 5.0
 HEADROOM = 1.25
 """A worker may come to need this much more memory than the first was seen to take."""
@@ -110,22 +110,23 @@ def walk(
     """
     import torch
 
-    if "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(1)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(threads if "OMP_NUM_THREADS" in os.environ else 1)
     waiting, busy = deque(runs), 0
-    while waiting:
-        run = waiting.popleft()
-        outcome = run_job(run, since)
-        if outcome.status != "busy":
-            busy = 0
-            if ended:
+    try:
+        while waiting:
+            run = waiting.popleft()
+            outcome = run_job(run, since)
+            if outcome.status == "busy":
+                waiting.append(run)
+                busy += 1
+            elif ended:
                 ended(run.config, outcome)
-            continue
-        waiting.append(run)
-        busy += 1
-        if busy == len(waiting):
-            busy = 0
-            time.sleep(BUSY_SECONDS)
+            if outcome.status != "busy" or busy == len(waiting):
+                time.sleep(BUSY_SECONDS if outcome.status == "busy" else 0.0)
+                busy = 0
+    finally:
+        torch.set_num_threads(threads)
 
 
 # --------------------------------------------------------------------------------- in the worker's process
