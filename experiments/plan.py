@@ -12,6 +12,7 @@ import contextlib
 import copy
 import functools
 import shlex
+import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -80,6 +81,8 @@ def plan(arguments: Sequence[str]) -> Plan:
         UserError: an override, or a value that follows from it, is not valid.
     """
     flags = {argument.partition("=")[0] for argument in arguments if argument.startswith("-")}
+    if flags & {*MULTIRUN} and flags & {"--cfg", "-c", "--info", "-i"}:
+        raise UserError("--cfg and --info show the configuration of one run; leave -m out")
     if flags & {*OTHER_CONFIG, *SHOW_ONLY}:
         return Plan([], sweep=bool(flags & {*MULTIRUN}))
     with _hydra() as parser:
@@ -96,6 +99,8 @@ def plan(arguments: Sequence[str]) -> Plan:
             for override in filter(_is_value, settings):
                 _check_key(override, master)
             return Plan([], sweep=True)
+        if str(master.hydra.launcher._target_).endswith(".SlurmLauncher") and not shutil.which("srun"):
+            raise UserError("this launcher submits jobs to Slurm, and there is no srun here; leave it out")
         swept = [f"{key}={values}" for key, values in params.items()]
         jobs = _split(_parse(parser, [*swept, *_texts(settings)]))
         return Plan(plan_jobs(parser, jobs, _compose), sweep=True)

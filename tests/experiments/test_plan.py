@@ -187,6 +187,8 @@ def test_planning_imports_no_torch() -> None:
         (["model=hf"], ["model.name is missing; give model.name="]),
         (["lr=${model.lr.other}"], ["lr"]),
         (["-m", "task=sql,wiki"], ["task=wiki is unknown"]),
+        (["-m", "--cfg", "job"], ["--cfg and --info show the configuration of one run; leave -m out"]),
+        (["-m", "hydra/launcher=slurm", "rank=1,2"], ["there is no srun here"]),
         (["-m", "rank=1,0"], ["rank=0: rank: 0"]),
         (["-m", "rank=interval(1,3)"], ["does not support sweep type", "one by one"]),
         (["-m", "+experiment=tabel5"], ["valid are baselines, fig3, fig4, subspaces", "did you mean table5"]),
