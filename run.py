@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import sys
@@ -12,6 +13,7 @@ from omegaconf import DictConfig
 
 from experiments.config import CONF
 from experiments.errors import UserError
+from experiments.job import SWEEP
 from experiments.plan import LAUNCHED, make_studies, plan
 from experiments.terminal import spoken
 
@@ -33,6 +35,7 @@ def main() -> int:
     # Hydra cannot read a "~", which shells leave where it follows a "=".
     sys.argv[1:] = [re.sub(r"=~(?=/|$)", "=" + os.path.expanduser("~"), word) for word in sys.argv[1:]]
     since = time.time()
+    os.environ[SWEEP] = repr(since)
     try:
         planned = plan(sys.argv[1:])
         make_studies(planned.runs)
@@ -46,6 +49,10 @@ def main() -> int:
         status = end.code if isinstance(end.code, int) else 1
     except KeyboardInterrupt:
         status = INTERRUPTED
+    for run in planned.runs:  # where nothing came of it, nothing is left
+        for folder in (run.config.root / run.config.study, run.config.root):
+            with contextlib.suppress(OSError):
+                folder.rmdir()
     complete = True
     runs = LAUNCHED or (planned.runs if planned.sweep else [])
     if runs and status in (0, INTERRUPTED):

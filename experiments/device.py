@@ -58,6 +58,12 @@ def idle_cores() -> int:
     return max(1, round(idle))
 
 
+def use_idle_cores() -> None:
+    """One thread an idle core, unless OMP_NUM_THREADS says otherwise: one on a busy core stalls the rest."""
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(min(torch.get_num_threads(), idle_cores()))
+
+
 def available_memory() -> int:
     """Bytes that can still be taken: of the machine, and of the container or Slurm job."""
     import psutil

@@ -12,6 +12,7 @@ gives up a run over which they died twice.  A worker ends when its parent does, 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import math
 import multiprocessing
 import os
@@ -23,6 +24,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -30,11 +32,11 @@ from typing import Any
 from experiments.config import RunConfig
 from experiments.device import available_memory, idle_cores
 from experiments.errors import UserError
-from experiments.job import TRIES, Outcome, address, check_rank, outcome_since, run_job
+from experiments.job import TRIES, Outcome, address, check_rank, outcome_in, run_job
 from experiments.models import projection_shapes
 from experiments.plan import PlannedRun, make_studies
 from experiments.progress import Activity, Progress, cost_order, show
-from experiments.store import BusyError, RunFolder
+from experiments.store import RunFolder
 
 LOGS = ".workers"
 STILLBORN = 3
@@ -68,12 +70,15 @@ def look_up(runs: Sequence[PlannedRun]) -> list[StoredRun]:
     return stored
 
 
-def train(runs: Sequence[PlannedRun], workers: int | None = None) -> list[Outcome]:
+def train(
+    runs: Sequence[PlannedRun], workers: int | None = None, sweep: float | None = None
+) -> list[Outcome]:
     """Train the runs that are not finished; how each ended, in their order.
 
     Args:
         workers: processes; None: one an idle core, or a GPU.  Never more than there are runs to train, nor
             than memory holds.
+        sweep: the time at which it was started, which names it; now, where not given.
 
     Raises:
         UserError: as `look_up`, and where workers cannot start.
@@ -81,29 +86,28 @@ def train(runs: Sequence[PlannedRun], workers: int | None = None) -> list[Outcom
     """
     if workers is not None and workers < 1:
         raise UserError(f"{workers} workers are not valid; give 1 or more, or null for one an idle core")
-    since = time.time()
+    sweep = time.time() if sweep is None else sweep
     stored = look_up(runs)
-    missing = [one for one in stored if outcome_since(one.run, one.folder, since).status == "not run"]
+    missing = [one for one in stored if outcome_in(one.run, one.folder, sweep).status == "not run"]
     missing.sort(key=lambda one: cost_order(one.run.config))
     in_process = workers == 1 or len(missing) == 1
-    progress = show(len(stored), len(stored) - len(missing), panel=not in_process)
+    waiting = [one.run.config for one in missing]
+    progress = show(len(stored), len(stored) - len(missing), waiting, panel=not in_process)
     for one in stored:
         record = one.folder.read()
         if record:
             progress.estimate.add(one.run.config, record)
     try:
         if in_process:
-            walk([one.run for one in missing], since, progress.ended)
+            walk([one.run for one in missing], sweep, progress.ended)
         elif missing:
-            _Workers(missing, since, workers, progress).train()
+            _Workers(missing, sweep, workers, progress).train()
     finally:
         progress.close()
-    return [outcome_since(one.run, one.folder, since) for one in stored]
+    return [outcome_in(one.run, one.folder, sweep) for one in stored]
 
 
-def walk(
-    runs: Sequence[PlannedRun], since: float, ended: Callable[[RunConfig, Outcome], None] | None = None
-) -> None:
+def walk(runs: Sequence[PlannedRun], sweep: float, ended: Callable[[RunConfig, Outcome], None]) -> None:
     """Train the runs one after the other, with one thread unless OMP_NUM_THREADS says otherwise.
 
     What other processes train is waited for, to see how it ends.
@@ -116,11 +120,11 @@ def walk(
     try:
         while waiting:
             run = waiting.popleft()
-            outcome = run_job(run, since)
+            outcome = run_job(run, sweep)
             if outcome.status == "busy":
                 waiting.append(run)
                 busy += 1
-            elif ended:
+            else:
                 ended(run.config, outcome)
             if outcome.status != "busy" or busy == len(waiting):
                 time.sleep(BUSY_SECONDS if outcome.status == "busy" else 0.0)
@@ -132,19 +136,28 @@ def walk(
 # --------------------------------------------------------------------------------- in the worker's process
 
 
-def _work(runs: Sequence[PlannedRun], since: float, log: Path, gpu: str | None) -> None:
-    """The life of a worker; `gpu` is what it is to see of them."""
+def _work(runs: Sequence[PlannedRun], sweep: float, log: Path, gpu: str | None, failures: Connection) -> None:
+    """The life of a worker; `gpu` is what it is to see of them, `failures` gets what no store may hold."""
     if gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal reaches all; the parent stops us
     signal.signal(signal.SIGTERM, _interrupt)
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    try:
+        log.parent.mkdir(exist_ok=True)
+        handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    except OSError:
+        handle = os.open(os.devnull, os.O_WRONLY)
     for stream in (sys.stdout, sys.stderr):  # libraries write to the descriptors, past Python's streams
         stream.flush()
         os.dup2(handle, stream.fileno())
+
+    def tell(config: RunConfig, outcome: Outcome) -> None:
+        if outcome.status == "failed":
+            failures.send((config, outcome.error))
+
     with contextlib.suppress(KeyboardInterrupt):
-        walk(runs, since)
+        walk(runs, sweep, tell)
 
 
 def _interrupt(signal_number: int, frame: Any) -> None:
@@ -166,30 +179,33 @@ class _Workers:
     """The processes that train `missing`, by number."""
 
     def __init__(
-        self, missing: Sequence[StoredRun], since: float, count: int | None, progress: Progress
+        self, missing: Sequence[StoredRun], sweep: float, count: int | None, progress: Progress
     ) -> None:
         self._unsettled = {one.folder.path: one for one in missing}
         self._runs = [one.run for one in missing]
-        self._since = since
+        self._sweep = sweep
         self._progress = progress
         self._gpus = _gpus(missing[0].run)
         self._most = min(count or len(self._gpus) or idle_cores(), len(missing))
         self._measured = bool(self._gpus) or self._most * _at_most(missing) < available_memory()
         self._processes: dict[int, BaseProcess] = {}
+        self._failures: dict[int, Connection] = {}
         self._began: dict[Path, float] = {}
         self._reasons: dict[Path, str] = {}
         self._stillborn = 0
         self._logs = missing[0].folder.path.parent / LOGS
-        self._logs.mkdir(exist_ok=True)
 
     def train(self) -> None:
         """Until every run is settled and every worker has ended; on an exception workers are stopped."""
+        started = "1 worker" if self._most == 1 else f"{self._most} workers"
+        self._progress.note(f"{started}, one a {'GPU' if self._gpus else 'core, with one thread'}")
         try:
             while self._unsettled or self._processes:
                 self._hire()
                 time.sleep(LOOK_SECONDS)
-                self._bury()
+                self._hear()
                 self._look()
+                self._bury()
         finally:
             self._stop()
 
@@ -204,12 +220,35 @@ class _Workers:
 
     def _start(self, number: int) -> BaseProcess:
         gpu = self._gpus[number % len(self._gpus)] if self._gpus else None
-        process = multiprocessing.get_context("spawn").Process(
-            target=_work, args=(self._runs, self._since, self._log(number), gpu), name=f"worker-{number}"
+        context = multiprocessing.get_context("spawn")
+        self._failures[number], told = context.Pipe(duplex=False)
+        process = context.Process(
+            target=_work,
+            args=(self._runs, self._sweep, self._log(number), gpu, told),
+            name=f"worker-{number}",
         )
         with _no_interrupt():
             process.start()
+        told.close()
         return process
+
+    def _hear(self) -> None:
+        """Take failures that the workers could not write down: a full disk, a lost model, a bad lock."""
+        for connection in self._failures.values():
+            with contextlib.suppress(EOFError, OSError):
+                while connection.poll():
+                    config, error = connection.recv()
+                    for one in [one for one in self._unsettled.values() if one.run.config == config]:
+                        self._fail(one, error)
+
+    def _fail(self, one: StoredRun, error: str) -> None:
+        """Settle a run as failed, unless the store says how it ended; also where the store takes no word."""
+        outcome = outcome_in(one.run, one.folder, self._sweep)
+        if outcome.status == "not run":
+            with contextlib.suppress(OSError):
+                one.folder.fail(error, "", one.run.command, self._sweep)
+            outcome = dataclasses.replace(outcome, status="failed", error=error)
+        self._settle(one, outcome)
 
     def _look(self) -> None:
         """Read from the store what has ended and what is at work."""
@@ -217,11 +256,12 @@ class _Workers:
         activities: dict[int, Activity] = {}
         elsewhere = []
         for path, one in [*self._unsettled.items()]:
-            attempts = one.folder.attempts_since(self._since)
+            attempts = one.folder.attempts(self._sweep)
             if len(attempts) >= TRIES and owners.keys().isdisjoint(attempts):
-                with contextlib.suppress(BusyError, OSError), one.folder.lock():  # held while one is at it
-                    self._give_up(one)
-            outcome = outcome_since(one.run, one.folder, self._since)
+                reason = self._reasons.get(path, "the process that trained it died")
+                self._fail(one, f"{reason}, {TRIES} times")
+                continue
+            outcome = outcome_in(one.run, one.folder, self._sweep)
             if outcome.status != "not run":
                 self._settle(one, outcome)
                 continue
@@ -238,11 +278,6 @@ class _Workers:
                 elsewhere.append(one.folder.id)
         waiting = [one.run.config for path, one in self._unsettled.items() if path not in self._began]
         self._progress.at(activities, waiting, elsewhere, self._most)
-
-    def _give_up(self, one: StoredRun) -> None:
-        if outcome_since(one.run, one.folder, self._since).status == "not run":
-            reason = self._reasons.get(one.folder.path, "the process that trained it died")
-            one.folder.fail(f"{reason}, {TRIES} times", "", one.run.command)
 
     def _settle(self, one: StoredRun, outcome: Outcome) -> None:
         del self._unsettled[one.folder.path]
@@ -268,20 +303,24 @@ class _Workers:
                 continue
             process.join()
             del self._processes[number]
-            if process.exitcode:
-                self._mourn(number, process)
+            self._mourn(number, process)
 
     def _mourn(self, number: int, process: BaseProcess) -> None:
         """Its run is free again for any worker: out of memory may have been another one's doing."""
         reason = ending("the worker", process.exitcode)
+        if not process.exitcode:  # it has seen how each run ended
+            self._hear()
+            self._look()
+            if not self._unsettled:
+                return
         unsettled = self._unsettled.values()
-        owned = [one for one in unsettled if process.pid in one.folder.attempts_since(self._since)]
+        owned = [one for one in unsettled if process.pid in one.folder.attempts(self._sweep)]
         if not owned:
             self._stillborn += 1
             if self._stillborn >= STILLBORN:
-                raise UserError(
-                    f"workers cannot start: {reason}; what they printed is in {self._log(number)}"
-                )
+                hint = "a script that trains begins with: if __name__ == '__main__':"
+                told = f"what they printed is in {self._log(number)}" if self._log(number).exists() else hint
+                raise UserError(f"workers cannot start: {reason}; {told}")
         for one in owned:
             self._began.pop(one.folder.path, None)
             if one.folder.path not in self._reasons:
@@ -289,7 +328,7 @@ class _Workers:
             self._reasons[one.folder.path] = reason
 
     def _log(self, number: int) -> Path:
-        return self._logs / f"worker-{number}.log"
+        return self._logs / f"{os.getpid()}-worker-{number}.log"
 
     def _stop(self) -> None:
         """At once; a second Ctrl-C kills."""
@@ -304,7 +343,7 @@ class _Workers:
                 process.kill()
                 process.join()
             with contextlib.suppress(OSError):
-                for log in self._logs.glob("*.log"):
+                for log in self._logs.glob(f"{os.getpid()}-*.log"):
                     if not log.stat().st_size:
                         log.unlink()
                 self._logs.rmdir()

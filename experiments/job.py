@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import os
 import time
 import traceback
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
     from experiments.plan import PlannedRun
 
+SWEEP = "LORA_SECTION7_SWEEP"
+"""In the environment: which sweep the jobs of a launcher in other processes are of."""
 TRIES = 2
 """So many processes of one sweep may die over a run: out of memory may have been another one's doing."""
 Status = Literal["finished", "kept", "failed", "busy", "not run"]
@@ -106,29 +109,30 @@ def check_rank(config: RunConfig) -> None:
             )
 
 
-def outcome_since(run: PlannedRun, folder: RunFolder, since: float) -> Outcome:
-    """What the store says of a run: how it ended after this moment, or that it was finished before."""
+def outcome_in(run: PlannedRun, folder: RunFolder, sweep: float) -> Outcome:
+    """What the store says of a run: how it ended in this sweep, or that it was finished before."""
 
     def outcome(status: Status, record: dict[str, Any] | None = None, error: str | None = None) -> Outcome:
         return Outcome(status, folder.id, folder.path, record, error, run.command)
 
-    record = folder.read_since(since)
-    if record:
+    record, failure = folder.read(), folder.failure()
+    if record and record.get("sweep") == sweep:
         return outcome("finished", record)
-    failure = folder.failure_since(since)
-    if failure:
+    if failure.get("sweep") == sweep:
         return outcome("failed", error=str(failure.get("error")))
-    record = None if run.config.force else folder.read()
-    return outcome("kept", record) if record else outcome("not run")
+    return outcome("kept", record) if record and not run.config.force else outcome("not run")
 
 
-def run_job(run: PlannedRun, since: float | None = None) -> Outcome:
-    """Train one run, unless it is finished and not forced, or was finished or has failed after `since`.
+def run_job(run: PlannedRun, sweep: float | None = None) -> Outcome:
+    """Train one run, unless it is finished and not forced, or was finished or has failed in this sweep.
+
+    A sweep is named by the time at which it was started, in seconds since the epoch; by default that of the
+    command (`SWEEP` in the environment), or this one's own.
 
     Nothing that goes wrong is raised: an error fails this run alone and is told by the outcome, and with its
     traceback by failure.json.
     """
-    since = time.time() if since is None else since
+    sweep = float(os.environ.get(SWEEP, time.time())) if sweep is None else sweep
     folder: RunFolder | None = None
     try:
         from experiments.device import keep_freed_memory
@@ -136,20 +140,20 @@ def run_job(run: PlannedRun, since: float | None = None) -> Outcome:
         keep_freed_memory()
         place = address(run.config)
         folder = place.folder
-        known = outcome_since(run, folder, since)
+        known = outcome_in(run, folder, sweep)
         if known.status != "not run":
             return known
         with folder.lock():
-            known = outcome_since(run, folder, since)
+            known = outcome_in(run, folder, sweep)
             if known.status != "not run":
                 return known
-            if len(folder.attempts_since(since)) >= TRIES:
+            if len(folder.attempts(sweep)) >= TRIES:
                 raise BusyError(f"{folder.path} is given up: {TRIES} processes have died over it")
             try:
-                record = _train(run, place)
+                record = _train(run, place, sweep)
             except Exception as error:
                 with contextlib.suppress(OSError):
-                    folder.fail(_line(error), traceback.format_exc(), run.command)
+                    folder.fail(_line(error), traceback.format_exc(), run.command, sweep)
                 raise
         return Outcome("finished", folder.id, folder.path, record, None, run.command)
     except BusyError as busy:
@@ -166,7 +170,7 @@ def _line(error: Exception) -> str:
     return " ".join(message.split())
 
 
-def _train(run: PlannedRun, place: Address) -> dict[str, Any]:
+def _train(run: PlannedRun, place: Address, sweep: float) -> dict[str, Any]:
     """Train, write everything, run.json last; returns its content."""
     from experiments import provenance
     from experiments.device import describe
@@ -184,7 +188,7 @@ def _train(run: PlannedRun, place: Address) -> dict[str, Any]:
     commit = provenance.git_commit()
     bench = workbench(config.model, config.task)
     start = time.perf_counter()
-    workspace = folder.begin()
+    workspace = folder.begin(sweep)
     tracker = start_tracker(config, run_id=digest(scientific), folder=folder, scientific=scientific)
     succeeded = False
     try:
@@ -194,6 +198,7 @@ def _train(run: PlannedRun, place: Address) -> dict[str, Any]:
             "study": config.study,
             "config": scientific,
             "overrides": list(run.overrides),
+            "sweep": sweep,
             "metric": bench.task.metric,
             "metrics": trained.metrics,
             "parameters": trained.parameters,

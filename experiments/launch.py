@@ -45,8 +45,11 @@ def launch(config: DictConfig) -> float | None:
             print(f"error: {error}", file=sys.stderr, flush=True)
             score = None
         else:
+            from experiments.device import use_idle_cores
             from experiments.job import run_job
 
+            if hydra.mode != RunMode.MULTIRUN:
+                use_idle_cores()
             outcome = run_job(run)
             _tell(outcome)
             score = outcome.score

@@ -33,6 +33,7 @@ DISCRETE_SWEEPERS = (
     "hydra._internal.core_plugins.basic_sweeper.BasicSweeper",
     "hydra_plugins.section7.PlannedSweeper",
 )
+MOST_RUNS = 10_000
 EXTRAS = {"joblib": "joblib", "submitit_local": "slurm", "submitit_slurm": "slurm", "optuna": "tune"}
 """The extra of this project that brings a launcher or a sweeper."""
 
@@ -248,9 +249,12 @@ def _split(overrides: list[Override]) -> list[list[str]]:
     from hydra.errors import HydraException
 
     try:
-        return BasicSweeper.split_arguments(overrides, max_batch_size=None)[0]
+        jobs = BasicSweeper.split_arguments(overrides, max_batch_size=None)[0]
     except HydraException as error:
         raise UserError(f"{_line(error)}; give the values one by one, or a range(...)") from error
+    if not 0 < len(jobs) <= MOST_RUNS:
+        raise UserError(f"this is a sweep of {len(jobs):,} runs; give one of 1 to {MOST_RUNS:,}")
+    return jobs
 
 
 def _is_value(override: Override) -> bool:

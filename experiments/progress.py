@@ -45,13 +45,16 @@ class Progress:
     Args:
         total: runs in all.
         kept: of them, finished before.
+        waiting: those that are to be trained.
     """
 
-    def __init__(self, total: int, kept: int) -> None:
+    def __init__(self, total: int, kept: int, waiting: Iterable[RunConfig] = ()) -> None:
         self.total = total
+        self._running: list[Activity] = []
+        self._waiting = [*waiting]
+        self._workers = 1
         self.counts = Counter({"kept": kept})
         self.estimate = Estimate()
-        self.left: float | None = None
         self._began = time.monotonic()
         self._waited_for: set[str] = set()
         self.note(f"{total} runs, {kept} finished before")
@@ -64,7 +67,7 @@ class Progress:
         workers: int,
     ) -> None:
         """What each worker does now, what waits for one, and the runs that other processes train."""
-        self.left = self.estimate.left([*activities.values()], waiting, workers)
+        self._running, self._waiting, self._workers = [*activities.values()], [*waiting], workers
         for name in elsewhere:
             if name not in self._waited_for:
                 self._waited_for.add(name)
@@ -72,6 +75,8 @@ class Progress:
 
     def ended(self, config: RunConfig, outcome: Outcome) -> None:
         self.counts[outcome.status] += 1
+        self._running = [one for one in self._running if one.config is not config]
+        self._waiting = [one for one in self._waiting if one is not config]
         if outcome.record:
             self.estimate.add(config, outcome.record)
         self.told(outcome)
@@ -87,8 +92,10 @@ class Progress:
         """Show no more; what is printed later comes below."""
 
     def times(self) -> str:
-        left = "" if self.left is None else f", about {clock(self.left)} left (estimate)"
-        return f"{clock(time.monotonic() - self._began)} gone{left}"
+        gone = f"{clock(time.monotonic() - self._began)} gone"
+        left = self.estimate.left(self._running, self._waiting, self._workers)
+        busy = self._running or self._waiting
+        return gone if left is None or not busy else f"{gone}, about {clock(left)} left (estimate)"
 
     def summary(self) -> str:
         """ "12 of 230 runs done: 9 finished, 2 kept, 1 failed"."""
@@ -101,13 +108,13 @@ class Progress:
 class Panel(Progress):
     """A line a worker, the counts and the times, redrawn in place; notes go above it."""
 
-    def __init__(self, total: int, kept: int) -> None:
+    def __init__(self, total: int, kept: int, waiting: Iterable[RunConfig] = ()) -> None:
         from rich import progress
         from rich.console import Console
         from rich.table import Column
 
         self._console = Console(highlight=False)
-        super().__init__(total, kept)
+        super().__init__(total, kept, waiting)
         name = progress.TextColumn(
             "{task.description}",
             markup=False,
@@ -122,7 +129,7 @@ class Panel(Progress):
             expand=True,
         )
         self._sweep = self._bars.add_task("", total=total, completed=kept, state="")
-        self._workers: dict[int, Any] = {}
+        self._tasks: dict[int, Any] = {}
         self._bars.start()
 
     def at(self, activities: Mapping[int, Activity], *others: Any) -> None:
@@ -130,13 +137,13 @@ class Panel(Progress):
         self._bars.update(
             self._sweep, description=self.summary(), completed=sum(self.counts.values()), state=self.times()
         )
-        for number in self._workers.keys() - activities.keys():
-            self._bars.remove_task(self._workers.pop(number))
+        for number in self._tasks.keys() - activities.keys():
+            self._bars.remove_task(self._tasks.pop(number))
         for number, one in activities.items():
-            if number not in self._workers:
-                self._workers[number] = self._bars.add_task("", state="")
+            if number not in self._tasks:
+                self._tasks[number] = self._bars.add_task("", state="")
             self._bars.update(
-                self._workers[number],
+                self._tasks[number],
                 description=one.config.readable_name(),
                 total=one.steps,
                 completed=one.step,
@@ -154,14 +161,14 @@ class Panel(Progress):
         self._bars.stop()
 
 
-def show(total: int, kept: int, panel: bool = True) -> Progress:
+def show(total: int, kept: int, waiting: Iterable[RunConfig] = (), panel: bool = True) -> Progress:
     """The panel where it is wanted and the output is a terminal that can move its cursor, else lines."""
     if panel and sys.stdout.isatty():
         from rich.console import Console
 
         if not Console().is_dumb_terminal:
-            return Panel(total, kept)
-    return Progress(total, kept)
+            return Panel(total, kept, waiting)
+    return Progress(total, kept, waiting)
 
 
 def clock(seconds: float) -> str:

@@ -23,7 +23,6 @@ import os
 import shutil
 import socket
 import tempfile
-import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,24 +92,20 @@ class RunFolder:
         record = _read_object(self.file(RUN))
         return record if record and record.get("status") == "finished" else None
 
-    def read_since(self, moment: float) -> dict[str, Any] | None:
-        """The record, where the run was finished after this moment (seconds since the epoch)."""
-        return self.read() if self._written_since(RUN, moment) else None
-
-    def failure_since(self, moment: float) -> dict[str, Any] | None:
-        """What went wrong, where the run has failed after this moment."""
-        return _read_object(self.file(FAILURE)) if self._written_since(FAILURE, moment) else None
+    def failure(self) -> dict[str, Any]:
+        """What went wrong the last time; nothing where it went well."""
+        return _read_object(self.file(FAILURE)) or {}
 
     def owner(self) -> dict[str, Any]:
         """The process that trains or trained here: pid, host, and steps once it knows them; else nothing.
 
-        `attempts` are the processes that have begun and not finished, it the last: [pid, time].
+        `attempts` are the processes that have begun and not finished, it the last: [pid, sweep].
         """
         return _read_object(self.path / WORKSPACE / OWNER) or {}
 
-    def attempts_since(self, moment: float) -> list[int]:
-        """The processes that have begun to train after this moment and neither finished nor failed."""
-        return [pid for pid, began in self.owner().get("attempts", []) if began >= moment]
+    def attempts(self, sweep: float) -> list[int]:
+        """The processes of a sweep that have begun to train and neither finished nor failed."""
+        return [pid for pid, of in _pairs(self.owner().get("attempts")) if of == sweep]
 
     def latest(self) -> dict[str, Any]:
         """The last line of the history of what is being trained; nothing before the first."""
@@ -121,12 +116,6 @@ class RunFolder:
             return dict(json.loads(lines[-2]))  # behind the last line there is nothing, or a part of the next
         except (OSError, ValueError, IndexError):
             return {}
-
-    def _written_since(self, name: str, moment: float) -> bool:
-        try:
-            return self.file(name).stat().st_mtime >= moment
-        except OSError:
-            return False
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
@@ -146,11 +135,14 @@ class RunFolder:
         except Timeout:
             raise BusyError(f"{self.path} is being trained by another process") from None
 
-    def begin(self) -> RunFolder:
-        """An empty folder inside this one to train into; what is finished stays as it is until `publish`."""
+    def begin(self, sweep: float = 0.0) -> RunFolder:
+        """An empty folder inside this one to train into; what is finished stays as it is until `publish`.
+
+        `sweep` names the sweep that this attempt is of.
+        """
         workspace = RunFolder(self.path / WORKSPACE)
         pid = os.getpid()
-        attempts = [*self.owner().get("attempts", []), [pid, time.time()]]
+        attempts = [*_pairs(self.owner().get("attempts")), [pid, sweep]]
         shutil.rmtree(workspace.path, ignore_errors=True)
         owner = {"pid": pid, "host": socket.gethostname(), "steps": None, "attempts": attempts}
         write_json(workspace.file(OWNER), owner)
@@ -178,7 +170,8 @@ class RunFolder:
         """Move what is whole to its places; may go on where an earlier one broke off."""
         whole = self.path / WHOLE
         if (whole / RUN).is_file():
-            files = (_read_object(whole / OWNER) or {})["files"]
+            told = (_read_object(whole / OWNER) or {}).get("files")
+            files = told if isinstance(told, list) else [name for name in FILES if (whole / name).is_file()]
             for name in FILES:
                 if name == RUN or name not in files:
                     self.file(name).unlink(missing_ok=True)
@@ -187,10 +180,18 @@ class RunFolder:
                     os.replace(whole / name, self.file(name))
         shutil.rmtree(whole, ignore_errors=True)
 
-    def fail(self, error: str, traceback: str, command: str) -> None:
+    def fail(self, error: str, traceback: str, command: str, sweep: float = 0.0) -> None:
+        """Leave word of a failure, and of the sweep that it was in."""
+        lines = traceback.splitlines()
         write_json(
-            self.file(FAILURE), {"error": error, "command": command, "traceback": traceback.splitlines()}
+            self.file(FAILURE), {"error": error, "command": command, "traceback": lines, "sweep": sweep}
         )
+
+
+def _pairs(value: Any) -> list[list[Any]]:
+    """The attempts of an owner's file, whatever stands there."""
+    pairs = value if isinstance(value, list) else []
+    return [pair for pair in pairs if isinstance(pair, list) and len(pair) == 2]
 
 
 def _read_object(path: Path) -> dict[str, Any] | None:

@@ -5,6 +5,7 @@ The runs may have been trained in other processes or on other machines: the stor
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
 import sys
@@ -12,8 +13,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from experiments.config import RunConfig
-from experiments.job import Outcome, address, outcome_since
+from experiments.errors import UserError
+from experiments.job import Outcome, address, outcome_in
 from experiments.plan import PlannedRun
+from experiments.store import BusyError
 
 STATUS_WORDS = {"failed": "FAILED", "busy": "busy elsewhere"}
 ALWAYS_SHOWN = ("targets", "rank")
@@ -25,11 +28,25 @@ Row = tuple[PlannedRun, Outcome]
 
 def report(runs: Sequence[PlannedRun], since: float) -> bool:
     """Print the table of these runs, and log it to W&B.  True when none failed or was left out."""
-    rows = [(run, outcome_since(run, address(run.config).folder, since)) for run in runs]
+    rows = [(run, _outcome(run, since)) for run in runs]
     print(f"\n{render(rows, _width())}", flush=True)
     if any(outcome.status == "finished" for _, outcome in rows):
         _log(rows, since)
     return all(outcome.status in ("finished", "kept", "busy") for _, outcome in rows)
+
+
+def _outcome(run: PlannedRun, since: float) -> Outcome:
+    try:
+        folder = address(run.config).folder
+        outcome = outcome_in(run, folder, since)
+        if outcome.status == "not run" and folder.path.is_dir():
+            with folder.lock():
+                pass
+    except BusyError as busy:
+        return dataclasses.replace(outcome, status="busy", error=str(busy))
+    except (UserError, OSError):  # told before, and no reason to lose the table
+        return Outcome("not run", run.config.readable_name(), None, None, None, run.command)
+    return outcome
 
 
 def _width() -> int | None:
@@ -43,7 +60,7 @@ def render(rows: Sequence[Row], width: int | None = None) -> str:
     """The table, with the folders below it where a line would be longer than `width`; then the failures."""
     columns = _columns(rows)
     cells = [_cells(number, *row, columns) for number, row in enumerate(rows)]
-    folders = [str(outcome.folder) for _, outcome in rows]
+    folders = [str(outcome.folder or "") for _, outcome in rows]
     parts = [_align([*columns, "folder"], [[*row, where] for row, where in zip(cells, folders, strict=True)])]
     if width is not None and max(map(len, parts[0])) > width:
         parts = [_align(columns, cells), [f"  #{number}  {where}" for number, where in enumerate(folders)]]

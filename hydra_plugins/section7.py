@@ -7,6 +7,7 @@ look for annotations that are text: so they are not.)
 
 import os
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,6 +64,7 @@ class WorkersLauncher(Launcher):
 
         from experiments.engine import train
         from experiments.errors import UserError
+        from experiments.job import SWEEP
         from experiments.plan import LAUNCHED, plan_jobs
 
         def compose(choices: list[str]) -> "DictConfig":
@@ -76,7 +78,7 @@ class WorkersLauncher(Launcher):
         try:
             runs = plan_jobs(parser, job_overrides, compose)
             LAUNCHED.extend(runs)
-            outcomes = train(runs, self.workers)
+            outcomes = train(runs, self.workers, float(os.environ.get(SWEEP, time.time())))
         except UserError as error:  # of which Hydra would print the traceback
             print(f"error: {error}", file=sys.stderr)
             sys.exit(1)

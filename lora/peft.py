@@ -109,7 +109,7 @@ def export_peft(model: nn.Module, folder: str | os.PathLike[str], base_model_nam
     (rank, alpha), _ = Counter(patterns.values()).most_common(1)[0]
     config = {
         "alpha_pattern": {pattern: a for pattern, (_, a) in patterns.items() if a != alpha},
-        "base_model_name_or_path": base_model_name_or_path,
+        "base_model_name_or_path": base_model_name_or_path or getattr(model, "name_or_path", ""),
         "bias": state.bias,
         "fan_in_fan_out": any(place.transposed for place in architecture.places.values()),
         "inference_mode": True,

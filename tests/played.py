@@ -38,11 +38,11 @@ def notes(folder: Path, name: str) -> list[int]:
     return [int(file.read_text() or 0) for file in sorted(folder.glob(f"{name}*"))]
 
 
-def train(run, place):
+def train(run, place, sweep):
     """In the place of experiments.job._train."""
     rank = next(iter(run.config.rank.values()))
     note(f"r{rank}")
-    workspace = place.folder.begin()
+    workspace = place.folder.begin(sweep)
     workspace.announce(20)
     workspace.file(HISTORY).write_text('{"step": 10, "loss": 1.0}\n')
     if rank == FAILS:
@@ -72,6 +72,7 @@ def train(run, place):
         "metrics": {"last": {"step": 20, "dev": {"accuracy": rank / 100}, "test": {"accuracy": 0.25}}},
         "parameters": {"trainable": 1000 * rank},
         "timing": {"seconds": 1.0},
+        "sweep": sweep,
     }
     place.folder.publish(workspace, record)
     return place.folder.read()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from experiments.engine import ending, look_up, train, walk
 from experiments.errors import UserError
 from experiments.job import Outcome
 from experiments.plan import PlannedRun
-from experiments.store import FAILURE, HISTORY, RunFolder
+from experiments.store import HISTORY, RunFolder
 
 ROOT = Path(__file__).resolve().parents[2]
 DEADLINE = 240.0
@@ -172,6 +173,34 @@ def test_workers_end_when_their_parent_is_killed_and_the_store_is_whole(tmp_path
     assert again.status == 0
 
 
+def test_a_sweep_that_ends_takes_nothing_from_another(tmp_path: Path) -> None:
+    """The folder of what workers print is shared; the first to end leaves it to the other."""
+    one, other = Sweep(tmp_path, "rank=5,1"), Sweep(tmp_path, "rank=13,14")
+    one.until("r5")
+    os.killpg(one.process.pid, signal.SIGINT)
+    assert one.end().status == 130
+    assert other.end().status == 0, other.err
+    assert other.rows() == {"13": "finished", "14": "finished"}
+
+
+def test_a_failure_that_the_store_cannot_hold_is_told_all_the_same(tmp_path: Path) -> None:
+    """A lock that is a folder: the run can neither be trained nor, by its worker, be marked as failed."""
+    assert Sweep(tmp_path, "rank=1").end().status == 0
+    [folder] = (tmp_path / "outputs/default").glob("sql-*-r1-*")
+    lost = Path(str(folder).replace("-r1-", "-r3-"))
+    shutil.rmtree(folder)
+    trial = Sweep(tmp_path, "rank=3,4", workers=1).end()
+    assert trial.status == 0
+    [third] = (tmp_path / "outputs/default").glob("sql-*-r3-*")
+    shutil.rmtree(third)
+    (third / ".lock").mkdir(parents=True)
+    sweep = Sweep(tmp_path, "rank=3,8").end()
+    assert sweep.status == 1
+    assert sweep.rows()["8"] == "finished"
+    assert "FAILED" in sweep.out
+    assert lost.parent == third.parent
+
+
 def test_two_sweeps_at_once_train_each_run_once(tmp_path: Path) -> None:
     ranks = "rank=13,14,15,16,17,18"
     sweeps = [Sweep(tmp_path, ranks), Sweep(tmp_path, ranks)]
@@ -237,10 +266,11 @@ def played(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Training that only writes a record, and the seeds trained."""
     seeds: list[int] = []
 
-    def work(run, place):
+    def work(run, place, sweep):
         seeds.append(run.config.seed)
-        workspace = place.folder.begin()
-        place.folder.publish(workspace, {"timing": {"seconds": 4.0}, "metric": "m", "metrics": {"last": {}}})
+        workspace = place.folder.begin(sweep)
+        record = {"timing": {"seconds": 4.0}, "metric": "m", "metrics": {"last": {}}, "sweep": sweep}
+        place.folder.publish(workspace, record)
         return place.folder.read()
 
     monkeypatch.setattr("experiments.job._train", work)
@@ -266,7 +296,7 @@ def test_a_run_that_another_process_trains_is_waited_for(planned, monkeypatch) -
     statuses = {0: ["busy", "busy", "kept"], 1: ["busy", "finished"], 2: ["failed"]}
     asked: list[int] = []
 
-    def run_job(run, since):
+    def run_job(run, sweep):
         asked.append(run.config.seed)
         return Outcome(statuses[run.config.seed].pop(0), "x", None, None, "e", "c")
 
@@ -347,9 +377,10 @@ def test_workers_that_cannot_start_are_no_endless_loop(planned, monkeypatch) -> 
     monkeypatch.setattr(engine, "LOOK_SECONDS", 0.0)
     workers = engine._Workers(look_up([planned()]), 0.0, 1, Progress(1, 0))
     monkeypatch.setattr(workers, "_start", lambda number: Stillborn())
-    with pytest.raises(
-        UserError, match="workers cannot start: the worker ended with status 3; what they printed"
-    ):
+    hint = (
+        "workers cannot start: the worker ended with status 3; a script that trains begins with: if __name__"
+    )
+    with pytest.raises(UserError, match=hint):
         workers.train()
 
 
@@ -363,7 +394,6 @@ def test_a_failure_of_an_earlier_sweep_does_not_count(planned, played) -> None:
     run = planned()
     [stored] = look_up([run])
     with stored.folder.lock():
-        stored.folder.fail("no luck", "", "command")
-    os.utime(stored.folder.file(FAILURE), (0, 0))
-    assert [outcome.status for outcome in train([run], workers=1)] == ["finished"]
+        stored.folder.fail("no luck", "", "command", 1.5)
+    assert [outcome.status for outcome in train([run], 1, 2.5)] == ["finished"]
     assert json.loads((stored.folder.path / "run.json").read_text())["status"] == "finished"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 
 import pytest
 
@@ -14,8 +13,8 @@ from experiments.plan import PlannedRun
 from experiments.store import RunFolder
 
 
-def run_job(config, since=None):
-    return job.run_job(PlannedRun(config, ("rank=2",)), since)
+def run_job(config, sweep=None):
+    return job.run_job(PlannedRun(config, ("rank=2",)), sweep)
 
 
 @pytest.fixture
@@ -63,17 +62,35 @@ def test_finished_run_is_kept_and_force_repeats_it(config, trained):
     assert len(trained) == 2
 
 
-def test_a_run_finished_or_failed_since_is_not_trained_again(config, trained, monkeypatch):
-    start = time.time()
-    assert run_job(config(force=True), start).status == "finished"
-    assert run_job(config(force=True), start).status == "finished"
+def test_a_run_finished_or_failed_in_a_sweep_is_not_trained_again_in_it(config, trained, monkeypatch):
+    """By the name of the sweep, whatever the clocks of machines and disks say."""
+    assert run_job(config(force=True), 1.5).status == "finished"
+    assert run_job(config(force=True), 1.5).status == "finished"
     assert len(trained) == 1
+    assert run_job(config(force=True), 2.5).status == "finished"
+    assert len(trained) == 2
     with monkeypatch.context() as patched:
         patched.setattr("experiments.trainer.train", lambda *_: (_ for _ in ()).throw(UserError("no")))
-        assert run_job(config(seed=1), start).error == "no"
-    assert (run_job(config(seed=1), start).status, run_job(config(seed=1), start).error) == ("failed", "no")
-    assert len(trained) == 2
-    assert run_job(config(seed=1), time.time()).status == "finished"
+        assert run_job(config(seed=1), 1.5).error == "no"
+    assert (run_job(config(seed=1), 1.5).status, run_job(config(seed=1), 1.5).error) == ("failed", "no")
+    assert len(trained) == 3
+    assert run_job(config(seed=1), 2.5).status == "finished"
+
+
+def test_processes_of_other_sweeps_that_died_over_a_run_do_not_count(config, trained):
+    folder = job.address(config()).folder
+    with folder.lock():
+        for _ in range(job.TRIES):
+            folder.begin(1.5)
+    given_up = run_job(config(), 1.5)
+    assert given_up.status == "busy"
+    assert "is given up: 2 processes have died over it" in given_up.error
+    assert run_job(config(), 2.5).status == "finished"
+
+
+def test_jobs_of_a_launcher_in_other_processes_are_of_the_command_s_sweep(config, trained, monkeypatch):
+    monkeypatch.setenv(job.SWEEP, "1.5")
+    assert run_job(config()).record["sweep"] == 1.5
 
 
 def test_a_run_of_a_renamed_model_folder_is_the_same_run(config, trained):

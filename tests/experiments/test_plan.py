@@ -187,6 +187,8 @@ def test_planning_imports_no_torch() -> None:
         (["model=hf"], ["model.name is missing; give model.name="]),
         (["lr=${model.lr.other}"], ["lr"]),
         (["-m", "task=sql,wiki"], ["task=wiki is unknown"]),
+        (["-m", "rank=glob(*)"], ["this is a sweep of 0 runs"]),
+        (["-m", "seed=range(0,20000)"], ["this is a sweep of 20,000 runs; give one of 1 to 10,000"]),
         (["-m", "--cfg", "job"], ["--cfg and --info show the configuration of one run; leave -m out"]),
         (["-m", "hydra/launcher=slurm", "rank=1,2"], ["there is no srun here"]),
         (["-m", "rank=1,0"], ["rank=0: rank: 0"]),

@@ -42,25 +42,27 @@ def test_clock(seconds, text):
 
 
 def test_one_plain_line_a_run(config, time, capsys):
-    lines = Progress(5, 1)
+    runs = [config(seed=seed) for seed in range(4)]
+    lines = Progress(5, 1, runs)
     time.now += 65
-    lines.ended(config(), outcome())
-    lines.left = 3600.0
-    lines.ended(config(), outcome("failed", error="no luck"))
-    lines.ended(config(), outcome("kept"))
-    lines.at({}, [], ["nli-q-r2"], 2)
-    lines.at({}, [config()], ["nli-q-r2"], 1)
+    lines.ended(runs[0], outcome())
+    lines.ended(runs[1], outcome("failed", error="no luck"))
+    lines.at({}, runs[2:], ["nli-q-r2"], 2)
+    lines.at({}, runs[2:], ["nli-q-r2"], 1)
+    lines.ended(runs[2], outcome("kept"))
+    lines.ended(runs[3], outcome())
     out = capsys.readouterr().out
     assert out.splitlines() == [
         "5 runs, 1 finished before",
-        "finished  2/5  sql-q-r1-abc  dev 0.5000  test 0.2500  61.0 s  (1:05 gone)",
-        "FAILED    3/5  sql-q-r1-abc: no luck  (1:05 gone, about 1:00:00 left (estimate))",
-        "kept      4/5  sql-q-r1-abc  dev 0.5000  test 0.2500  61.0 s  "
-        "(1:05 gone, about 1:00:00 left (estimate))",
+        "finished  2/5  sql-q-r1-abc  dev 0.5000  test 0.2500  61.0 s  "
+        "(1:05 gone, about 3:03 left (estimate))",
+        "FAILED    3/5  sql-q-r1-abc: no luck  (1:05 gone, about 2:02 left (estimate))",
         "busy      nli-q-r2: another process trains it; it is waited for",
+        "kept      4/5  sql-q-r1-abc  dev 0.5000  test 0.2500  61.0 s  "
+        "(1:05 gone, about 1:01 left (estimate))",
+        "finished  5/5  sql-q-r1-abc  dev 0.5000  test 0.2500  61.0 s  (1:05 gone)",
     ]
-    assert lines.summary() == "4 of 5 runs done: 1 finished, 2 kept, 1 failed"
-    assert lines.left == 61.0
+    assert lines.summary() == "5 of 5 runs done: 2 finished, 2 kept, 1 failed"
     assert out.replace("\n", "").isprintable()
 
 

@@ -9,7 +9,6 @@ import socket
 import subprocess
 import sys
 import textwrap
-import time
 from pathlib import Path
 
 import pytest
@@ -201,29 +200,39 @@ def test_who_trains_and_how_far_is_read_from_the_workspace(folder):
         assert folder.latest() == {}
 
 
-def test_who_has_begun_and_not_finished(folder):
-    start = time.time()
+def test_who_has_begun_in_a_sweep_and_not_finished(folder):
     with folder.lock():
-        assert folder.attempts_since(start) == []
-        folder.begin()
-        workspace = folder.begin()
+        assert folder.attempts(1.5) == []
+        folder.begin(1.5)
+        folder.begin(2.5)
+        workspace = folder.begin(1.5)
         workspace.announce(3)
-        assert folder.attempts_since(start) == [os.getpid()] * 2
-        assert folder.attempts_since(time.time() + 1) == []
+        assert folder.attempts(1.5) == [os.getpid()] * 2
+        assert folder.attempts(2.5) == [os.getpid()]
         folder.publish(workspace, {})
-        folder.begin()
-        assert folder.attempts_since(start) == [os.getpid()]
+        assert folder.attempts(1.5) == []
 
 
-def test_how_it_ended_since_a_moment(folder):
-    start = time.time() - 1
+@pytest.mark.parametrize("content", ["", "[]", '{"attempts": 3, "pid": "x"}', '{"attempts": [1, [2], null]}'])
+def test_an_owner_s_file_of_any_kind_is_no_obstacle(folder, content):
     with folder.lock():
-        folder.publish(folder.begin(), {"number": 1})
-        folder.fail("no", "", "")
-    assert folder.read_since(start)["number"] == 1
-    assert folder.failure_since(start)["error"] == "no"
-    later = time.time() + 10
-    assert folder.read_since(later) is None is folder.failure_since(later)
+        folder.begin()
+        (folder.path / store.WORKSPACE / store.OWNER).write_text(content)
+        assert folder.attempts(0.0) == []
+        folder.begin().announce(3)
+        assert folder.owner()["steps"] == 3
+
+
+def test_a_whole_run_without_its_list_of_files_is_put_in_place(folder):
+    with folder.lock():
+        workspace = folder.begin()
+        workspace.file(store.ADAPTER).write_text("new")
+        store.write_json(workspace.file(store.RUN), {"status": "finished"})
+        workspace.file(store.OWNER).unlink()
+        workspace.path.rename(folder.path / store.WHOLE)
+    with folder.lock():
+        assert folder.read() == {"status": "finished"}
+    assert folder.file(store.ADAPTER).read_text() == "new"
 
 
 def test_failure_is_told_but_does_not_finish_the_run(folder):
@@ -235,6 +244,7 @@ def test_failure_is_told_but_does_not_finish_the_run(folder):
         "error": "it broke",
         "command": "python run.py rank=1",
         "traceback": ["Traceback", "  line"],
+        "sweep": 0.0,
     }
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from experiments import sweep
-from experiments.job import Outcome
+from experiments.job import Outcome, address
 from experiments.plan import PlannedRun
 from experiments.sweep import Row, render, report
 
@@ -90,6 +90,19 @@ def test_a_narrow_terminal_has_the_folders_below(row) -> None:
     assert render(rows, width=200) == render(rows)
 
 
+def test_a_run_that_another_process_is_at_is_busy_and_one_that_cannot_be_found_not_run(config) -> None:
+    run = PlannedRun(config(), ())
+    folder = address(run.config).folder
+    assert sweep._outcome(run, 1.0).status == "not run"
+    with folder.lock():
+        assert sweep._outcome(run, 1.0).status == "busy"
+    with folder.lock():
+        folder.fail("no", "", "", 1.0)
+    assert sweep._outcome(run, 1.0).error == "no"
+    lost = PlannedRun(config(**{"model.name": "/not/there"}), ())
+    assert sweep._outcome(lost, 1.0).status == "not run"
+
+
 @pytest.mark.parametrize(
     ("statuses", "well", "logged"),
     [
@@ -106,7 +119,7 @@ def test_the_sweep_went_well_unless_a_run_failed_or_was_left_out(
     """And its table goes to W&B where something was trained."""
     rows = [row(number, status, number + 1) for number, status in enumerate(statuses)]
     outcomes = iter([outcome for _, outcome in rows])
-    monkeypatch.setattr(sweep, "outcome_since", lambda run, folder, since: next(outcomes))
+    monkeypatch.setattr(sweep, "_outcome", lambda run, since: next(outcomes))
     calls: list[Any] = []
     monkeypatch.setattr("experiments.tracking.log_sweep", lambda *arguments: calls.append(arguments))
     assert report([run for run, _ in rows], 12.0) is well
