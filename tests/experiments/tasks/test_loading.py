@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -93,6 +94,13 @@ def test_identity_is_the_content(release, tmp_path):
     assert task_identity(TaskConfig("mnli")) == "hub"
     assert task_identity(TaskConfig("sql")).startswith("generated:")
     assert task_identity(TaskConfig("sql")) != task_identity(TaskConfig("nli"))
+
+
+@pytest.mark.parametrize("name", ["sql", "nli"])
+def test_generated_data_is_that_of_the_committed_results(name):
+    runs = Path(__file__).resolve().parents[3] / "results/embedded/runs/embedded"
+    record = json.loads((next(runs.glob(f"{name}-*")) / "run.json").read_text())
+    assert task_identity(TaskConfig(name)) == record["config"]["task"]["identity"]
 
 
 def test_changed_generator_is_another_task(monkeypatch):
