@@ -3,7 +3,7 @@
     FOLDER/STUDY/archive.json             what was made from what, and the sha256 of every file
     FOLDER/STUDY/RUN/run.json             as it was; "archive" names the files that are left out, and has
                                           the shapes of their tensors
-    FOLDER/STUDY/RUN/predictions.jsonl.gz checkpoint, split, id and correct of each answer
+    FOLDER/STUDY/RUN/predictions.jsonl.gz checkpoint, split, id, and correct or score of each answer
     FOLDER/STUDY/RUN/history.jsonl        without the throughput
     FOLDER/STUDY/RUN/adapter.safetensors  of the runs that the chosen figures read
 
@@ -34,7 +34,7 @@ from analysis.archived import (
     sha256,
 )
 from analysis.errors import AnalysisError
-from analysis.predictions import KEYS, PACKED, read_records
+from analysis.predictions import KEYS, OUTCOMES, PACKED, read_records
 from experiments.store import (
     ADAPTER,
     ADAPTER_BEST,
@@ -157,7 +157,8 @@ def _files(run: Run, tensors: Sequence[str]) -> dict[str, bytes]:
 
 
 def _packed(records: Iterable[Mapping[str, Any]]) -> bytes:
-    return gzip.compress(_lines({key: record[key] for key in KEYS} for record in records), mtime=0)
+    kept = ({key: record[key] for key in (*KEYS, *OUTCOMES) if key in record} for record in records)
+    return gzip.compress(_lines(kept), mtime=0)
 
 
 def _history(run: Run) -> bytes:

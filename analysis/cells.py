@@ -1,4 +1,4 @@
-"""The cells of Tables 5 and 6: what the runs of one weight type and rank, one a seed, answer rightly.
+"""The cells of Tables 5 and 6: what the runs of one weight type and rank, one a seed, score on each example.
 
 cells = Cells(lora_runs(analysis.load("study")), Choice("last", "test"))    # of one task
 cells["qv", 8].outcomes                                                     # (seeds, examples)
@@ -6,21 +6,27 @@ cells["qv", 8].outcomes                                                     # (s
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from analysis.errors import AnalysisError
 from analysis.predictions import CHECKPOINTS, read_predictions
-from analysis.statistics import CellMean, Outcomes, mean_accuracy
+from analysis.statistics import CellMean, Outcomes, mean_score
+from experiments.errors import UserError
+from experiments.metrics import CorpusMetric, Metric, metric
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
 CHOSEN_ON = "dev"
 AGREEMENT = 1e-6
+"""Relative, of what predictions and run.json say; absolute below 1."""
+UNBOUNDED = (-math.inf, math.inf)
 
 Place = tuple[str, int]
 """Targets, as run.json names them, and rank."""
@@ -55,7 +61,7 @@ class CellResult:
     """One cell.
 
     Attributes:
-        outcomes: right and wrong answers, a row a seed.
+        outcomes: the scores, a row a seed.
         mean: with its interval.
         parameters: of the adapter.
         lr: of the runs.
@@ -113,6 +119,24 @@ class Cells(Mapping[Place, CellResult]):
     def __len__(self) -> int:
         return len(self._places)
 
+    @cached_property
+    def metric(self) -> Metric:
+        """What the runs are scored by.
+
+        Raises:
+            AnalysisError: they are not all scored by the same, or it is not known here.
+        """
+        names = sorted(set(self._runs["metric"]))
+        if len(names) != 1:
+            raise AnalysisError(
+                f"{self._runs['task'].iloc[0]}: the runs are scored by {' and '.join(names)} and cannot "
+                f"stand in one table; leave one kind in, as in frame[frame['metric'] == {names[0]!r}]"
+            )
+        try:
+            return metric(names[0])
+        except UserError as error:
+            raise AnalysisError(str(error)) from None
+
     def differing(self, places: Iterable[Place]) -> dict[str, list[Any]]:
         """The settings, but for targets, rank, seed and lr, in which the runs of these cells differ.
 
@@ -133,7 +157,7 @@ class Cells(Mapping[Place, CellResult]):
 
     def _cell(self, place: Place) -> CellResult:
         chosen = self._one_a_seed(place)
-        answers = []
+        scores = []
         for row in chosen.to_dict("records"):
             read = read_predictions(row["path"], self._choice.split, self._choice.checkpoint)
             if self._ids is not None and read.ids != self._ids:
@@ -142,23 +166,28 @@ class Cells(Mapping[Place, CellResult]):
                     "the runs of one table must share their data (task.seed, task.test, ...)"
                 )
             reported = row.get(f"{self._choice.split}_{self._choice.checkpoint}")
-            if reported is not None and abs(float(read.correct.mean()) - reported) > AGREEMENT:
+            measured = self._outcomes([read.scores], ()).mean
+            if reported is not None and abs(measured - reported) > AGREEMENT * max(1.0, abs(reported)):
                 raise AnalysisError(
-                    f"{row['run']}: its predictions are {read.correct.mean():.4f} right, run.json says "
+                    f"{row['run']}: its predictions give {self.metric.title} {measured:.4f}, run.json says "
                     f"{reported:.4f}; train it again"
                 )
             self._ids = read.ids
-            answers.append(read.correct)
-        outcomes = Outcomes(np.array(answers), tuple(int(seed) for seed in chosen["seed"]))
+            scores.append(read.scores)
+        outcomes = self._outcomes(scores, tuple(int(seed) for seed in chosen["seed"]))
         tried = self._at(place)["lr"]
         return CellResult(
             outcomes=outcomes,
-            mean=mean_accuracy(outcomes),
+            mean=mean_score(outcomes),
             parameters=int(chosen["adapter_parameters"].iloc[0]),
             lr=float(chosen["lr"].iloc[0]),
             lr_tried=tuple(sorted(float(rate) for rate in set(tried))),
             runs=tuple(chosen["run"]),
         )
+
+    def _outcomes(self, scores: Sequence[np.ndarray], seeds: tuple[int, ...]) -> Outcomes:
+        corpus = self.metric.of_totals if isinstance(self.metric, CorpusMetric) else None
+        return Outcomes(np.array(scores), seeds, corpus, (0.0, 1.0) if self.metric.share else UNBOUNDED)
 
     def _at(self, place: Place) -> DataFrame:
         runs = self._runs

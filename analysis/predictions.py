@@ -1,4 +1,8 @@
-"""A run's answers, example by example, from its predictions.jsonl or, in an archive, predictions.jsonl.gz."""
+"""A run's scores, example by example, from its predictions.jsonl or, in an archive, predictions.jsonl.gz.
+
+A line has `correct`, true or false, where answers are right or wrong, else `score`: a number, or of a corpus
+metric the example's statistics, a list of numbers.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Shaped
 
 from analysis.choices import CHECKPOINTS
 from analysis.errors import AnalysisError
@@ -17,16 +21,23 @@ from analysis.files import is_file, unreadable
 from experiments.store import PREDICTIONS, read_jsonl
 
 PACKED = f"{PREDICTIONS}.gz"
-KEYS = ("checkpoint", "split", "id", "correct")
-"""Of each line; what an archive keeps."""
+KEYS = ("checkpoint", "split", "id")
+CORRECT, SCORE = OUTCOMES = ("correct", "score")
+"""Of each line KEYS and one of OUTCOMES; what an archive keeps."""
 
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """The examples of one split, in the run's order: their ids, and which were answered rightly."""
+    """The examples of one split, in the run's order.
+
+    Attributes:
+        ids: theirs.
+        scores: bool (examples,), which were answered rightly; or float64 (examples,), or of a corpus metric
+            (examples, statistics).
+    """
 
     ids: tuple[str, ...]
-    correct: Bool[np.ndarray, " examples"]
+    scores: Shaped[np.ndarray, "examples ..."]
 
 
 def read_predictions(
@@ -50,18 +61,24 @@ def read_predictions(
     kept = {record["checkpoint"] for record in records}
     name = checkpoint if checkpoint in kept else "last"
     answers = [
-        (str(record["id"]), bool(record["correct"]))
+        (str(record["id"]), _score(record))
         for record in records
         if record["split"] == split and record["checkpoint"] == name
     ]
     if not answers:
         splits = ", ".join(sorted({record["split"] for record in records})) or "nothing"
         raise AnalysisError(f"{Path(run).name} has no predictions on {split!r}; it has {splits}")
-    return Predictions(tuple(id_ for id_, _ in answers), np.array([right for _, right in answers]))
+    ids, scores = zip(*answers, strict=True)
+    try:
+        return Predictions(ids, np.array(scores, dtype=None if isinstance(scores[0], bool) else float))
+    except (TypeError, ValueError) as error:
+        raise AnalysisError(
+            f"{Path(run).name}: its scores on {split!r} are not of one kind ({error}); train the run again"
+        ) from None
 
 
 def read_records(run: str | os.PathLike[str]) -> list[dict[str, Any]]:
-    """Every line of the run's predictions; each has at least checkpoint, split, id and correct.
+    """Every line of the run's predictions; each has at least KEYS and one of OUTCOMES.
 
     Raises:
         AnalysisError: the file is missing or damaged, or cannot be read.
@@ -72,8 +89,8 @@ def read_records(run: str | os.PathLike[str]) -> list[dict[str, Any]]:
         path = folder / PACKED
     try:
         records = read_jsonl(path)
-        if not all(record.keys() >= {*KEYS} for record in records):
-            raise ValueError(f"a line without {', '.join(KEYS)}")
+        if not all(record.keys() >= {*KEYS} and not record.keys().isdisjoint(OUTCOMES) for record in records):
+            raise ValueError(f"a line without {', '.join(KEYS)} or without {' or '.join(OUTCOMES)}")
     except FileNotFoundError:
         raise AnalysisError(f"{folder.name} has no {PREDICTIONS}; train the run again") from None
     except (PermissionError, IsADirectoryError) as error:
@@ -83,3 +100,7 @@ def read_records(run: str | os.PathLike[str]) -> list[dict[str, Any]]:
             f"{folder.name}: {path.name} is damaged ({type(error).__name__}: {error}); train the run again"
         ) from None
     return records
+
+
+def _score(record: dict[str, Any]) -> Any:
+    return bool(record[CORRECT]) if CORRECT in record else record[SCORE]

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from experiments.objective import Encoded, Objective
-from experiments.tasks.example import Example
+from experiments.tasks import Example
 from experiments.tokenizing import check_known
 
 if TYPE_CHECKING:

@@ -18,6 +18,7 @@ from typing import Any
 
 from experiments.budget import parameters_of, rank_for_budget
 from experiments.errors import UserError
+from experiments.tasks import TASKS as TASK_CLASSES
 from experiments.wandb_run import DEFAULT_PROJECT, MODES
 from lora.targets import SCALINGS, parse_ranks, parse_targets, scaling_value, targets_name
 
@@ -25,8 +26,7 @@ _CODE = Path(__file__).resolve().parent
 # In a wheel conf/ lies in this package; in a checkout a link there leads to it, where links are.
 CONF = (_CODE / "conf" if (_CODE / "conf").is_dir() else _CODE.parent / "conf").resolve()
 METHODS = ("lora", "full", "bias", "none")
-TASKS = ("sql", "nli", "wikisql", "mnli")
-GENERATED_TASKS = ("sql", "nli")
+TASKS = tuple(TASK_CLASSES)
 INITS = ("gaussian", "kaiming")
 BIASES = ("none", "lora_only", "all")
 PRECISIONS = ("auto", "float32", "bfloat16")

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 from experiments.batches import evaluation_batches
 from experiments.device import autocast
+from experiments.errors import UserError
+from experiments.metrics import Score, metric
 from experiments.workbench import Workbench
 
 if TYPE_CHECKING:
@@ -22,7 +25,7 @@ LARGE_MODEL = 50_000_000  # parameters
 
 @dataclass(frozen=True)
 class Evaluation:
-    """`metrics` are means over the split; `predictions` has one record an example, in the split's order."""
+    """`metrics` are over the split; `predictions` has one record an example, in its order."""
 
     metrics: dict[str, float]
     predictions: list[dict[str, Any]]
@@ -45,20 +48,43 @@ def evaluate(
             for index, answer in zip(batch, answers, strict=True):
                 predictions[index] = answer
     model.train()
-    records = []
-    for example, prediction in zip(examples, predictions, strict=True):
-        scores = dict(bench.task.judge(example, prediction).scores)
-        correct = bool(scores[bench.task.metric])
-        records.append(
-            {"split": split, "id": example.id, "prediction": prediction, "correct": correct, **scores}
-        )
-    return Evaluation(_means(records), records)
+    judged = [
+        bench.task.judge(example, prediction)
+        for example, prediction in zip(examples, predictions, strict=True)
+    ]
+    records = [
+        {"split": split, "id": example.id, "prediction": prediction, **outcome(scores, bench.task.metric)}
+        for example, prediction, scores in zip(examples, predictions, judged, strict=True)
+    ]
+    return Evaluation(metric_values(judged), records)
 
 
-def _means(records: Sequence[dict[str, Any]]) -> dict[str, float]:
-    """Each score's mean over the examples that have it."""
-    names = dict.fromkeys(name for record in records for name in record)
-    values = {
-        name: [record[name] for record in records if isinstance(record.get(name), float)] for name in names
-    }
-    return {name: sum(scores) / len(scores) for name, scores in values.items() if scores}
+def outcome(scores: Mapping[str, Score], main: str) -> dict[str, Any]:
+    """What a line of predictions.jsonl says of one answer: whether it is correct, or its score; all scores.
+
+    Raises:
+        UserError: the metric that counts gives no score, or one that it may not.
+    """
+    score, binary = scores.get(main), metric(main).binary
+    numbers = np.asarray([] if score is None else score, dtype=float)
+    if not numbers.size or not np.isfinite(numbers).all() or (binary and score not in (0, 1)):
+        allowed = "0 or 1" if binary else "finite numbers"
+        raise UserError(f"metric {main} gives an example the score {score}; it must give {allowed}")
+    return {**({"correct": bool(score)} if binary else {"score": score}), **scores}
+
+
+def metric_values(judged: Sequence[Mapping[str, Score]]) -> dict[str, float]:
+    """Each metric over the examples that have its score.
+
+    Raises:
+        UserError: one is not a finite number.
+    """
+    found: dict[str, list[Score]] = {}
+    for scores in judged:
+        for name, score in scores.items():
+            found.setdefault(name, []).append(score)
+    values = {name: metric(name).value(scores) for name, scores in found.items()}
+    for name, value in values.items():
+        if not np.isfinite(value):
+            raise UserError(f"metric {name} is {value} on these predictions; it must be a finite number")
+    return values

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from experiments.tasks.example import Example, Task
+from experiments.tasks import Example, Task
 
 if TYPE_CHECKING:
     import torch

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 
 from experiments.errors import UserError
 from experiments.objective import Encoded, Objective
-from experiments.tasks.example import Example
+from experiments.tasks import Example
 from experiments.tokenizing import check_answers, check_known, decoded
 
 if TYPE_CHECKING:

@@ -98,7 +98,7 @@ print(f"the largest number: {best[0]} at r = {best[1]}, by {100 * (first - secon
 #
 # Two sources. **Examples**: an accuracy $p$ on $m$ examples has a standard error of $\sqrt{p (1 - p) / m}$,
 # however the model was trained. **Seeds**: another initialisation and order of data give another model.
-# `Cells` reads each run's answers, example by example, and `mean_accuracy` makes an interval that holds
+# `Cells` reads each run's answers, example by example, and `mean_score` makes an interval that holds
 # both.
 
 # %%
@@ -123,7 +123,7 @@ figure, axes = plt.subplots(figsize=(5.5, 0.5 * len(table) + 0.9))
 for y, (_, row) in enumerate(table.iterrows()):
     axes.plot([row["95% from"], row["to"]], [y, y], color="C0", lw=6, alpha=0.3, solid_capstyle="butt")
     axes.plot(row["mean"], y, "|", color="C0", ms=14, mew=2)
-    seeds = 100 * cells[list(cells)[y]].outcomes.correct.mean(1)
+    seeds = 100 * cells[list(cells)[y]].outcomes.scores.mean(1)
     axes.plot(seeds, [y] * len(seeds), "o", color="black", ms=3)
 if TASK in ("nli", "mnli"):
     axes.axvline(100 / 3, color="0.5", ls=":", lw=1)

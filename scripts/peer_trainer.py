@@ -32,7 +32,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from experiments.config import TaskConfig
 from experiments.device import describe
 from experiments.embedded.checkpoint import read_checkpoint
-from experiments.evaluation import EVALUATION_BATCH
+from experiments.evaluation import EVALUATION_BATCH, metric_values
 from experiments.tasks import Example, Task, load_task
 
 IGNORED = -100
@@ -115,8 +115,8 @@ def accuracy(model: Any, tokenizer: Any, task: Task, split: str, new_tokens: int
     for start in range(0, len(examples), EVALUATION_BATCH):
         prompts = [example.prompt for example in examples[start : start + EVALUATION_BATCH]]
         answers += generate(model, tokenizer, prompts, new_tokens)
-    judgements = [task.judge(example, answer) for example, answer in zip(examples, answers, strict=True)]
-    return sum(judgement.scores[task.metric] for judgement in judgements) / len(judgements)
+    judged = [task.judge(example, answer) for example, answer in zip(examples, answers, strict=True)]
+    return metric_values(judged)[task.metric]
 
 
 def generate(model: Any, tokenizer: Any, prompts: Sequence[str], new_tokens: int) -> list[str]:

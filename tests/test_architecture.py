@@ -1,7 +1,8 @@
 """Who may import whom: run.py -> experiments -> lora, and analysis -> lora; both meet in the run store.
 
 Besides the store, analysis takes from experiments only what is no training code: how files are identified,
-where results come from, the W&B sink, the terminal, what equal budgets are, where conf/ is, and the embedded
+where results come from, the W&B sink, the terminal, what equal budgets are, where conf/ is, what metrics are
+(their values can be computed anew for other examples), and the embedded
 model's files.
 """
 
@@ -23,6 +24,7 @@ SHARED = (
     "experiments.budget",
     "experiments.config",
     "experiments.errors",
+    "experiments.metrics",
     "experiments.embedded.checkpoint",
 )
 

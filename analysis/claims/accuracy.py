@@ -23,7 +23,7 @@ def qv_beats_q(answers: Answers) -> Evidence:
     places = answers.at_budget("qv", "q")
     part = _better(answers, *places, paper=_paper_table5(answers, "qv", "q"))
     first, second = map(named, places)
-    return Evidence(f"accuracy of {first} minus {second}, points", (part,), answers.described(*places))
+    return Evidence(_difference(answers, first, second), (part,), answers.described(*places))
 
 
 def more_types_beat_one(answers: Answers) -> Evidence:
@@ -47,7 +47,7 @@ def more_types_beat_one(answers: Answers) -> Evidence:
         for place in single
     )
     return Evidence(
-        f"accuracy of {named(together)} minus that of one type, points", parts, answers.described(*places)
+        _difference(answers, named(together), "that of one type"), parts, answers.described(*places)
     )
 
 
@@ -82,13 +82,14 @@ def rank_1_falls_short_for_q(answers: Answers) -> Evidence:
     distance = -answers.margin - found.difference
     part = of_comparison(
         found,
-        wanted=f"< -{100 * answers.margin:g}",
+        wanted=f"< -{answers.metric.scale * answers.margin:g}",
         p_for=found.p_value if distance > 0 else 1.0,
         p_against=found.p_value if distance < 0 else 1.0,
         distance=distance,
+        scale=answers.metric.scale,
         paper=answers.paper("table6", low, high),
     )
-    return Evidence(_difference(*places), (part,), answers.described(*places))
+    return Evidence(_difference(answers, *map(named, places)), (part,), answers.described(*places))
 
 
 def _as_good(answers: Answers, targets: str) -> Evidence:
@@ -100,14 +101,15 @@ def _as_good(answers: Answers, targets: str) -> Evidence:
     beyond = compare(one.outcomes, other.outcomes, reference=nearer)
     part = of_comparison(
         found,
-        wanted=f"within ±{100 * answers.margin:g}",
+        wanted=f"within ±{answers.metric.scale * answers.margin:g}",
         p_for=found.p_value,
         p_against=beyond.p_value / 2 if distance < 0 else 1.0,  # one-sided, as the tests for the claim are
         distance=distance,
+        scale=answers.metric.scale,
         paper=answers.paper("table6", low, high),
     )
     better = "" if found.difference < answers.margin else " r = 1 is better by more than the margin."
-    return Evidence(_difference(*places), (part,), answers.described(*places) + better)
+    return Evidence(_difference(answers, *map(named, places)), (part,), answers.described(*places) + better)
 
 
 def _better(answers: Answers, first: Place, second: Place, *, name: str = "", paper: str) -> Part:
@@ -119,6 +121,7 @@ def _better(answers: Answers, first: Place, second: Place, *, name: str = "", pa
         p_for=found.p_value if found.difference > 0 else 1.0,
         p_against=found.p_value if found.difference < 0 else 1.0,
         distance=found.difference,
+        scale=answers.metric.scale,
         name=name,
         paper=paper,
     )
@@ -129,5 +132,7 @@ def _paper_table5(answers: Answers, first: str, second: str) -> str:
     return answers.paper("table5", (first, PAPER_RANKS[len(first)]), (second, PAPER_RANKS[len(second)]))
 
 
-def _difference(low: Place, high: Place) -> str:
-    return f"accuracy of {named(low)} minus {named(high)}, points"
+def _difference(answers: Answers, first: str, second: str) -> str:
+    score = answers.metric
+    noun = "accuracy" if score.binary else score.title
+    return f"{noun} of {first} minus {second}{', points' if score.share else ''}"

@@ -1,4 +1,4 @@
-"""What claims about accuracy are judged from: the cells of Tables 5 and 6 of one task."""
+"""What claims about accuracy (or another metric) are judged from: the cells of Tables 5 and 6 of one task."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from analysis.errors import AnalysisError
 from analysis.needs import Need
 from analysis.run import Run
 from analysis.selection import Selection
+from experiments.metrics import Metric
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -26,12 +27,22 @@ class Answers:
 
     Args:
         selection: of one task; its checkpoint, split, seeds and choice are used, its targets are not.
-        margin: what counts as equal, as a share.
+        margin: what counts as equal: in points where the metric is a share, else in its own unit.
     """
 
     def __init__(self, selection: Selection, margin: float) -> None:
         self.selection = selection
-        self.margin = margin
+        self._margin = margin
+
+    @property
+    def metric(self) -> Metric:
+        """What the runs are scored by."""
+        return self._cells.metric
+
+    @property
+    def margin(self) -> float:
+        """In the metric's own unit: 0.01 is one point of a share."""
+        return self._margin / self.metric.scale
 
     def at_budget(self, *targets: str) -> tuple[Place, ...]:
         """Each set of weights at the rank that costs what W_q alone does at r = 8, as in Table 5.
@@ -72,10 +83,10 @@ class Answers:
         return found
 
     def described(self, *places: Place) -> str:
-        """The cells' accuracies, and what their runs differ in besides weights, rank and seed."""
+        """The cells' values, and what their runs differ in besides weights, rank and seed."""
         found = dict(zip(places, self.cells(*places), strict=True))
-        told = "; ".join(f"{named(place)}: {_accuracy(cell)}" for place, cell in found.items())
-        sentences = [f"In %: {told}."]
+        told = "; ".join(f"{named(place)}: {_value(cell, self.metric)}" for place, cell in found.items())
+        sentences = [f"In {'%' if self.metric.share else self.metric.title}: {told}."]
         rates = {named(place): cell.lr for place, cell in found.items()}
         if len(set(rates.values())) > 1:
             chosen = any(len(cell.lr_tried) > 1 for cell in found.values())
@@ -133,6 +144,7 @@ def named(place: Place) -> str:
     return f"{place[0]} r={place[1]}"
 
 
-def _accuracy(cell: CellResult) -> str:
-    spread = f" ± {100 * cell.mean.seed_sd:.1f}" if cell.mean.seeds > 1 else ""
-    return f"{100 * cell.mean.mean:.1f}{spread}"
+def _value(cell: CellResult, metric: Metric) -> str:
+    values = cell.mean.mean, cell.mean.seed_sd
+    mean, sd = (f"{metric.scale * value:.{metric.decimals}f}" for value in values)
+    return f"{mean} ± {sd}" if cell.mean.seeds > 1 else mean

@@ -171,15 +171,20 @@ def of_comparison(
     p_for: float,
     p_against: float,
     distance: float,
+    scale: float = 100.0,
     name: str = "",
     paper: str = "",
 ) -> Part:
-    """A part that is a difference of accuracies, in points."""
+    """A part that is a difference of two cells' values.
+
+    Args:
+        scale: what it is multiplied by where people read it: 100 makes points of shares.
+    """
     return Part(
         name=name,
-        value=100 * found.difference,
-        low=100 * found.low,
-        high=100 * found.high,
+        value=scale * found.difference,
+        low=scale * found.low,
+        high=scale * found.high,
         level=found.level,
         null=0.0,
         wanted=wanted,
@@ -190,6 +195,6 @@ def of_comparison(
         examples=found.examples,
         plan=lambda alpha: seeds_needed(found, alpha=alpha),
         least=LEAST_RUNS,
-        margin=None if found.margin is None else 100 * found.margin,
+        margin=None if found.margin is None else scale * found.margin,
         paper=paper,
     )

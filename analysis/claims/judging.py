@@ -142,7 +142,7 @@ def judge(selection: Selection, margin: float = DEFAULT_MARGIN) -> list[Judgemen
     keeps its own 5 %.
 
     Args:
-        margin: what counts as equal accuracy, in points.
+        margin: what counts as equal: in points where the metric is a share, else in its own unit.
 
     Raises:
         AnalysisError: the margin is not above 0, the study has no run, or the selection names settings or a
@@ -178,7 +178,7 @@ def decide(found: Mapping[str, Evidence]) -> dict[str, Decision]:
 
 def _judge_task(selection: Selection, margin: float) -> list[Judgement]:
     _check(selection)
-    sources = {Answers: Answers(selection, margin / 100), Geometry: Geometry(selection)}
+    sources = {Answers: Answers(selection, margin), Geometry: Geometry(selection)}
     found: dict[str, Evidence] = {}
     errors: dict[str, AnalysisError] = {}
     for claim in CLAIMS:

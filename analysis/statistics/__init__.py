@@ -1,11 +1,12 @@
 """What a table's differences are worth: intervals, paired comparisons, equivalence, corrections, verdicts.
 
-Pure functions of numpy arrays: a cell is its (seeds, examples) matrix of right and wrong answers.
+Pure functions of numpy arrays: a cell is its (seeds, examples) matrix of scores, right and wrong answers or
+any numbers; of a corpus metric (seeds, examples, statistics).
 
     from analysis import statistics
 
-    cell = statistics.Outcomes(correct, seeds=(0, 1, 2))          # bool (3, examples)
-    statistics.mean_accuracy(cell)                                # mean, seed sd, 95% interval
+    cell = statistics.Outcomes(scores, seeds=(0, 1, 2))           # (3, examples)
+    statistics.mean_score(cell)                                   # mean, seed sd, 95% interval
     better = statistics.compare(cell, other)                      # difference, interval, p-value
     same = statistics.equivalence(cell, other, margin=0.01)       # two one-sided tests
     statistics.with_holm([better, ...])                           # corrected for the family
@@ -14,11 +15,12 @@ Pure functions of numpy arrays: a cell is its (seeds, examples) matrix of right 
     statistics.unit_mean(lifts, reference=1)                      # one number a seed: mean, interval, p-value
     statistics.pair_mean(overlaps)                                # one number a pair of seeds: jackknife
 
-Accuracies and differences are shares (0.01 is one point); tables show per cent.
+Values and differences are in the metric's own unit, an accuracy's a share (0.01 is one point); tables show
+per cent.
 """
 
 from analysis.statistics.best import Best, best_together
-from analysis.statistics.bootstrap import CellMean, mean_accuracy
+from analysis.statistics.bootstrap import CellMean, mean_score
 from analysis.statistics.comparison import Comparison, compare, equivalence
 from analysis.statistics.holm import holm, with_holm
 from analysis.statistics.mcnemar import mcnemar
@@ -42,7 +44,7 @@ __all__ = [
     "equivalence",
     "holm",
     "mcnemar",
-    "mean_accuracy",
+    "mean_score",
     "pair_mean",
     "seeds_needed",
     "unit_mean",

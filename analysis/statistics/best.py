@@ -48,7 +48,7 @@ def best_together(
     if not cells:
         raise AnalysisError("no cells to compare; give at least one")
     made = {key: outcomes(cell) for key, cell in cells.items()}
-    top = max(made, key=lambda key: made[key].correct.mean())
+    top = max(made, key=lambda key: made[key].mean)
     others = [key for key in made if key != top]
     compared = with_holm(compare(made[top], made[key], resamples=resamples) for key in others)
     against = dict(zip(others, compared, strict=True))

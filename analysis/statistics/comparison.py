@@ -8,7 +8,16 @@ from typing import Any
 import numpy as np
 
 from analysis.errors import AnalysisError
-from analysis.statistics.bootstrap import GENERATOR_SEED, RESAMPLES, draws, interval, sources, tail
+from analysis.statistics.bootstrap import (
+    GENERATOR_SEED,
+    RESAMPLES,
+    between_seeds,
+    corpus_draws,
+    draws,
+    interval,
+    sources,
+    tail,
+)
 from analysis.statistics.mcnemar import mcnemar
 from analysis.statistics.outcomes import Outcomes, Pairs, outcomes, paired
 from analysis.statistics.variance import Components, components
@@ -20,7 +29,7 @@ EQUIVALENCE_LEVEL = 0.90
 
 @dataclass(frozen=True)
 class Comparison:
-    """First minus second, as a share (0.01 is one point).
+    """First minus second, in the metric's own unit: of accuracies as a share (0.01 is one point).
 
     Attributes:
         difference: as measured.
@@ -64,11 +73,11 @@ def compare(
 
     The differences of paired runs go through the hierarchical bootstrap (`bootstrap.py`); the p-value is
     twice the share of draws on the wrong side of the reference, so that it is below 5% where the 95% interval
-    leaves the reference out. With one pair of runs and reference 0 the p-value is McNemar's (mid-p): then
-    both speak of these two runs, not of other seeds.
+    leaves the reference out. With one pair of runs, right and wrong answers and reference 0 it is McNemar's
+    (mid-p): then both speak of these two runs, not of other seeds.
 
     Args:
-        first, second: Outcomes, or (seeds, examples) of zeros and ones; same examples, in the same order.
+        first, second: Outcomes, or (seeds, examples) of numbers; same examples, in the same order.
         reference: the difference under the null; -0.01 asks whether first is worse by more than one point.
 
     Raises:
@@ -76,7 +85,7 @@ def compare(
     """
     pairs = paired(outcomes(first), outcomes(second))
     sample = _draws(pairs, resamples, generator_seed)
-    by_mcnemar = len(pairs.difference) == 1 and reference == 0
+    by_mcnemar = pairs.binary and len(pairs.difference) == 1 and reference == 0
     if by_mcnemar:
         p_value = mcnemar(
             int(np.count_nonzero(pairs.difference > 0)), int(np.count_nonzero(pairs.difference < 0))
@@ -85,6 +94,8 @@ def compare(
         smaller = min(tail(sample, reference, below=True), tail(sample, reference, below=False))
         p_value = min(1.0, 2 * smaller)
     words = f"McNemar mid-p; interval: {_words(pairs)}" if by_mcnemar else _words(pairs)
+    if len(pairs.difference) == 1 and not pairs.binary:
+        words += "; McNemar's test is of right and wrong answers alone"
     return _comparison(pairs, sample, LEVEL, p_value, words, None, reference)
 
 
@@ -117,8 +128,13 @@ def equivalence(
 
 
 def _draws(pairs: Pairs, resamples: int, generator_seed: int) -> np.ndarray:
-    n = len(pairs.difference)
-    return draws(pairs.difference, np.array([-n, n]), resamples, np.random.default_rng(generator_seed))
+    generator = np.random.default_rng(generator_seed)
+    if pairs.first.of_totals is None:
+        n = len(pairs.difference)
+        imaginary = np.array([-n, n] if pairs.binary else [], dtype=int)
+        return draws(pairs.difference, imaginary, resamples, generator)
+    first, second = corpus_draws((pairs.first, pairs.second), resamples, generator)
+    return first - second + between_seeds(pairs.difference, resamples, generator)
 
 
 def _comparison(
@@ -131,12 +147,12 @@ def _comparison(
     reference: float = 0.0,
 ) -> Comparison:
     n, m = pairs.difference.shape
-    difference = float(pairs.difference.mean())
+    difference, width = pairs.mean, pairs.width
     low, high = interval(sample, level)
     return Comparison(
         difference=difference,
-        low=max(-1.0, min(low, difference)),
-        high=min(1.0, max(high, difference)),
+        low=max(-width, min(low, difference)),
+        high=min(width, max(high, difference)),
         p_value=p_value,
         p_holm=None,
         seeds=n,

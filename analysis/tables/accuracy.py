@@ -5,9 +5,9 @@
     print(made.table.terminal())        # or .markdown(), .latex()
     made.cells                          # one row a cell, for CSV
 
-Every number of ours is on one split of one checkpoint, from the runs' own predictions, in per cent.  A cell's
-interval is a bootstrap over seeds and examples; cells are marked where the data support it and nowhere else
-(`analysis.statistics`).
+Every number of ours is on one split of one checkpoint, from the runs' own predictions, a share in per cent.
+A cell's interval is a bootstrap over seeds and examples; cells are marked where the data support it and
+nowhere else (`analysis.statistics`).
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from analysis.cells import CHOSEN_ON, CellResult, Choice, Place, lora_runs
 from analysis.errors import AnalysisError
 from analysis.output import Result
 from analysis.paper_values import PaperValue
-from analysis.statistics import CellMean
 from analysis.tables.accuracy_notes import PAPER_TASKS, notes
 from analysis.tables.accuracy_results import TaskResult, task_results
 from analysis.tables.layout import Cell, Row, Table
@@ -44,9 +43,9 @@ class AccuracyTable:
 
     Attributes:
         table: as readers see it.
-        cells: one row a cell, ours and the paper's, percentages: table, task, targets, rank, parameters,
-            mean, seed_sd, low, high, seeds, examples, varies (what the interval holds), lr, lr_rule,
-            checkpoint, split, metric, marked, below_highest (points, on paired runs), p_holm (of that),
+        cells: one row a cell, ours and the paper's, shares in per cent: table, task, targets, rank,
+            parameters, mean, seed_sd, low, high, seeds, examples, varies (what the interval holds), lr,
+            lr_rule, checkpoint, split, metric, marked, below_highest (on paired runs), p_holm (of that),
             paper, paper_noise, paper_notes.  What a cell does not have is missing.
         runs: the ids of the runs used.
     """
@@ -97,7 +96,7 @@ def table5(
     def group(result: TaskResult) -> tuple[Row, ...]:
         ours = [result.cell((targets, ranks.get(targets, 0))) for targets in TABLE5_TARGETS]
         theirs = [_paper("table5", result.task, papers[targets]) for targets in TABLE5_TARGETS]
-        return (*_rows((result.task,), ours), _paper_row((PAPER_TASKS[result.column],), theirs))
+        return (*_rows(result, (result.task,), ours), *_paper_rows(result, (), theirs))
 
     head = (
         Row(("r", "ours"), tuple(Cell(str(ranks.get(t, MISSING))) for t in TABLE5_TARGETS)),
@@ -138,8 +137,8 @@ def table6(
         for targets in TABLE6_TARGETS:
             ours = [result.cell((targets, rank)) for rank in ranks]
             theirs = [_paper("table6", result.task, (targets, rank)) for rank in ranks]
-            rows.extend(_rows((result.task, _weights(targets)), ours))
-            rows.append(_paper_row((PAPER_TASKS[result.column], ""), theirs))
+            rows.extend(_rows(result, (result.task, _weights(targets)), ours))
+            rows.extend(_paper_rows(result, ("",), theirs))
         return tuple(rows)
 
     missing = [
@@ -189,16 +188,12 @@ def as_result(selection: Selection, name: str, made: AccuracyTable) -> Result:
 
 
 def _lora(frame: DataFrame) -> DataFrame:
-    """The LoRA runs with one rank, of the tasks that the paper's tables have."""
+    """The LoRA runs with one rank."""
     if frame.empty:
         raise AnalysisError("the study has no finished run; train some with python run.py -m")
     lora = lora_runs(frame)
-    lora = lora[lora["task"].isin([*paper_values.TASKS])]
     if lora.empty:
-        tasks = ", ".join(sorted(set(frame["task"])))
-        raise AnalysisError(
-            f"the study has no LoRA run of one rank on {', '.join(paper_values.TASKS)}; its tasks are {tasks}"
-        )
+        raise AnalysisError("the study has no LoRA run of one rank; train some with python run.py -m")
     return lora
 
 
@@ -219,25 +214,24 @@ def _cost(found: DataFrame, rank: int) -> int:
 # ------------------------------------------------------------------------------------------- the layout
 
 
-def _rows(labels: tuple[str, ...], cells: Sequence[tuple[CellResult | None, bool]]) -> tuple[Row, ...]:
+def _rows(
+    result: TaskResult, labels: tuple[str, ...], cells: Sequence[tuple[CellResult | None, bool]]
+) -> tuple[Row, ...]:
     """Our two lines: mean and spread of seeds, then the interval."""
     blank = ("",) * len(labels)
-    means = tuple(Cell(_mean(cell.mean), marked) if cell else Cell(MISSING) for cell, marked in cells)
-    intervals = tuple(Cell(_interval(cell.mean) if cell else "") for cell, _ in cells)
+    means = tuple(Cell(result.mean(cell.mean), marked) if cell else Cell(MISSING) for cell, marked in cells)
+    intervals = tuple(Cell(result.interval(cell.mean) if cell else "") for cell, _ in cells)
     return (Row((*labels, "ours"), means), Row((*blank, "95%"), intervals))
 
 
-def _paper_row(labels: tuple[str, ...], values: Sequence[PaperValue | None]) -> Row:
-    return Row((*labels, "paper"), tuple(Cell(f"{v.value:.1f}" if v else "") for v in values))
-
-
-def _mean(cell: CellMean) -> str:
-    spread = f" ±{100 * cell.seed_sd:.1f}" if cell.seeds > 1 else ""
-    return f"{100 * cell.mean:.1f}{spread}"
-
-
-def _interval(cell: CellMean) -> str:
-    return f"{100 * cell.low:.1f}–{100 * cell.high:.1f}"
+def _paper_rows(
+    result: TaskResult, labels: tuple[str, ...], values: Sequence[PaperValue | None]
+) -> tuple[Row, ...]:
+    """The paper's line, where its tables have the task."""
+    if result.column is None:
+        return ()
+    cells = tuple(Cell(f"{value.value:.1f}" if value else "") for value in values)
+    return (Row((PAPER_TASKS[result.column], *labels, "paper"), cells),)
 
 
 def _weights(targets: str) -> str:
@@ -249,7 +243,7 @@ def _paper_places(name: str) -> list[Place]:
 
 
 def _paper(name: str, task: str, place: Place) -> PaperValue | None:
-    if place not in _paper_places(name):
+    if task not in paper_values.TASKS or place not in _paper_places(name):
         return None
     return paper_values.accuracy(name, task=task, targets=place[0], rank=place[1])
 
@@ -270,7 +264,8 @@ def _tidy(
     rows = []
     for result in results:
         shown = {paper_place(place) for place in places}
-        for place in [*places, *(theirs for theirs in papers.values() if theirs not in shown)]:
+        others = [theirs for theirs in papers.values() if theirs not in shown] if result.column else []
+        for place in [*places, *others]:
             theirs = paper_place(place)
             value = _paper(name, result.task, theirs) if theirs else None
             cell, marked = result.cell(place)
@@ -282,7 +277,7 @@ def _tidy(
                     "rank": place[1],
                     **(_measured(result, place, cell, choice) if cell else {}),
                     "marked": marked if cell else None,
-                    "paper_task": PAPER_TASKS[result.column],
+                    "paper_task": PAPER_TASKS.get(result.column or ""),
                     "paper_rank": theirs[1] if theirs else None,
                     "paper": value.value if value else None,
                     "paper_noise": value.noise if value else None,
@@ -293,22 +288,17 @@ def _tidy(
 
 
 def _measured(result: TaskResult, place: Place, cell: CellResult, choice: Choice) -> dict[str, Any]:
-    mean, against = cell.mean, result.best.against.get(place)
+    against = result.best.against.get(place)
     return {
         "parameters": cell.parameters,
-        "mean": 100 * mean.mean,
-        "seed_sd": 100 * mean.seed_sd,
-        "low": 100 * mean.low,
-        "high": 100 * mean.high,
-        "seeds": mean.seeds,
-        "examples": mean.examples,
-        "varies": " and ".join(mean.sources),
+        **result.measured(cell.mean),
+        "varies": " and ".join(cell.mean.sources),
         "lr": cell.lr,
         "lr_rule": f"best on {CHOSEN_ON}" if len(cell.lr_tried) > 1 else "fixed",
         "checkpoint": choice.checkpoint,
         "split": choice.split,
-        "metric": result.metric,
-        "below_highest": 100 * against.difference if against else 0.0,
+        "metric": result.metric.title,
+        "below_highest": result.metric.scale * against.difference if against else 0.0,
         "p_holm": against.p_holm if against else None,
     }
 

@@ -21,12 +21,12 @@ def notes(results: Sequence[TaskResult], choice: Choice, missing: Sequence[str])
     else:
         between = counts[0] if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
         scores = f"mean ± standard deviation over {between} seeds"
-    metrics = ", ".join(dict.fromkeys(f"{result.metric} on {result.task}" for result in results))
+    metrics = ", ".join(f"{result.metric.title} on {result.task}" for result in results)
     sizes = ", ".join(
         f"{next(iter(result.cells.values())).mean.examples:,} ({result.task})" for result in results
     )
     lines = [
-        f"Ours: {metrics}, in %, {scores}; {choice.split} split, {sizes} examples; "
+        f"Ours: {metrics}{_unit(results)}, {scores}; {choice.split} split, {sizes} examples; "
         f"checkpoint: {CHECKPOINT_WORDS[choice.checkpoint]}.",
         _interval_note(counts),
         *_mark_notes(results),
@@ -39,14 +39,23 @@ def notes(results: Sequence[TaskResult], choice: Choice, missing: Sequence[str])
     noises = ", ".join(
         f"±{paper_values.table('table5').quantities[result.column]['noise']} on {PAPER_TASKS[result.column]}"
         for result in results
+        if result.column
     )
-    lines.append(
-        "Paper: GPT-3 175B on the validation set, by which it also chose the checkpoint; "
-        f"its noise is {noises}."
-    )
+    if noises:
+        lines.append(
+            "Paper: GPT-3 175B on the validation set, by which it also chose the checkpoint; "
+            f"its noise is {noises}."
+        )
     if missing:
         lines.append(f"Not in the study: {', '.join(missing)}.")
     return tuple(lines)
+
+
+def _unit(results: Sequence[TaskResult]) -> str:
+    shares = [result.task for result in results if result.metric.share]
+    if len(shares) == len(results):
+        return ", in %"
+    return f", in % on {', '.join(shares)}" if shares else ""
 
 
 def _interval_note(counts: Sequence[int]) -> str:

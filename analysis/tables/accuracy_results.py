@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from analysis import paper_values
 from analysis.cells import CellResult, Cells, Choice, Place
 from analysis.errors import AnalysisError
-from analysis.statistics import Best, best_together
+from analysis.statistics import Best, CellMean, best_together
+from experiments.metrics import Metric
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -17,11 +18,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TaskResult:
-    """A task's cells; `column` is its name in the paper's tables."""
+    """A task's cells; `column` is its name in the paper's tables, None where they do not have it."""
 
     task: str
-    column: str
-    metric: str
+    column: str | None
+    metric: Metric
     cells: Mapping[Place, CellResult]
     best: Best[Place]
     differing: Mapping[str, Sequence[Any]]
@@ -30,21 +31,47 @@ class TaskResult:
         """The cell, and whether it is marked."""
         return self.cells.get(place), self.best.decided and place in self.best.together
 
+    def number(self, value: float) -> str:
+        """A value of the metric as people read it: a share in per cent."""
+        return f"{self.metric.scale * value:.{self.metric.decimals}f}"
 
-def task_results(lora: DataFrame, places: Sequence[Place], choice: Choice) -> list[TaskResult]:
-    """The tasks in the paper's order."""
+    def mean(self, mean: CellMean) -> str:
+        """ "84.2 ±1.2"."""
+        spread = f" ±{self.number(mean.seed_sd)}" if mean.seeds > 1 else ""
+        return f"{self.number(mean.mean)}{spread}"
+
+    def interval(self, mean: CellMean) -> str:
+        """ "82.9–85.6"."""
+        return f"{self.number(mean.low)}–{self.number(mean.high)}"
+
+    def measured(self, mean: CellMean) -> dict[str, Any]:
+        """The columns of a mean in a table for programs, in the unit that people read."""
+        scale = self.metric.scale
+        return {
+            "mean": scale * mean.mean,
+            "seed_sd": scale * mean.seed_sd,
+            "low": scale * mean.low,
+            "high": scale * mean.high,
+            "seeds": mean.seeds,
+            "examples": mean.examples,
+        }
+
+
+def task_results(runs: DataFrame, places: Sequence[Place], choice: Choice) -> list[TaskResult]:
+    """The tasks: the paper's in its order, then the others."""
+    there = set(runs["task"])
+    tasks = [task for task in paper_values.TASKS if task in there]
     results = []
-    for task in [task for task in paper_values.TASKS if task in set(lora["task"])]:
-        runs = lora[lora["task"] == task]
-        of_task = Cells(runs, choice)
-        there = [place for place in places if place in of_task]
-        if not there:
+    for task in [*tasks, *sorted(there - {*tasks})]:
+        of_task = Cells(runs[runs["task"] == task], choice)
+        wanted = [place for place in places if place in of_task]
+        if not wanted:
             continue
-        differing = of_task.differing(there)
-        cells = {place: of_task[place] for place in there}
-        metric = str(runs["metric"].iloc[0]).replace("_", " ")
+        differing = of_task.differing(wanted)
+        cells = {place: of_task[place] for place in wanted}
         best = best_together({place: cell.outcomes for place, cell in cells.items()})
-        results.append(TaskResult(task, paper_values.TASKS[task], metric, cells, best, differing))
+        column = paper_values.TASKS.get(task)
+        results.append(TaskResult(task, column, of_task.metric, cells, best, differing))
     if not results:
         rate = "" if choice.lr is None else f" at lr={choice.lr:g}"
         raise AnalysisError(f"the study has no run for this table{rate}")

@@ -105,7 +105,6 @@ def _placed(frame: DataFrame) -> DataFrame:
 
     if frame.empty:
         raise AnalysisError("the study has no finished run; train some with python run.py -m")
-    frame = frame[frame["task"].isin([*paper_values.TASKS])]
     others = frame[frame["method"].isin([place[0] for place in (BASE, FULL, BIAS)])].copy()
     if others.empty:
         raise AnalysisError(
@@ -122,7 +121,7 @@ def _placed(frame: DataFrame) -> DataFrame:
 
 
 def _measured(result: TaskResult, place: Place, runs: DataFrame, choice: Choice) -> dict[str, Any]:
-    """A row as numbers; accuracies in per cent."""
+    """A row as numbers; shares in per cent."""
     cell = result.cells[place]
     of_cell = runs[runs["run"].isin(cell.runs)]
     dev = f"dev_{choice.checkpoint}"
@@ -136,27 +135,24 @@ def _measured(result: TaskResult, place: Place, runs: DataFrame, choice: Choice)
         "targets": place[0],
         "rank": place[1],
         "trainable": int(of_cell["trainable"].iloc[0]),
-        "dev": 100 * float(of_cell[dev].mean()) if dev in of_cell else None,
-        "mean": 100 * cell.mean.mean,
-        "seed_sd": 100 * cell.mean.seed_sd,
-        "low": 100 * cell.mean.low,
-        "high": 100 * cell.mean.high,
-        "seeds": cell.mean.seeds,
-        "examples": cell.mean.examples,
+        "dev": result.metric.scale * float(of_cell[dev].mean()) if dev in of_cell else None,
+        **result.measured(cell.mean),
         "gap_closed": closed,
         "seconds": float(of_cell["seconds"].mean()),
         "lr": cell.lr or None,
         "checkpoint": choice.checkpoint,
         "split": choice.split,
-        "metric": result.metric,
+        "metric": result.metric.title,
         "marked": result.cell(place)[1],
-        "paper_task": PAPER_TASKS[result.column],
+        "paper_task": PAPER_TASKS.get(result.column or ""),
         "paper": paper.value if paper else None,
         "paper_noise": paper.noise if paper else None,
     }
 
 
 def _paper(task: str, place: Place) -> PaperValue | None:
+    if task not in paper_values.TASKS:
+        return None
     if place in _PAPER:
         return paper_values.accuracy("table4", task=task, **_PAPER[place])
     if place == BASE:
@@ -165,14 +161,14 @@ def _paper(task: str, place: Place) -> PaperValue | None:
 
 
 def _row(row: dict[str, Any], result: TaskResult) -> Row:
-    spread = f" ±{row['seed_sd']:.1f}" if row["seeds"] > 1 else ""
+    mean = result.cells[row["targets"], row["rank"]].mean
     return Row(
         (result.task, row["what"]),
         (
             Cell(f"{row['trainable']:,}"),
-            Cell(MISSING if row["dev"] is None else f"{row['dev']:.1f}"),
-            Cell(f"{row['mean']:.1f}{spread}", row["marked"]),
-            Cell(f"{row['low']:.1f}–{row['high']:.1f}"),
+            Cell(MISSING if row["dev"] is None else f"{row['dev']:.{result.metric.decimals}f}"),
+            Cell(result.mean(mean), row["marked"]),
+            Cell(result.interval(mean)),
             Cell("" if row["gap_closed"] is None else f"{row['gap_closed']:.0f}%"),
             Cell(f"{row['seconds']:.0f}"),
             Cell("" if row["paper"] is None else f"{row['paper']:.1f}"),

@@ -1,4 +1,4 @@
-"""Reading a release as it was downloaded: a folder, a tar archive or a zip archive."""
+"""Where a release is had from: the hub, or as it was downloaded: a folder, a tar or a zip archive."""
 
 from __future__ import annotations
 
@@ -26,6 +26,36 @@ DAMAGED = (
     OSError,
     RuntimeError,  # of zipfile: a password, a method of compression that it does not know
 )
+
+
+def release_path(path: str) -> Path:
+    """The downloaded release that task.path names.
+
+    Raises:
+        UserError: there is nothing.
+    """
+    place = Path(path).expanduser().resolve()
+    if not place.exists():
+        raise UserError(f"task.path={path} does not exist; give the downloaded release or leave it out")
+    return place
+
+
+def hub_rows(task: str, name: str, revision: str | None = None) -> Any:
+    """The splits of a data set on the hub, each an iterable of rows.
+
+    Raises:
+        UserError: it cannot be had.
+    """
+    from datasets import load_dataset
+
+    try:
+        return load_dataset(name, revision=revision)
+    except Exception as error:  # the hub's client raises a dozen unrelated kinds
+        reason = " ".join(str(error).split())[:160]
+        raise UserError(
+            f"task={task}: {name} cannot be had from the hub; where there is a network download the "
+            f"official release and give its file or folder as task.path ({type(error).__name__}: {reason})"
+        ) from error
 
 
 def read_jsonl(

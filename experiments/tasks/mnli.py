@@ -5,39 +5,45 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self
 
 from experiments.errors import UserError
-from experiments.tasks.example import Example, Judgement, Task
-from experiments.tasks.files import read_jsonl, wrong_field
+from experiments.tasks.files import hub_rows, read_jsonl, release_path, wrong_field
+from experiments.tasks.task import TASKS, Example, Task
+
+if TYPE_CHECKING:
+    from experiments.config import TaskConfig
 
 HUB_ID = "nyu-mll/multi_nli"
 HUB_LABELS = ("entailment", "neutral", "contradiction")
 NO_GOLD_LABEL = "-"  # the annotators did not agree
-ACCURACY = "accuracy"
 FILES = {
     "train": "multinli_1.0_train.jsonl",
     "matched": "multinli_1.0_dev_matched.jsonl",
 }
 
 
+@TASKS.register
 class MNLI(Task):
     """Three-way classification; a text model answers with the likeliest of the three label words."""
 
     name = "mnli"
     labels = HUB_LABELS
-    metric = ACCURACY
-
-    def judge(self, example: Example, prediction: str) -> Judgement:
-        return Judgement({ACCURACY: float(prediction == example.gold)})
+    metrics = ("accuracy",)
 
     @classmethod
-    def from_records(cls, records: Mapping[str, Iterable[dict[str, Any]]]) -> MNLI:
+    def load(cls, config: TaskConfig) -> Self:
+        if config.path is None:
+            return cls.from_hub_rows(hub_rows(cls.name, HUB_ID), config.holdout, config.seed)
+        return cls.from_path(release_path(config.path), config.holdout, config.seed)
+
+    @classmethod
+    def from_records(cls, records: Mapping[str, Iterable[dict[str, Any]]]) -> Self:
         """From the records of the release's .jsonl files; those without a gold label are left out."""
-        return cls({split: list(_examples(split, rows)) for split, rows in records.items()})
+        return cls({split: read_examples(split, rows) for split, rows in records.items()})
 
     @classmethod
-    def from_path(cls, path: Path, holdout: int, seed: int) -> MNLI:
+    def from_path(cls, path: Path, holdout: int, seed: int) -> Self:
         """From the official release: multinli_1.0.zip or the folder it unpacks to.
 
         The release's matched development set, on which the paper reports, becomes the test split; about
@@ -48,7 +54,7 @@ class MNLI(Task):
         return cls._split(files[FILES["train"]], files[FILES["matched"]], holdout, seed)
 
     @classmethod
-    def from_hub_rows(cls, rows: Mapping[str, Iterable[dict[str, Any]]], holdout: int, seed: int) -> MNLI:
+    def from_hub_rows(cls, rows: Mapping[str, Iterable[dict[str, Any]]], holdout: int, seed: int) -> Self:
         """From the hub's layout (premise, hypothesis, label 0..2); splits as in `from_path`."""
         train, matched = (
             [_from_hub(split, number, row) for number, row in enumerate(rows[split])]
@@ -59,7 +65,7 @@ class MNLI(Task):
     @classmethod
     def _split(
         cls, train: list[dict[str, Any]], matched: list[dict[str, Any]], holdout: int, seed: int
-    ) -> MNLI:
+    ) -> Self:
         train = [row for row in train if row["gold_label"] != NO_GOLD_LABEL]
         if holdout >= len(train):
             raise UserError(f"task.holdout={holdout} leaves no training example: there are {len(train)}")
@@ -92,7 +98,9 @@ def _wrong(row: Mapping[str, Any]) -> str | None:
     return reason
 
 
-def _examples(split: str, rows: Iterable[dict[str, Any]]) -> Iterable[Example]:
+def read_examples(split: str, rows: Iterable[dict[str, Any]]) -> list[Example]:
+    """Of records in the layout of the release.  Raises UserError for the first that is not."""
+    examples = []
     for number, row in enumerate(rows):
         if reason := _wrong(row):
             raise UserError(f"{split} pair {number}: {reason}")
@@ -100,7 +108,9 @@ def _examples(split: str, rows: Iterable[dict[str, Any]]) -> Iterable[Example]:
         if label == NO_GOLD_LABEL:
             continue
         sentences = (row["sentence1"], row["sentence2"])
-        yield Example(str(row.get("pairID", number)), prompt(*sentences), f" {label}", sentences, label)
+        name = str(row.get("pairID", number))
+        examples.append(Example(name, prompt(*sentences), f" {label}", sentences, label))
+    return examples
 
 
 def _from_hub(split: str, number: int, row: Mapping[str, Any]) -> dict[str, Any]:

@@ -48,6 +48,16 @@ class Query:
         return (self.sel, self.agg, _condition_set(self)) == (other.sel, other.agg, _condition_set(other))
 
 
+@dataclass(frozen=True)
+class Gold:
+    """The gold query with the table that it runs on; `rows` is empty where the release carries none."""
+
+    query: Query
+    header: Sequence[str]
+    types: Sequence[str]
+    rows: Sequence[Sequence[Any]]
+
+
 def _condition_set(query: Query) -> frozenset[tuple[int, int, str]]:
     return frozenset((column, operator, str(value).lower()) for column, operator, value in query.conds)
 

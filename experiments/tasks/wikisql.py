@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self
 
 from experiments.errors import UserError
-from experiments.tasks.example import Example, Judgement, Task
-from experiments.tasks.files import read_jsonl, wrong_field
-from experiments.tasks.query import (
-    AGGREGATIONS,
-    OPERATORS,
-    Database,
-    Query,
-    QueryError,
-    parse,
-    to_text,
-)
+from experiments.tasks.files import hub_rows, read_jsonl, release_path, wrong_field
+from experiments.tasks.query import AGGREGATIONS, OPERATORS, Gold, Query, to_text
+from experiments.tasks.task import TASKS, Example, Task
+
+if TYPE_CHECKING:
+    from experiments.config import TaskConfig
 
 HUB_ID = "Salesforce/wikisql"
 # The hub's WikiSQL is a loading script; its converted files stand under this revision.
@@ -28,44 +21,29 @@ HUB_SPLITS = {"train": "train", "dev": "validation", "test": "test"}
 LOGICAL_FORM, EXECUTION = "logical_form_accuracy", "execution_accuracy"
 
 
-@dataclass(frozen=True)
-class Gold:
-    """The gold query with the table that it runs on; `rows` is empty where the release carries none."""
-
-    query: Query
-    header: Sequence[str]
-    types: Sequence[str]
-    rows: Sequence[Sequence[Any]]
-
-
+@TASKS.register
 class WikiSQL(Task):
     """Text-to-SQL.  Predictions are parsed back to a query; what does not parse is wrong."""
 
     name = "wikisql"
     labels = None
-    metric = LOGICAL_FORM
+    metrics = (LOGICAL_FORM, EXECUTION)
 
-    def judge(self, example: Example, prediction: str) -> Judgement:
-        """Logical-form accuracy and, where the table has rows, execution accuracy (0 where a query fails)."""
-        gold: Gold = example.gold
-        try:
-            query = parse(prediction, gold.header)
-        except QueryError:
-            query = None
-        scores = {LOGICAL_FORM: float(query is not None and query.matches(gold.query))}
-        if gold.rows:
-            scores[EXECUTION] = float(query is not None and _same_result(query, gold))
-        return Judgement(scores)
+    @classmethod
+    def load(cls, config: TaskConfig) -> Self:
+        if config.path is None:
+            return cls.from_hub_rows(hub_rows(cls.name, HUB_ID, HUB_REVISION))
+        return cls.from_path(release_path(config.path))
 
     @classmethod
     def from_records(
         cls, records: Mapping[str, tuple[Iterable[dict[str, Any]], Iterable[dict[str, Any]]]]
-    ) -> WikiSQL:
+    ) -> Self:
         """From the records of {split}.jsonl and {split}.tables.jsonl."""
-        return cls({split: list(_examples(split, *both)) for split, both in records.items()})
+        return cls({split: read_examples(split, *both) for split, both in records.items()})
 
     @classmethod
-    def from_path(cls, path: Path) -> WikiSQL:
+    def from_path(cls, path: Path) -> Self:
         """From the official release: data.tar.bz2, the folder it unpacks to, or any part with its splits."""
         splits = ("train", "dev", "test")
         questions = {f"{split}.jsonl": _wrong_question for split in splits}
@@ -82,7 +60,7 @@ class WikiSQL(Task):
         return cls.from_records({s: (files[f"{s}.jsonl"], files[f"{s}.tables.jsonl"]) for s in present})
 
     @classmethod
-    def from_hub_rows(cls, rows: Mapping[str, Iterable[dict[str, Any]]]) -> WikiSQL:
+    def from_hub_rows(cls, rows: Mapping[str, Iterable[dict[str, Any]]]) -> Self:
         """From the hub's layout, where each row carries its table and conditions are parallel lists."""
         records = {}
         for split, hub_split in HUB_SPLITS.items():
@@ -120,10 +98,12 @@ def _wrong_table(record: Mapping[str, Any]) -> str | None:
     return None
 
 
-def _examples(
+def read_examples(
     split: str, questions: Iterable[dict[str, Any]], tables: Iterable[dict[str, Any]]
-) -> Iterable[Example]:
+) -> list[Example]:
+    """Of records in the layout of the release.  Raises UserError for the first that is not."""
     by_id = {table["id"]: table for table in tables}
+    examples = []
     for number, record in enumerate(questions):
         table = by_id.get(record["table_id"])
         if table is None:
@@ -138,23 +118,15 @@ def _examples(
             raise UserError(
                 f"{split} question {number} on table {table['id']!r} has a query outside its header: {query}"
             )
-        yield Example(
+        example = Example(
             id=str(number),
             prompt=prompt(header, record["question"]),
             target=" " + to_text(query, header),
             sentences=(" | ".join(header), record["question"]),
             gold=Gold(query, header, table["types"], table.get("rows") or ()),
         )
-
-
-def _same_result(query: Query, gold: Gold) -> bool:
-    database = Database(gold.types, gold.rows)
-    try:
-        return database.execute(query) == database.execute(gold.query)
-    except (QueryError, sqlite3.Error):
-        return False
-    finally:
-        database.close()
+        examples.append(example)
+    return examples
 
 
 def _from_hub(split: str, row: Mapping[str, Any], index: int) -> tuple[dict[str, Any], dict[str, Any]]:

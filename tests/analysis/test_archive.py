@@ -94,7 +94,7 @@ def test_what_is_kept_of_a_run(source, made):
     run = Study.open(STUDY, made).run(task="sql", targets="q", rank=8, seed=1)
     whole = source / STUDY / run.id
     assert read_predictions(run.path).ids == read_predictions(whole).ids
-    assert (read_predictions(run.path).correct == read_predictions(whole).correct).all()
+    assert (read_predictions(run.path).scores == read_predictions(whole).scores).all()
     first = json.loads(gzip.decompress((run.path / PACKED).read_bytes()).splitlines()[0])
     assert list(first) == ["checkpoint", "split", "id", "correct"]
     history = [json.loads(line) for line in (run.path / HISTORY).read_text().splitlines()]

@@ -37,14 +37,14 @@ def run(tmp_path):
 def test_split_and_checkpoint(run):
     found = read_predictions(run)
     assert found.ids == ("7", "3")
-    assert found.correct.tolist() == [False, True]
-    assert read_predictions(run, "test", "best").correct.tolist() == [True, True]
-    assert read_predictions(str(run), "dev", "best").correct.tolist() == [False]
+    assert found.scores.tolist() == [False, True]
+    assert read_predictions(run, "test", "best").scores.tolist() == [True, True]
+    assert read_predictions(str(run), "dev", "best").scores.tolist() == [False]
 
 
 def test_a_best_that_is_the_last_is_kept_once(tmp_path):
     write_jsonl(tmp_path / PREDICTIONS, [record("last", "test", "0", True)])
-    assert read_predictions(tmp_path, "test", "best").correct.tolist() == [True]
+    assert read_predictions(tmp_path, "test", "best").scores.tolist() == [True]
 
 
 def test_an_archive_s_file_is_packed(run, tmp_path):
@@ -54,7 +54,7 @@ def test_an_archive_s_file_is_packed(run, tmp_path):
     packed.write_bytes(gzip.compress(data))
     found = read_predictions(packed.parent)
     assert found.ids == ("7", "3")
-    assert found.correct.tolist() == [False, True]
+    assert found.scores.tolist() == [False, True]
     for damaged in (packed.read_bytes()[:-12], b"no gzip", gzip.compress(b"[1]\n"), gzip.compress(b"{}\n")):
         packed.write_bytes(damaged)
         with pytest.raises(AnalysisError, match=r"packed: predictions\.jsonl\.gz is damaged"):
@@ -86,3 +86,23 @@ def test_what_is_not_there(run):
     (run / PREDICTIONS).unlink()
     with pytest.raises(AnalysisError, match=r"has no predictions\.jsonl"):
         read_predictions(run)
+
+
+def test_scores_that_are_numbers_and_statistics(tmp_path):
+    def write(*scores):
+        line = {"checkpoint": "last", "split": "test"}
+        lines = [{**line, "id": str(number), "score": score} for number, score in enumerate(scores)]
+        write_jsonl(tmp_path / PREDICTIONS, lines)
+
+    write(0.37, -2, 1)
+    found = read_predictions(tmp_path)
+    assert (found.scores.dtype, found.scores.tolist()) == ("float64", [0.37, -2, 1])
+    write([3, 4], [0, 2.5])
+    assert read_predictions(tmp_path).scores.tolist() == [[3, 4], [0, 2.5]]
+    for scores in ([0.5, [1, 2]], [[1], [1, 2]], ["many", 1.0], [None, {}]):
+        write(*scores)
+        with pytest.raises(AnalysisError, match="its scores on 'test' are not of one kind"):
+            read_predictions(tmp_path)
+    write_jsonl(tmp_path / PREDICTIONS, [{"checkpoint": "last", "split": "test", "id": "0"}])
+    with pytest.raises(AnalysisError, match="a line without checkpoint, split, id or without correct or"):
+        read_predictions(tmp_path)

@@ -8,6 +8,9 @@ import pytest
 import torch
 
 from experiments.config import RunConfig, TaskConfig, read_config
+from tests.toy_metrics import toy_metrics
+
+__all__ = ["toy_metrics"]
 
 VALUES = {
     "study": "test",

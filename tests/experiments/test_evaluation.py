@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
 from experiments import evaluation
-from experiments.evaluation import evaluate
-from experiments.tasks import Judgement
+from experiments.errors import UserError
+from experiments.evaluation import evaluate, metric_values, outcome
 
 CPU = torch.device("cpu")
 
@@ -45,7 +46,7 @@ def test_a_score_is_averaged_over_the_examples_that_have_it(bench, monkeypatch):
     def judge(example, prediction):
         exact, executed = answers[example.id]
         more = {} if executed is None else {"execution_accuracy": executed}
-        return Judgement({"logical_form_accuracy": exact} | more)
+        return {"logical_form_accuracy": exact} | more
 
     monkeypatch.setattr(desk.task, "judge", judge)
     monkeypatch.setattr(desk.objective, "predict", lambda model, batch, device: ["x"] * len(batch))
@@ -54,3 +55,25 @@ def test_a_score_is_averaged_over_the_examples_that_have_it(bench, monkeypatch):
     assert found.metrics == {"logical_form_accuracy": 0.25, "execution_accuracy": 0.5}
     assert [record["correct"] for record in found.predictions] == [True, False, False, False]
     assert [record.get("execution_accuracy") for record in found.predictions] == [None, None, 1.0, 0.0]
+
+
+def test_a_line_says_whether_an_answer_is_correct_or_its_score(toy_metrics):
+    assert outcome({"accuracy": 1.0}, "accuracy") == {"correct": True, "accuracy": 1.0}
+    assert outcome({"overlap": 0.25}, "overlap") == {"score": 0.25, "overlap": 0.25}
+    counts = (2.0, 4.0)
+    assert outcome({"word_ratio": counts}, "word_ratio") == {"score": counts, "word_ratio": counts}
+    for scores, main in (
+        ({}, "accuracy"),
+        ({"accuracy": 0.5}, "accuracy"),
+        ({"overlap": float("nan")}, "overlap"),
+        ({"word_ratio": ()}, "word_ratio"),
+    ):
+        with pytest.raises(UserError, match=f"metric {main} gives an example the score .*; it must give"):
+            outcome(scores, main)
+
+
+def test_a_corpus_metric_is_not_the_mean_of_its_examples(toy_metrics):
+    judged = [{"word_ratio": (1, 4), "overlap": -0.5}, {"word_ratio": (3, 2), "overlap": 2.0}]
+    assert metric_values(judged) == {"word_ratio": 4 / 6, "overlap": 0.75}
+    with pytest.raises(UserError, match="metric word_ratio is nan"), np.errstate(invalid="ignore"):
+        metric_values([{"word_ratio": (0, 0)}])

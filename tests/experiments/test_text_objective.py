@@ -36,7 +36,7 @@ def test_target_ends_with_the_end_of_text_and_reads_back(bench):
         assert encoded.ids[-1] == desk.base.tokenizer.eos_token_id
         text = desk.base.tokenizer.decode(encoded.ids[encoded.target_start : -1])
         assert text == example.target.strip()
-        assert desk.task.judge(example, text).scores["logical_form_accuracy"] == 1.0
+        assert desk.task.judge(example, text)["logical_form_accuracy"] == 1.0
 
 
 def test_likeliest_label_is_the_brute_force_one(bench):

@@ -27,16 +27,22 @@ Conventions, where English leaves a choice:
   swapped verbs are neutral.  Comparatives are strict: a swap contradicts.
 """
 
-from experiments.embedded.nli.dataset import examples, pairs
-from experiments.embedded.nli.decision import LABELS, decide
-from experiments.embedded.nli.pair import Pair, bucket
-from experiments.embedded.nli.sampling import PROPORTIONS, sample_pair
-from experiments.embedded.nli.statements.counted import Counted
-from experiments.embedded.nli.statements.description import Description
-from experiments.embedded.nli.statements.quantified import DETERMINERS, Quantified
-from experiments.embedded.nli.statements.role import LESS, MORE, NOBODY, SOMEONE, Comparison, Deed
-from experiments.embedded.nli.taxonomy import ADJECTIVES
-from experiments.embedded.nli.vocabulary import words
+from experiments.embedded.nli.dataset import PROPORTIONS, Pair, bucket, examples, pairs, sample_pair, words
+from experiments.embedded.nli.lexicon import ADJECTIVES
+from experiments.embedded.nli.statements import (
+    DETERMINERS,
+    LABELS,
+    LESS,
+    MORE,
+    NOBODY,
+    SOMEONE,
+    Comparison,
+    Counted,
+    Deed,
+    Description,
+    Quantified,
+    decide,
+)
 
 __all__ = [
     "ADJECTIVES",

@@ -9,6 +9,7 @@ import pytest
 
 from analysis.claims.accuracy import rank_1_suffices_for_qv
 from analysis.statistics import Outcomes, equivalence
+from experiments.metrics import metric
 
 MARGIN = 0.01
 
@@ -17,6 +18,7 @@ class Answers:
     """Two seeds at r = 1, which get `few` of 1,000 examples right, and at r = 8, which get `many`."""
 
     margin = MARGIN
+    metric = metric("accuracy")
 
     def __init__(self, few, many):
         self.found = [Outcomes(np.tile(np.arange(1000) < right, (2, 1)), (0, 1)) for right in (few, many)]

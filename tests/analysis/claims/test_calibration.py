@@ -15,6 +15,7 @@ from analysis.claims import accuracy, subspaces, weights
 from analysis.claims.geometry import FEW, MANY, Lifts, Overlap
 from analysis.claims.judging import decide
 from analysis.claims.subspaces import halfway
+from experiments.metrics import metric
 from tests.analysis.statistics.conftest import answers, binomial_limits
 
 __all__ = ["binomial_limits"]
@@ -36,7 +37,7 @@ class Simulated:
     """Cells with these true accuracies, by targets and rank, on shared examples."""
 
     def __init__(self, generator, accuracies, seeds=3, examples=150, seed_sd=0.1):
-        self.margin = 0.1
+        self.margin, self.metric = 0.1, metric("accuracy")
         difficulty = generator.standard_normal(examples)
         self.found = {
             place: SimpleNamespace(

@@ -157,3 +157,58 @@ def test_a_reference_moves_the_p_value_and_not_the_interval(simulate):
     one = compare(first[:1], second[:1], reference=-0.5)
     assert "McNemar" not in one.method
     assert "McNemar" in compare(first[:1], second[:1]).method
+
+
+def ratio(totals):
+    return totals[..., 0] / totals[..., 1]
+
+
+def test_numbers_are_compared_by_the_paired_bootstrap_alone():
+    """One pair of runs: the interval is the normal one of the mean difference, and no McNemar."""
+    generator = np.random.default_rng(0)
+    first = generator.exponential(size=1500)
+    second = first - 0.1 + 0.8 * generator.standard_normal(1500)
+    found = compare(first, second)
+    half = 1.96 * (first - second).std() / np.sqrt(1500)
+    assert found.difference == pytest.approx((first - second).mean())
+    assert (found.low, found.high) == pytest.approx(
+        (found.difference - half, found.difference + half), abs=0.08 * half
+    )
+    assert found.method == (
+        "bootstrap over examples (one pair of runs); McNemar's test is of right and wrong answers alone"
+    )
+    assert found.p_value < 0.001
+    several = compare(np.stack([first, first + 1]), np.stack([second, second + 1]))
+    assert several.method == "paired bootstrap over seeds and examples"
+
+
+def test_a_corpus_metric_is_compared_on_the_same_resampled_examples():
+    """Two ratios of sums with the same denominators differ by a mean of x1 - x2, whatever the resample."""
+    generator = np.random.default_rng(0)
+    y = generator.uniform(5, 15, 1500)
+    noise = 3 * generator.standard_normal(1500)
+    x = 0.7 * y + noise, 0.65 * y + noise + 0.2 * generator.standard_normal(1500)
+    cells = [Outcomes(np.stack([one, y], axis=-1)[None], (0,), ratio) for one in x]
+    found = compare(*cells)
+    value = (x[0] - x[1]).sum() / y.sum()
+    half = 1.96 * np.sqrt(np.sum((x[0] - x[1] - value * y) ** 2)) / y.sum()
+    assert found.difference == pytest.approx(value)
+    assert (found.low, found.high) == pytest.approx((value - half, value + half), abs=0.08 * half)
+    assert "McNemar's test is of right and wrong answers alone" in found.method
+    assert verdict(found) == "supported"
+    assert verdict(equivalence(*cells, margin=0.1)) == "supported"
+
+
+@pytest.mark.parametrize(("seeds", "seed_sd"), [(1, 0.0), (3, 0.05), (5, 0.0)])
+def test_false_positives_of_a_corpus_metric(binomial_limits, seeds, seed_sd):
+    generator, count, found = np.random.default_rng(3), 200, []
+    for trial in range(count):
+        y = generator.uniform(5, 15, 150)
+        cells = []
+        for _ in range(2):
+            slope = 0.7 + seed_sd * generator.standard_normal((seeds, 1))
+            x = slope * y + 2 * generator.standard_normal((seeds, 150))
+            statistics = np.stack([x, np.broadcast_to(y, x.shape)], axis=-1)
+            cells.append(Outcomes(statistics, tuple(range(seeds)), ratio))
+        found.append(compare(*cells, resamples=500, generator_seed=trial))
+    assert share(found, ("supported", "contradicted")) <= binomial_limits(0.05, count)[1]

@@ -314,21 +314,46 @@ def test_predictions_that_contradict_the_record(study):
     study.run(share=0.5)
     frame = study.frame()
     frame["test_last"] = 0.7
-    with pytest.raises(AnalysisError, match=r"predictions are 0.5000 right, run.json says 0.7000"):
+    with pytest.raises(AnalysisError, match=r"give logical form accuracy 0\.5000, run\.json says 0\.7000"):
         table6(frame)
 
 
 def test_no_runs(study):
     with pytest.raises(AnalysisError, match="no finished run"):
         table6(pandas.DataFrame())
-    study.run(task="e2e")
-    with pytest.raises(AnalysisError, match=r"no LoRA run of one rank on sql, .*its tasks are e2e"):
+    study.run(ranks={"q": 1, "v": 2})
+    with pytest.raises(AnalysisError, match="no LoRA run of one rank; train some"):
         table6(study.frame())
     study.run(targets="k")
     with pytest.raises(AnalysisError, match="no LoRA run of q, qv, qkvo"):
         table6(study.frame())
     with pytest.raises(AnalysisError, match="checkpoint 'first'"):
         table6(study.frame(), checkpoint="first")
+
+
+def test_a_task_that_the_paper_lacks(study):
+    """Its rows stand alone, behind those of the paper's tasks; nothing of the paper's is said of it."""
+    study.run(task="e2e", share=0.6)
+    alone = table6(study.frame())
+    assert cell(alone, task="e2e", targets="qv", rank=8)["mean"] == pytest.approx(60)
+    assert alone.cells["paper"].isna().all()
+    assert len(alone.cells) == 1
+    assert [row.labels[-1] for row in alone.table.groups[0]] == ["ours", "95%"] * 3
+    assert not any(note.startswith("Paper:") for note in alone.table.notes)
+    study.run(task="sql")
+    assert list(dict.fromkeys(table6(study.frame()).cells["task"])) == ["sql", "e2e"]
+
+
+def test_runs_scored_by_two_metrics(study):
+    study.run(seed=0)
+    study.run(seed=1)
+    frame = study.frame()
+    frame.loc[1, "metric"] = "accuracy"
+    with pytest.raises(AnalysisError, match="sql: the runs are scored by accuracy and logical_form_acc"):
+        table6(frame)
+    frame["metric"] = "bleu"
+    with pytest.raises(AnalysisError, match="metric=bleu is unknown; valid are accuracy,"):
+        table6(frame)
 
 
 def test_every_form_holds_every_number(study):

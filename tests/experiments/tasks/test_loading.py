@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -10,8 +11,9 @@ from experiments import tasks
 from experiments.config import TaskConfig
 from experiments.embedded import nli
 from experiments.errors import UserError
-from experiments.tasks import DEFAULT_SIZES, load_task, task_identity
+from experiments.tasks import GeneratedTask, load_task, task_identity
 from experiments.tasks.mnli import FILES
+from experiments.tasks.task import _sample_hash
 
 
 @pytest.mark.parametrize("name", ["sql", "nli"])
@@ -33,7 +35,7 @@ def test_default_sizes_are_those_of_the_configuration_files():
 
     for name in ("sql", "nli"):
         file = yaml.safe_load((CONF / "task" / f"{name}.yaml").read_text(encoding="utf-8"))
-        assert {split: file[split] for split in DEFAULT_SIZES} == DEFAULT_SIZES
+        assert {split: file[split] for split in GeneratedTask.sizes} == GeneratedTask.sizes
 
 
 @pytest.fixture
@@ -59,7 +61,7 @@ def test_the_seed_draws_the_limited_examples_and_the_held_out_ones(release):
     """Each by itself, and over the whole split."""
     whole = load_task(TaskConfig("mnli", path=str(release), holdout=10))
     drawn = [
-        [e.id for e in tasks._limited(whole, TaskConfig("mnli", seed=seed, train=8)).examples("train")]
+        [e.id for e in tasks._drawn(whole, "train", TaskConfig("mnli", seed=seed, train=8))]
         for seed in (0, 1)
     ]
     assert drawn[0] != drawn[1]
@@ -94,11 +96,18 @@ def test_identity_is_the_content(release, tmp_path):
     assert task_identity(TaskConfig("sql")) != task_identity(TaskConfig("nli"))
 
 
+@pytest.mark.parametrize("name", ["sql", "nli"])
+def test_generated_data_is_that_of_the_committed_results(name):
+    runs = Path(__file__).resolve().parents[3] / "results/embedded/runs/embedded"
+    record = json.loads((next(runs.glob(f"{name}-*")) / "run.json").read_text())
+    assert task_identity(TaskConfig(name)) == record["config"]["task"]["identity"]
+
+
 def test_changed_generator_is_another_task(monkeypatch):
     before = task_identity(TaskConfig("sql"))
-    tasks._sample_hash.cache_clear()
+    _sample_hash.cache_clear()
     monkeypatch.setattr("experiments.embedded.sql.JOINTS", [" plus "])
     assert task_identity(TaskConfig("sql")) != before
     monkeypatch.undo()
-    tasks._sample_hash.cache_clear()
+    _sample_hash.cache_clear()
     assert task_identity(TaskConfig("sql")) == before

@@ -38,7 +38,7 @@ def test_example():
 def test_judging():
     task = MNLI.from_records({"dev": records("dev", 3)})
     example = task.examples("dev")[0]
-    assert [task.judge(example, label).scores["accuracy"] for label in task.labels] == [
+    assert [task.judge(example, label)["accuracy"] for label in task.labels] == [
         float(label == example.gold) for label in task.labels
     ]
 

@@ -56,13 +56,13 @@ def test_example():
 )
 def test_judging(prediction, logical, execution):
     desk = task(question(0, 0, [[1, 1, 8]]))
-    scores = desk.judge(desk.examples("dev")[0], prediction).scores
+    scores = desk.judge(desk.examples("dev")[0], prediction)
     assert scores == {LOGICAL_FORM: logical, EXECUTION: execution}
 
 
 def test_without_rows_there_is_no_execution_accuracy():
     desk = WikiSQL.from_records({"dev": ([question()], [TABLE | {"rows": []}])})
-    assert desk.judge(desk.examples("dev")[0], "SELECT Player FROM table").scores == {LOGICAL_FORM: 1.0}
+    assert desk.judge(desk.examples("dev")[0], "SELECT Player FROM table") == {LOGICAL_FORM: 1.0}
 
 
 @pytest.fixture
@@ -234,7 +234,7 @@ def test_every_official_gold_query_reads_back(shared_data):
     assert sizes == {"train": 56355, "dev": 8421, "test": 15878}
     for split in official.splits:
         for example in official.examples(split):
-            assert official.judge(example, example.target).scores[LOGICAL_FORM] == 1.0, example
+            assert official.judge(example, example.target)[LOGICAL_FORM] == 1.0, example
     first = official.examples("train")[0]
     assert first.prompt == prompt(first.gold.header, "Tell me what the notes are for South Australia")
     assert to_text(first.gold.query, first.gold.header) == (
@@ -245,7 +245,7 @@ def test_every_official_gold_query_reads_back(shared_data):
 def test_official_rows_give_execution_accuracy(shared_data, tmp_path):
     folder = shared_data / "wikisql" / "with_rows"
     official = WikiSQL.from_path(folder)
-    judged = [official.judge(e, e.target).scores for e in official.examples("test")]
+    judged = [official.judge(e, e.target) for e in official.examples("test")]
     assert len(judged) == 655
     assert sum(scores.get(EXECUTION, 0.0) for scores in judged) > 640
 

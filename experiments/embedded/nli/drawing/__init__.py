@@ -1,1 +1,0 @@
-"""Statements at random (`draw_...`), and statements near a given one (`near_...`) to stand beside it."""

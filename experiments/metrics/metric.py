@@ -1,0 +1,116 @@
+"""What a metric is: a score for each example, and how the scores of many become one number.
+
+    @METRICS.register
+    class TokenF1(MeanMetric):                      # any real number an example, and their mean
+        name = "token_f1"
+        share = True
+
+        def score(self, prediction, gold): ...      # 0.37
+
+    @METRICS.register
+    class WordRatio(CorpusMetric):                  # computed from all examples together, as BLEU is
+        name = "word_ratio"
+
+        def score(self, prediction, gold):
+            return len(prediction.split()), len(gold.split())
+
+        def of_totals(self, totals):
+            return totals[..., 0] / totals[..., 1]
+
+Higher is better: by a task's first metric the best checkpoint is chosen.  The analysis reads metrics too, so
+torch is not imported here, and numpy only where a corpus metric is computed.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from experiments.registry import Registry
+
+if TYPE_CHECKING:
+    import numpy as np
+
+Score = float | tuple[float, ...]
+"""Of one example: a number, or a corpus metric's statistics of it."""
+
+
+class Metric(ABC):
+    """A way to score predictions.
+
+    Attributes:
+        name: in run.json, histories and tables.
+        share: whether values lie between 0 and 1; they are then shown in per cent, and differences in points.
+        binary: whether every score is 0 or 1, an answer wrong or right.
+    """
+
+    name: ClassVar[str]
+    share: ClassVar[bool] = False
+    binary: ClassVar[bool] = False
+
+    @property
+    def title(self) -> str:
+        """The name in words."""
+        return self.name.replace("_", " ")
+
+    @property
+    def scale(self) -> float:
+        """What a value is multiplied by where people read it."""
+        return 100.0 if self.share else 1.0
+
+    @property
+    def decimals(self) -> int:
+        """That people read."""
+        return 1 if self.share else 2
+
+    @abstractmethod
+    def score(self, prediction: str, gold: Any) -> Score | None:
+        """Of one prediction against its example's gold; None where the metric says nothing of the example."""
+
+    @abstractmethod
+    def value(self, scores: Sequence[Score]) -> float:
+        """Of at least one example's scores together."""
+
+
+class MeanMetric(Metric):
+    """The mean of its scores, each any finite number."""
+
+    @abstractmethod
+    def score(self, prediction: str, gold: Any) -> float | None: ...
+
+    def value(self, scores: Sequence[Any]) -> float:
+        return float(sum(scores) / len(scores))
+
+
+class CorpusMetric(Metric):
+    """A function of the sums, over the examples, of each example's statistics.
+
+    The statistics are stored with the predictions, so that the metric can be computed anew for any resampled
+    set of examples: an n-gram's matches and counts for BLEU, not a BLEU of each sentence.
+    """
+
+    @abstractmethod
+    def score(self, prediction: str, gold: Any) -> tuple[float, ...]:
+        """The example's statistics; as many for each example."""
+
+    @abstractmethod
+    def of_totals(self, totals: np.ndarray) -> np.ndarray:
+        """The metric of sums of statistics, (..., statistics) -> (...); float64, and finite."""
+
+    def value(self, scores: Sequence[Any]) -> float:
+        import numpy as np
+
+        return float(self.of_totals(np.sum(np.asarray(scores, dtype=float), axis=0)))
+
+
+METRICS: Registry[type[Metric]] = Registry("metric", "experiments.metrics")
+
+
+def metric(name: str) -> Metric:
+    """The metric of this name.
+
+    Raises:
+        UserError: there is none.
+    """
+    return METRICS.find(name)()
