@@ -20,6 +20,7 @@ from analysis.choices import (
     CHECKPOINTS,
     DEFAULT_BASIS,
     DEFAULT_CHECKPOINT,
+    DEFAULT_DEVICE,
     DEFAULT_MARGIN,
     DEFAULT_ROOT,
     DEFAULT_SPLIT,
@@ -349,7 +350,7 @@ def _options(every_task: bool) -> dict[str, dict[str, Any]]:
             "metavar": "DIR",
             "help": "the base model's folder, where it has moved since the runs",
         },
-        "device": {"default": "cpu", "help": "where to compute (default: cpu)"},
+        "device": {"default": DEFAULT_DEVICE, "help": "where to compute (default: %(default)s)"},
         "wandb": {
             "choices": MODES,
             "default": MODES[0],

@@ -8,7 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from analysis.choices import DEFAULT_BASIS, DEFAULT_CHECKPOINT, DEFAULT_SPLIT, DEFAULT_TARGETS
+from analysis.choices import (
+    DEFAULT_BASIS,
+    DEFAULT_CHECKPOINT,
+    DEFAULT_DEVICE,
+    DEFAULT_SPLIT,
+    DEFAULT_TARGETS,
+)
 from analysis.errors import AnalysisError
 from analysis.needs import Need, targets_name
 from analysis.run import Run
@@ -52,7 +58,7 @@ class Selection:
     checkpoint: str = DEFAULT_CHECKPOINT
     layer: int | None = None
     seeds: tuple[int, ...] | None = None
-    device: str = "cpu"
+    device: str = DEFAULT_DEVICE
     choice: Mapping[str, Any] = field(default_factory=dict)
     base: str | None = None
     split: str = DEFAULT_SPLIT
@@ -390,6 +396,8 @@ def four_layers(count: int) -> tuple[int, ...]:
 
 
 def _check_device(name: str) -> None:
+    if name == DEFAULT_DEVICE:  # always there; tables of accuracies need no torch
+        return
     import torch
 
     try:

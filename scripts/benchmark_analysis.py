@@ -48,7 +48,8 @@ from analysis.spectra import shared_dimension
 from analysis.subspaces import directions
 from analysis.svd import thin_svd
 from analysis.weight_svd import top_directions
-from lora.saving import FORMAT, VERSION, Factors
+from lora.files import FORMAT, VERSION
+from lora.saving import Factors
 
 LETTERS = ("q", "v")
 RANKS = SMALL, LARGE = 8, 64

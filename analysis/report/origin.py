@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from analysis.choices import (
     DEFAULT_BASIS,
     DEFAULT_CHECKPOINT,
+    DEFAULT_DEVICE,
     DEFAULT_MARGIN,
     DEFAULT_ROOT,
     DEFAULT_SPLIT,
@@ -139,7 +140,7 @@ def analysis_command(selection: Selection, margin: float) -> str:
         "layer": (None if selection.layer is None else selection.layer + 1, None),
         "seeds": (None if selection.seeds is None else ",".join(map(str, selection.seeds)), None),
         "base": (selection.base, None),
-        "device": (selection.device, "cpu"),
+        "device": (selection.device, DEFAULT_DEVICE),
     }
     options |= {key: value for key, (value, default) in defaults.items() if value != default}
     words = [word for key, value in options.items() for word in (f"--{key}", str(value))]
