@@ -10,7 +10,6 @@ import json
 import math
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +28,7 @@ from analysis.choices import (
 )
 from analysis.errors import AnalysisError
 from analysis.files import unreadable
+from analysis.registry import COMMANDS, SELECTION, Command
 from experiments.wandb_run import DEFAULT_PROJECT, MODES, default_project
 from lora.targets import parse_targets
 
@@ -61,74 +61,6 @@ dW-right orders the same space by what dW does; dW-left and B lie in output spac
 moved."""
 
 
-SELECTION = ("task", "targets", "basis", "checkpoint", "layer", "seeds", "choose", "base", "device")
-ANSWERS = ("task", "checkpoint", "split", "seeds", "choose")
-
-
-@dataclass(frozen=True)
-class Command:
-    """One of `python -m analysis`.
-
-    Attributes:
-        module: has `make(selection) -> Result`.
-        help: one line.
-        options: what of `_options` it takes, besides those of every command.
-        every_task: takes all tasks together where none is chosen.
-        own: its options that are no part of a selection; `make` has them as keywords.
-        sums_up: is made of what the others make, which `make` has as `made`; its module has `publish` too.
-    """
-
-    module: str
-    help: str
-    options: tuple[str, ...] = SELECTION
-    every_task: bool = False
-    own: tuple[str, ...] = ()
-    sums_up: bool = False
-
-    def selections(self, together: Selection) -> list[Selection]:
-        """What it is made of: all tasks together, or each by itself."""
-        return [together] if self.every_task else together.each_task() or [together]
-
-
-COMMANDS = {
-    "table5": Command(
-        "analysis.tables.table5",
-        "which weights to adapt at equal budget, ours beside the paper's",
-        ANSWERS,
-        True,
-    ),
-    "table6": Command(
-        "analysis.tables.table6", "the effect of the rank, ours beside the paper's", ANSWERS, True
-    ),
-    "baselines": Command(
-        "analysis.tables.baselines",
-        "LoRA beside the model as it is, full fine-tuning and biases: what adapting reaches",
-        ANSWERS,
-        True,
-    ),
-    "fig3": Command("analysis.figures.fig3", "subspaces of r=8 in those of r=64, middle layer"),
-    "fig4": Command("analysis.figures.fig4", "subspaces of two seeds at r=64, and of random matrices"),
-    "fig6": Command("analysis.figures.fig6", "as fig3, in four layers"),
-    "fig7": Command("analysis.figures.fig7", "as fig4, in four layers"),
-    "fig8": Command("analysis.figures.fig8", "top directions of W against those of dW at r=4, 8, 64"),
-    "table7": Command("analysis.tables.table7", "what dW amplifies: projections of W, amplification factors"),
-    "spectra": Command("analysis.tables.spectra", "effective ranks, intruder dimensions, shared dimension"),
-    "claims": Command(
-        "analysis.claims.report",
-        "each claim of Section 7: supported, contradicted or undecided",
-        (*SELECTION, "split", "margin"),
-        True,
-        ("margin",),
-    ),
-    "report": Command(
-        "analysis.report",
-        "one HTML page with all of these, learning curves, costs and provenance",
-        (*SELECTION, "split", "margin", "wandb", "project"),
-        True,
-        ("margin",),
-        sums_up=True,
-    ),
-}
 ALL = "all"
 ARCHIVE = "archive"
 
@@ -214,10 +146,9 @@ def _result(command: Command, selection: Selection, options: argparse.Namespace,
     if command.sums_up:
         own["made"] = made
     try:
-        result: Result = import_module(command.module).make(selection, **own)
+        return command.make(selection, **own)
     except OSError as error:  # what was there when the study was opened is gone, or may not be read
         raise AnalysisError(f"{error.filename} {unreadable(error)}") from None
-    return result
 
 
 def _chosen(options: argparse.Namespace) -> dict[str, Any]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from analysis.errors import AnalysisError
 from analysis.output import Result
+from analysis.registry import COMMANDS
 
 if TYPE_CHECKING:
     from analysis.selection import Selection
@@ -37,8 +37,6 @@ def gather(selection: Selection, own: Mapping[str, Any], made: Made) -> list[Par
         own: the values of options that are no part of a selection, for the commands that take them.
         made: what is already made; what is not there is made and added.
     """
-    from analysis.commands import COMMANDS
-
     parts = []
     for name, command in COMMANDS.items():
         if command.sums_up:
@@ -47,8 +45,7 @@ def gather(selection: Selection, own: Mapping[str, Any], made: Made) -> list[Par
             key = (name, one.task)
             if key not in made:
                 try:
-                    make = import_module(command.module).make
-                    made[key] = make(one, **{option: own[option] for option in command.own})
+                    made[key] = command.make(one, **{option: own[option] for option in command.own})
                 except AnalysisError as error:
                     made[key] = error
             parts.append(Part(name, one.task, made[key]))

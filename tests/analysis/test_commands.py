@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from analysis import commands
-from analysis.commands import COMMANDS, main
+from analysis.commands import main
+from analysis.registry import COMMANDS
 from analysis.selection import Selection
 from tests.analysis.planted import STUDY, planted, write_run
 

@@ -16,9 +16,10 @@ import pandas
 import pytest
 
 from analysis.claims import CLAIMS
-from analysis.commands import COMMANDS, main
+from analysis.commands import main
 from analysis.errors import AnalysisError
 from analysis.output import Result, csv_bytes, write
+from analysis.registry import COMMANDS
 from analysis.report import make
 from analysis.report.page import TITLES
 from analysis.report.verdicts import MARKS, glance
