@@ -28,13 +28,12 @@ from analysis.choices import (
 )
 from analysis.errors import AnalysisError
 from analysis.files import unreadable
-from analysis.registry import COMMANDS, SELECTION, Command
+from analysis.registry import COMMANDS, SELECTION, Command, Made
 from experiments.wandb_run import DEFAULT_PROJECT, MODES, default_project
 from lora.targets import parse_targets
 
 if TYPE_CHECKING:
-    from analysis.output import Result
-    from analysis.report.parts import Made
+    from analysis.result import Result
     from analysis.selection import Selection
     from analysis.study import Study
 
@@ -82,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from analysis.output import write
+    from analysis.result import write
     from analysis.selection import Selection
     from analysis.study import Study
 
@@ -122,8 +121,8 @@ def _run(options: argparse.Namespace) -> int:
                 continue
             for path in write(result, _folder(options, selection, len(selections) > 1)):
                 print(path)
-            if result.terminal:
-                print(f"\n{result.terminal}\n")
+            if printed := result.printed():
+                print(f"\n{printed}\n")
             if command.sums_up:
                 publish = import_module(command.module).publish
                 publish(selection, result, made, options.wandb, options.project)

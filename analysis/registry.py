@@ -6,12 +6,15 @@ line of help and options, and is part of `all` and of the report.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from analysis.errors import AnalysisError
+
 if TYPE_CHECKING:
-    from analysis.output import Result
+    from analysis.result import Result
     from analysis.selection import Selection
 
 SELECTION = ("task", "targets", "basis", "checkpoint", "layer", "seeds", "choose", "base", "device")
@@ -94,3 +97,28 @@ COMMANDS = {
         sums_up=True,
     ),
 }
+
+
+Made = dict[tuple[str, str | None], "Result | AnalysisError"]
+"""Results and errors by command and task; the task is None where a command takes all of them together."""
+
+
+def make_each(selection: Selection, own: Mapping[str, Any], made: Made) -> Made:
+    """What every command but those that sum up makes of a selection, or why it cannot, in their order.
+
+    Args:
+        own: the values of options that are no part of a selection, for the commands that take them.
+        made: what is already made; what is not there is made and added.
+    """
+    keys = []
+    for name, command in COMMANDS.items():
+        if command.sums_up:
+            continue
+        for one in command.selections(selection):
+            keys.append((name, one.task))
+            if keys[-1] not in made:
+                try:
+                    made[keys[-1]] = command.make(one, **{option: own[option] for option in command.own})
+                except AnalysisError as error:
+                    made[keys[-1]] = error
+    return {key: made[key] for key in keys}

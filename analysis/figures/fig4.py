@@ -14,7 +14,7 @@ from analysis.figures.panels import Panel, frame, similarity
 from analysis.figures.words import gaussian_name, heading_of
 
 if TYPE_CHECKING:
-    from analysis.output import Result
+    from analysis.result import Result
     from analysis.selection import Selection
 
 LIMITS = (0.0, 0.5)

@@ -11,7 +11,7 @@ from analysis.figures.layout import TICKS_FIG7_I, TICKS_FIG7_J
 from analysis.figures.words import heading_of
 
 if TYPE_CHECKING:
-    from analysis.output import Result
+    from analysis.result import Result
     from analysis.selection import Selection
 
 LIMITS = (0.0, 0.8)

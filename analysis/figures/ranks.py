@@ -22,7 +22,7 @@ from analysis.figures.words import (
 )
 
 if TYPE_CHECKING:
-    from analysis.output import Result
+    from analysis.result import Result
     from analysis.run import Run
     from analysis.selection import Selection
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from analysis.figures.style import WIDTH, paper_style
 from analysis.figures.words import weight
-from analysis.output import Drawing
 from analysis.report.adapted import letters, method_name, place, varied
 from analysis.report.histories import CHOSEN_ON
+from analysis.result import Drawing
 
 if TYPE_CHECKING:
     import pandas as pd

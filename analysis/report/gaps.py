@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 from analysis import paper_values
 from analysis.cells import Place, lora_runs
 from analysis.claims.answers import Answers
+from analysis.claims.judgement import Judgement
 from analysis.claims.missing import commands_for, seeds_of
 from analysis.errors import AnalysisError
 from analysis.needs import MissingRunsError, Need
-from analysis.report.parts import Part
+from analysis.registry import Made
+from analysis.report.glance import judged
 from analysis.tables.accuracy import TABLE5_TARGETS, TABLE6_RANKS, TABLE6_TARGETS
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from analysis.selection import Selection
 
 
@@ -58,27 +58,24 @@ class TaskGaps:
     reason: str
 
 
-def gaps(
-    selection: Selection, parts: Sequence[Part], titles: Mapping[str, str], claims: pd.DataFrame | None
-) -> list[TaskGaps]:
+def gaps(selection: Selection, made: Made, titles: Mapping[str, str]) -> list[TaskGaps]:
     """What each task lacks, and what the tables of all tasks lack of it.
 
     Args:
+        made: what each command has made.
         titles: of the commands.
-        claims: the numbers of `python -m analysis claims`, or None where there are none.
     """
-    found = []
+    by_task = []
     for one in selection.each_task() or [selection]:
-        unmade = {gap.what: gap for gap in _unmade(one, parts, titles)}
+        unmade = {gap.what: gap for gap in _unmade(one, made, titles)}
         of_task = [_with_error(gap, unmade.pop(gap.what, None)) for gap in _tables(one)]
         of_task += unmade.values()
-        if claims is not None:
-            of_task += _claims(one, claims[claims["task"] == one.task])
+        of_task += _claims(found for found in judged(made) if found.task == one.task)
         needs = list(dict.fromkeys(need for gap in of_task for need in gap.needs))
         commands, reason = commands_for(one, needs) if needs else ((), "")
         if of_task:
-            found.append(TaskGaps(one.task, tuple(of_task), len(needs), tuple(commands), reason))
-    return found
+            by_task.append(TaskGaps(one.task, tuple(of_task), len(needs), tuple(commands), reason))
+    return by_task
 
 
 def _with_error(gap: Gap, error: Gap | None) -> Gap:
@@ -88,15 +85,15 @@ def _with_error(gap: Gap, error: Gap | None) -> Gap:
     return dataclasses.replace(gap, reason=f"{error.reason}; {gap.reason}")
 
 
-def _unmade(one: Selection, parts: Sequence[Part], titles: Mapping[str, str]) -> Iterable[Gap]:
+def _unmade(one: Selection, made: Made, titles: Mapping[str, str]) -> Iterable[Gap]:
     """What has no result: of this task, or of all tasks together."""
-    for part in parts:
-        if part.task in (one.task, None) and isinstance(part.outcome, AnalysisError):
-            error, title = part.outcome, titles[part.command]
-            if isinstance(error, MissingRunsError):
-                yield Gap(title, _lacks(error.missing), error.missing, error.commands)
-            else:
-                yield Gap(title, str(error))
+    for (command, task), error in made.items():
+        if task not in (one.task, None):
+            continue
+        if isinstance(error, MissingRunsError):
+            yield Gap(titles[command], _lacks(error.missing), error.missing, error.commands)
+        elif isinstance(error, AnalysisError):
+            yield Gap(titles[command], str(error))
 
 
 def _tables(one: Selection) -> Iterable[Gap]:
@@ -124,17 +121,11 @@ def _tables(one: Selection) -> Iterable[Gap]:
             yield Gap(title, " ".join((_lacks(needs), reason)).strip(), needs, commands)
 
 
-def _claims(one: Selection, claims: pd.DataFrame) -> Iterable[Gap]:
-    for row in claims[claims["verdict"] == "not testable"].to_dict("records"):
-        needs = tuple(_need(text) for text in row["missing"].split("; ") if text)
-        commands = tuple(filter(None, row["commands"].split(" ; ")))
-        yield Gap(f"claim {row['claim']}", _lacks(needs) if needs else row["note"], needs, commands)
-
-
-def _need(text: str) -> Need:
-    """A `Need` as it is written."""
-    targets, rank, seed = text.split()
-    return Need(targets, int(rank.removeprefix("r=")), int(seed.removeprefix("seed=")))
+def _claims(judgements: Iterable[Judgement]) -> Iterable[Gap]:
+    for found in judgements:
+        if found.verdict == "not testable":
+            reason = _lacks(found.missing) if found.missing else found.note
+            yield Gap(f"claim {found.claim}", reason, found.missing, found.commands)
 
 
 def _lacks(needs: Sequence[Need]) -> str:

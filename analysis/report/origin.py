@@ -20,9 +20,8 @@ from analysis.choices import (
     DEFAULT_TARGETS,
 )
 from analysis.needs import SWEPT, Need, command, commands
-from analysis.output import versions
+from analysis.result import Cell, Row, Table, versions
 from analysis.run import Run
-from analysis.tables.layout import Cell, Row, Table
 from analysis.tables.numbers import MISSING
 from experiments.provenance import git_commit
 

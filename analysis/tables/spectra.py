@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from analysis.figures.spectra import draw
 from analysis.figures.words import basis_name
-from analysis.output import Drawing, Result
+from analysis.result import Drawing, Result
 from analysis.tables.spectra_numbers import (
     INTRUDER_K,
     INTRUDER_THRESHOLD,
@@ -58,14 +58,13 @@ def make(selection: Selection) -> Result:
             f"Directions: {basis_name(selection.basis)}."
         )
         tables += shared_tables(numbers, (shared_note, note))
-    each, stem = projections(numbers, note), selection.stem("spectra")
     caption = (
         f"Spectra of ΔW. Left: singular values in layer {drawn + 1}, relative to the largest. Middle: how "
         "many directions hold 90 % of the energy (squared singular values). Right: the dimension that two "
         f"seeds share. Means over seeds, or pairs of them, where they are defined. {shared_note} {note}"
     )
     return Result(
-        stem,
+        selection.stem("spectra"),
         numbers,
         {
             **selection.provenance(runs, weights=True),
@@ -74,10 +73,5 @@ def make(selection: Selection) -> Result:
             "singular_values_of_layer": drawn + 1,
         },
         drawings={"": Drawing(draw(numbers, drawn + 1), caption)},
-        texts={
-            ".md": "\n".join(table.markdown() for table in [*tables, each]),
-            ".tex": "\n".join(table.latex() for table in [*tables, each]),
-        },
-        tables=[*tables, each],
-        terminal="\n\n".join(table.terminal() for table in tables) + f"\n\nEach projection: {stem}.md",
+        tables=[*tables, projections(numbers, note)],
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from analysis.tables.layout import Cell, Row, Table
+from analysis.result import Cell, Row, Table
 from analysis.tables.numbers import defined_note, grouped, mean_sd
 from analysis.tables.spectra_numbers import INTRUDER_K, INTRUDER_THRESHOLD, SHARED, SHARED_ELSEWHERE
 
@@ -65,6 +65,7 @@ def projections(numbers: pd.DataFrame, note: str) -> Table:
         tuple(QUANTITIES),
         tuple(groups),
         (note,),
+        long=True,
     )
 
 

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING
 
 from analysis import paper_values
 from analysis.figures.words import layers_of, listed, plain_weight
-from analysis.output import Result
-from analysis.tables.layout import Cell, Row, Table
+from analysis.result import Cell, Result, Row, Table
 from analysis.tables.numbers import MISSING, defined_note, grouped, interval, mean_sd
 from analysis.tables.table7_numbers import (
     CHANCE,
@@ -64,12 +63,7 @@ def make(selection: Selection) -> Result:
             "random_draws": {rank: draws(rank) for rank in ranks},
             "scale": "dW = alpha/r (or the run's other rule) times B A; raw: B A",
         },
-        texts={
-            ".md": "\n".join(table.markdown() for table in tables),
-            ".tex": "\n".join(table.latex() for table in tables),
-        },
         tables=tables,
-        terminal="\n\n".join(table.terminal() for table in tables),
     )
 
 
