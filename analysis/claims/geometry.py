@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float
 
+from analysis import reading
 from analysis.claims.missing import Lacking, seeds_of
 from analysis.errors import AnalysisError
 from analysis.needs import Need
@@ -111,7 +112,9 @@ class Geometry:
         layers = self._layers(runs[LARGE, seeds[0]])
         found = np.zeros((len(seeds), len(seeds), len(layers)))
         for place, layer in enumerate(layers):
-            vectors = [self.selection.directions(runs[LARGE, seed], layer, letter).vectors for seed in seeds]
+            vectors = [
+                reading.directions(self.selection, runs[LARGE, seed], layer, letter).vectors for seed in seeds
+            ]
             n, d = vectors[0].shape
             if 2 * n > d:
                 raise AnalysisError(
@@ -142,7 +145,7 @@ class Geometry:
         layers = self._layers(any_run)
         found = {rank: _no_lifts(len(seeds), len(layers), draws(rank)) for rank in (FEW, MANY)}
         for place, layer in enumerate(layers):
-            W = self.selection.weight(any_run, layer, self.weight)
+            W = reading.weight(self.selection, any_run, layer, self.weight)
             own = own_projected_norms(top_directions(W, min(MANY, *W.shape))[1])
 
             @cache
@@ -151,7 +154,7 @@ class Geometry:
 
             for rank, lifts in found.items():
                 for s, seed in enumerate(seeds):
-                    factors = self.selection.factors(runs[rank, seed], layer, self.weight)
+                    factors = reading.factors(self.selection, runs[rank, seed], layer, self.weight)
                     one = amplification(W, factors.B, factors.A, factors.scaling)
                     if not one.rank:  # dW = 0
                         continue
@@ -174,7 +177,8 @@ class Geometry:
         rows = []
         for (s, seed), (place, layer) in itertools.product(enumerate(seeds), enumerate(layers)):
             small, large = (
-                self.selection.directions(runs[rank, seed], layer, letter).vectors for rank in (SMALL, LARGE)
+                reading.directions(self.selection, runs[rank, seed], layer, letter).vectors
+                for rank in (SMALL, LARGE)
             )
             top[s, place] = float(phi_grid(small[:1], large[:1])[0, 0])
             rows.append([float(phi_grid(one[None], large[1:])[0, -1]) for one in small[1:]])
@@ -194,9 +198,9 @@ class Geometry:
         from analysis.arrays import weight_norm
         from analysis.svd import thin_svd
 
-        layers = self.selection.layers(run)
+        layers = reading.layers(self.selection, run)
         other = layers[(layers.index(layer) + 1) % len(layers)]
-        factors = self.selection.factors(run, other, self.weight)
+        factors = reading.factors(self.selection, run, other, self.weight)
         U, _, Vh = thin_svd(factors.B, factors.A, factors.scaling)
         there = ~Vh.isnan().any(dim=1)
         if other == layer or not there.any() or (len(U), Vh.shape[1]) != tuple(W.shape):
@@ -227,7 +231,11 @@ class Geometry:
 
     def _layers(self, run: Run) -> tuple[int, ...]:
         selection = self.selection
-        return selection.layers(run) if selection.layer is None else (selection.one_layer(run),)
+        return (
+            reading.layers(selection, run)
+            if selection.layer is None
+            else (reading.one_layer(selection, run),)
+        )
 
 
 def _no_lifts(seeds: int, layers: int, draws: int) -> Lifts:

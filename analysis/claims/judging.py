@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from analysis import reading
 from analysis.choices import DEFAULT_MARGIN
 from analysis.claims import accuracy, subspaces, weights
 from analysis.claims.answers import Answers
@@ -200,7 +201,7 @@ def _check(selection: Selection) -> None:
     _ = selection.frame
     runs = selection.available()
     if runs:
-        selection.one_layer(runs[0])
+        reading.one_layer(selection, runs[0])
 
 
 def _tested(claim: Claim, task: str, evidence: Evidence, decision: Decision) -> Judgement:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+from analysis import captions
 from analysis.choices import DEFAULT_MARGIN
 from analysis.claims.judgement import VERDICTS, Judgement
 from analysis.claims.judging import ALPHA, CLAIMS, judge
@@ -133,7 +134,7 @@ def _general_notes(selection: Selection, judgements: Sequence[Judgement], margin
     )
     layer = "" if selection.layer is None else f" Layer {selection.layer + 1} alone."
     used = _adapted(selection)
-    return [intervals, rule, geometry + layer + (selection.weight_sentence(used) if used else "")]
+    return [intervals, rule, geometry + layer + (captions.weight_sentence(selection, used) if used else "")]
 
 
 def _adapted(selection: Selection) -> list[Run]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from analysis import captions, reading
 from analysis.figures.spectra import draw
 from analysis.figures.words import basis_name
 from analysis.result import Drawing, Result
@@ -40,11 +41,12 @@ def make(selection: Selection) -> Result:
     runs = [source.run for source in (*lora, *full)]
     selection.check_model(runs)
     lora_runs, full_runs = runs[: len(lora)], runs[len(lora) :]
-    drawn = selection.one_layer(runs[0])
+    drawn = reading.one_layer(selection, runs[0])
     numbers = spectra_numbers(selection, lora, full, drawn)
     note = (
-        f"{selection.sentence(lora_runs)} LoRA: {len(lora)} runs. "
-        f"{selection.full_sentence(full_runs, lora_runs)}{selection.weight_sentence(runs)}"
+        f"{captions.lora_sentence(selection, lora_runs)} LoRA: {len(lora)} runs. "
+        f"{captions.full_sentence(selection, full_runs, lora_runs)}"
+        f"{captions.weight_sentence(selection, runs)}"
     )
     tables = [summary(numbers, note)]
     shared = numbers[numbers["quantity"] == SHARED]

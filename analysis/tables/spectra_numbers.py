@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from analysis import reading
 from analysis.figures.words import plain_weight
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def spectra_numbers(
     """
     import pandas as pd
 
-    layers = selection.layers(lora[0].run)
+    layers = reading.layers(selection, lora[0].run)
     rows = [*_effective(selection, [*lora, *full], layers, drawn), *_shared(selection, lora, layers)]
     columns = ["layer", "weight", "source", "rank", "seed", "seed_j", "quantity", "k", "value", "arbitrary"]
     frame = pd.DataFrame(rows, columns=columns)
@@ -69,7 +70,7 @@ def _effective(
 
     places = [(layer, letter) for layer in layers for letter in selection.letters]
     for layer, letter in tqdm(places, desc="spectra", unit="projection", leave=False, disable=None):
-        W = selection.weight(sources[0].run, layer, letter).double()
+        W = reading.weight(selection, sources[0].run, layer, letter).double()
         before = spectra.left_vectors(W)
         for source in sources:
             found = _delta(selection, source, layer, letter)
@@ -120,7 +121,7 @@ def _delta(selection: Selection, source: Source, layer: int, letter: str) -> tup
             return None
         dW = deltas[layer, letter].to(selection.device).double()
         return torch.linalg.svdvals(dW), dW
-    factors = selection.factors(source.run, layer, letter)
+    factors = reading.factors(selection, source.run, layer, letter)
     S = thin_svd(factors.B, factors.A, factors.scaling)[1]
     return S, factors.scaling * factors.B.double() @ factors.A.double()
 
@@ -139,7 +140,7 @@ def _shared(selection: Selection, lora: Sequence[Source], layers: Sequence[int])
     for (layer, following), letter in itertools.product(places, selection.letters):
         for rank, sources in by_rank.items():
             here, there = (
-                [selection.directions(source.run, place, letter).vectors for source in sources]
+                [reading.directions(selection, source.run, place, letter).vectors for source in sources]
                 for place in (layer, following)
             )
             for one, other in itertools.combinations(range(len(sources)), 2):

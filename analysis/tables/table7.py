@@ -10,7 +10,7 @@ import math
 import statistics
 from typing import TYPE_CHECKING
 
-from analysis import paper_values
+from analysis import captions, paper_values, reading
 from analysis.figures.words import layers_of, listed, plain_weight
 from analysis.result import Cell, Result, Row, Table
 from analysis.tables.numbers import MISSING, defined_note, grouped, interval, mean_sd
@@ -41,12 +41,13 @@ def make(selection: Selection) -> Result:
     """
     runs = selection.every_run(PAPER_RANKS)
     any_run = next(iter(runs.values()))
-    count = selection.layers(any_run)[-1] + 1
-    layer = selection.one_layer(any_run)
+    count = reading.layers(selection, any_run)[-1] + 1
+    layer = reading.one_layer(selection, any_run)
     numbers = table7_numbers(selection, runs, layer)
     place = layers_of([layer], count)
     used = list(runs.values())
-    note = selection.sentence(used) + selection.weight_sentence(used) + _deficient(numbers)
+    sentences = captions.lora_sentence(selection, used) + captions.weight_sentence(selection, used)
+    note = sentences + _deficient(numbers)
     ranks = sorted({rank for rank, _ in runs})
     ordered = sorted(ranks, key=lambda rank: (rank not in PAPER_RANKS, rank))  # the paper's in one table
     tables = [
