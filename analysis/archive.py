@@ -21,7 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from analysis.archived import (
+from analysis.errors import AnalysisError
+from analysis.manifest import (
     ARCHIVE,
     FOREIGN,
     FORMAT_VERSION,
@@ -32,7 +33,6 @@ from analysis.archived import (
     outline,
     sha256,
 )
-from analysis.errors import AnalysisError
 from analysis.predictions import KEYS, PACKED, read_records
 from experiments.store import (
     ADAPTER,

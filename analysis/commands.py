@@ -14,7 +14,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from analysis.choices import (
+from analysis.defaults import (
     BASES,
     CHECKPOINTS,
     DEFAULT_BASIS,

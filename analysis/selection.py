@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from analysis.choices import (
+from analysis.defaults import (
     DEFAULT_BASIS,
     DEFAULT_CHECKPOINT,
     DEFAULT_DEVICE,

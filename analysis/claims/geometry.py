@@ -14,10 +14,10 @@ from functools import cache, cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Shaped
 
 from analysis import reading
-from analysis.claims.missing import Lacking, seeds_of
+from analysis.claims.missing import missing_runs, seeds_of
 from analysis.errors import AnalysisError
 from analysis.needs import Need
 from analysis.selection import Selection
@@ -92,7 +92,7 @@ class Geometry:
         """Each seed's r = 8 with the same seed's r = 64.
 
         Raises:
-            Lacking: no seed has both.
+            MissingRunsError: no seed has both.
             AnalysisError: the directions of r = 64 fill the space.
         """
         if letter not in self._overlaps:
@@ -103,10 +103,10 @@ class Geometry:
         """The dimension that two seeds share at r = 64 (`analysis.shared_dimension`); its diagonal is 0.
 
         Raises:
-            Lacking: there are no two seeds.
+            MissingRunsError: there are no two seeds.
             AnalysisError: any two such subspaces meet by chance alone.
         """
-        from analysis.spectra import shared_dimension
+        from analysis.dimensions import shared_dimension
 
         seeds, runs = self._runs((LARGE,), least=2)
         layers = self._layers(runs[LARGE, seeds[0]])
@@ -132,7 +132,7 @@ class Geometry:
         The seeds are those that have both of Table 7's ranks.
 
         Raises:
-            Lacking: there are none.
+            MissingRunsError: there are none.
             AnalysisError: W cannot be read.
         """
         from analysis.amplifying import amplification, own_projected_norms, random_projected_norms
@@ -226,7 +226,7 @@ class Geometry:
             missing = [need for need in needs if (need.rank, need.seed) not in there]
             if not missing:
                 raise AnalysisError(f"{least} seeds are compared, and --seeds gives {len(seeds)}; give more")
-            raise Lacking(missing)
+            raise missing_runs(selection, missing)
         return seeds, selection.runs(ranks, seeds)
 
     def _layers(self, run: Run) -> tuple[int, ...]:
@@ -236,6 +236,38 @@ class Geometry:
             if selection.layer is None
             else (reading.one_layer(selection, run),)
         )
+
+
+def defined(*values: Shaped[np.ndarray, "seeds layers"]) -> Bool[np.ndarray, " layers"]:
+    """The layers in which every seed has every one of these numbers.
+
+    Args:
+        values: further dimensions may follow; the seeds may differ in number.
+
+    Raises:
+        AnalysisError: there is none.
+    """
+    layers = values[0].shape[1]
+    mask = np.ones(layers, dtype=bool)
+    for found in values:
+        mask &= np.isfinite(found.reshape(len(found), layers, -1)).all(axis=(0, 2))
+    if not mask.any():
+        raise AnalysisError("in no layer do all runs have directions: dW = 0, or of too low a rank")
+    return mask
+
+
+def agreement(
+    values: Shaped[np.ndarray, "seeds layers"], mask: Bool[np.ndarray, " layers"], *, above: float
+) -> str:
+    """In how many layers the mean over seeds is above a number, and how many were left out."""
+    count = int((values[:, mask].mean(axis=0) > above).sum())
+    return f"{count} of {int(mask.sum())} layers{left_out(mask)}"
+
+
+def left_out(mask: Bool[np.ndarray, " layers"]) -> str:
+    """How many layers are in no number, to stand behind a number; empty where all are in."""
+    left = int((~mask).sum())
+    return f", {left} of {len(mask)} layers left out (dW = 0, or of too low a rank)" if left else ""
 
 
 def _no_lifts(seeds: int, layers: int, draws: int) -> Lifts:

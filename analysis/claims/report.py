@@ -8,10 +8,10 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from analysis import captions
-from analysis.choices import DEFAULT_MARGIN
+from analysis.claims.catalogue import ALPHA, CLAIMS, judge
 from analysis.claims.judgement import VERDICTS, Judgement
-from analysis.claims.judging import ALPHA, CLAIMS, judge
-from analysis.claims.missing import commands_for
+from analysis.claims.missing import missing_runs
+from analysis.defaults import DEFAULT_MARGIN
 from analysis.figures.words import basis_name
 from analysis.result import Cell, CommandLines, Result, Row, Table
 from analysis.tables.numbers import MISSING
@@ -151,7 +151,7 @@ def _commands(selection: Selection, judgements: Sequence[Judgement]) -> tuple[li
             need for found in judgements if found.task == one.task for need in found.missing
         )
         if missing:
-            lines, reason = commands_for(one, [*missing])
-            commands += lines
-            reasons += [reason] if reason else []
+            error = missing_runs(one, missing)
+            commands += error.commands
+            reasons += [error.reason] if error.reason else []
     return commands, reasons

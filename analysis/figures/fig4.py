@@ -10,8 +10,8 @@ from analysis.figures import seeds
 from analysis.figures.assembly import assemble, wrapped
 from analysis.figures.drawing import Look
 from analysis.figures.gaussian import DRAWS, average, gaussian_directions
-from analysis.figures.layout import TICKS_FIG4_I, TICKS_FIG4_J
 from analysis.figures.panels import Panel, frame, similarity
+from analysis.figures.style import TICKS_FIG4_I, TICKS_FIG4_J
 from analysis.figures.words import gaussian_name, heading_of
 
 if TYPE_CHECKING:

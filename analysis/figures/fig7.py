@@ -8,7 +8,7 @@ from analysis import reading
 from analysis.figures import seeds
 from analysis.figures.assembly import assemble, wrapped
 from analysis.figures.drawing import Look
-from analysis.figures.layout import TICKS_FIG7_I, TICKS_FIG7_J
+from analysis.figures.style import TICKS_FIG7_I, TICKS_FIG7_J
 from analysis.figures.words import heading_of
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from analysis import captions, reading
 from analysis.figures.assembly import assemble
 from analysis.figures.drawing import Look
 from analysis.figures.gaussian import DRAWS, average, gaussian_directions
-from analysis.figures.layout import TICKS_8, TICKS_FIG3
 from analysis.figures.panels import frame, similarity
+from analysis.figures.style import TICKS_8, TICKS_FIG3
 from analysis.figures.words import (
     OUTPUT_SIDE,
     basis_name,

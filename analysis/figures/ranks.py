@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from analysis import captions, reading
 from analysis.figures.assembly import assemble, wrapped
 from analysis.figures.drawing import Look
-from analysis.figures.layout import TICKS_8, TICKS_FIG3
 from analysis.figures.other_layers import other_layers
 from analysis.figures.panels import OtherLayers, Panel, frame, similarity, zoom
+from analysis.figures.style import TICKS_8, TICKS_FIG3
 from analysis.figures.words import (
     basis_name,
     dimensions,

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from analysis.choices import SPLITS
+from analysis.defaults import SPLITS
 from analysis.figures.words import listed, plain_weight
 from analysis.needs import SWEPT
 from analysis.report.adapted import letters, method_name, place, varied

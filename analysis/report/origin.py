@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from analysis.choices import (
+from analysis.defaults import (
     DEFAULT_BASIS,
     DEFAULT_CHECKPOINT,
     DEFAULT_DEVICE,

@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from analysis.choices import DEFAULT_MARGIN, DEFAULT_TARGETS
 from analysis.claims.judgement import Judgement
+from analysis.defaults import DEFAULT_MARGIN, DEFAULT_TARGETS
 from analysis.errors import AnalysisError
 from analysis.figures.words import listed
 from analysis.registry import COMMANDS, Made, make_each
 from analysis.report import origin
 from analysis.report.adapted import letters
 from analysis.report.costs import costs, each_run, totals
-from analysis.report.curves import curves
+from analysis.report.curves import curves, histories
 from analysis.report.gaps import gaps
 from analysis.report.glance import MARKS, by_claim, counted, effect, judged, pieces
-from analysis.report.histories import histories
 from analysis.report.markup import prose, slug
 from analysis.report.pictures import FIGURES, figures_of, picture, unmade
 from analysis.result import Drawing, Result, csv_bytes

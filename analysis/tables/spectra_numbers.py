@@ -65,13 +65,13 @@ def _effective(
     """The effective ranks of each dW, intruder dimensions, and the singular values of one layer."""
     from tqdm import tqdm
 
-    from analysis import spectra
-    from analysis.gaps import arbitrary_directions
+    from analysis import dimensions
+    from analysis.svd import arbitrary_directions
 
     places = [(layer, letter) for layer in layers for letter in selection.letters]
     for layer, letter in tqdm(places, desc="spectra", unit="projection", leave=False, disable=None):
         W = reading.weight(selection, sources[0].run, layer, letter).double()
-        before = spectra.left_vectors(W)
+        before = dimensions.left_vectors(W)
         for source in sources:
             found = _delta(selection, source, layer, letter)
             if found is None:
@@ -85,10 +85,10 @@ def _effective(
                 "seed": source.seed,
             }
             values = {
-                "stable_rank": spectra.stable_rank(S),
-                "entropy_rank": spectra.entropy_rank(S),
-                "participation_ratio": spectra.participation_ratio(S),
-                "energy_rank": spectra.energy_rank(S),
+                "stable_rank": dimensions.stable_rank(S),
+                "entropy_rank": dimensions.entropy_rank(S),
+                "participation_ratio": dimensions.participation_ratio(S),
+                "energy_rank": dimensions.energy_rank(S),
             }
             for quantity, value in values.items():
                 yield {**base, "quantity": quantity, "value": value}
@@ -100,7 +100,7 @@ def _effective(
 
 
 def _intruders(W: Tensor, dW: Tensor, before: Tensor) -> dict[str, Any]:
-    from analysis.spectra import left_cosines
+    from analysis.dimensions import left_cosines
 
     if not dW.any():
         return {"value": math.nan, "arbitrary": None}
@@ -131,7 +131,7 @@ def _shared(selection: Selection, lora: Sequence[Source], layers: Sequence[int])
 
     The second null compares a layer of the one with the next of the other, and the last with the first.
     """
-    from analysis.spectra import shared_dimension
+    from analysis.dimensions import shared_dimension
 
     by_rank: dict[int | None, list[Source]] = {}
     for source in lora:

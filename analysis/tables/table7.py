@@ -205,7 +205,7 @@ def _deficient(numbers: pd.DataFrame) -> str:
 
 def _undetermined(numbers: pd.DataFrame) -> str:
     """How many directions of dW are arbitrary: they are in the medians and the CSV all the same."""
-    from analysis.gaps import GAP_THRESHOLD
+    from analysis.svd import GAP_THRESHOLD
 
     gains = numbers[(numbers["quantity"] == "gain") & numbers["value"].notna()]
     by_rank = [

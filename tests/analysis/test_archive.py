@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from analysis.archive import archive
-from analysis.archived import MANIFEST
 from analysis.commands import main
 from analysis.errors import AnalysisError
+from analysis.manifest import MANIFEST
 from analysis.needs import MissingRunsError, Need
 from analysis.predictions import PACKED, read_predictions
 from analysis.registry import COMMANDS
