@@ -23,10 +23,7 @@ if TYPE_CHECKING:
         random_projected_norms,
     )
     from analysis.base_weights import BaseWeights
-    from analysis.errors import AnalysisError
-    from analysis.nulls import empirical_null, phi_null, phi_quantile, z_scores
-    from analysis.similarity import phi, phi_grid
-    from analysis.spectra import (
+    from analysis.dimensions import (
         energy_rank,
         entropy_rank,
         intruder_dimensions,
@@ -34,6 +31,9 @@ if TYPE_CHECKING:
         shared_dimension,
         stable_rank,
     )
+    from analysis.errors import AnalysisError
+    from analysis.nulls import empirical_null, phi_null, phi_quantile, z_scores
+    from analysis.similarity import phi, phi_grid
     from analysis.study import Study, load
     from analysis.subspaces import directions
     from analysis.svd import right_singular, thin_svd
@@ -94,7 +94,7 @@ _HOME = {
     **dict.fromkeys(("empirical_null", "phi_null", "phi_quantile", "z_scores"), "analysis.nulls"),
     **dict.fromkeys(("phi", "phi_grid"), "analysis.similarity"),
     **dict.fromkeys(("read_adapter", "read_deltas"), "analysis.adapters"),
-    **dict.fromkeys(_SPECTRA, "analysis.spectra"),
+    **dict.fromkeys(_SPECTRA, "analysis.dimensions"),
     **dict.fromkeys(("right_singular", "thin_svd"), "analysis.svd"),
 }
 

@@ -19,6 +19,7 @@ from analysis.errors import AnalysisError
 from analysis.files import is_file, is_folder, open_safetensors, unreadable
 from analysis.projections import Key, Projections
 from lora.architectures import Architecture, architecture_of
+from lora.files import FORMAT, VERSION
 from lora.targets import LETTERS
 
 if TYPE_CHECKING:
@@ -137,8 +138,6 @@ def read_header(path: Path) -> AdapterHeader:
     Raises:
         AnalysisError: the file is missing, truncated, or not whole.
     """
-    from lora.saving import FORMAT, VERSION
-
     with open_safetensors(path, framework="np") as opened:
         metadata = opened.metadata() or {}
         sizes = {key: tuple(opened.get_slice(key).get_shape()) for key in opened.keys()}  # noqa: SIM118

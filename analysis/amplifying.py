@@ -19,9 +19,8 @@ from torch import Tensor
 
 from analysis.arrays import like, matrix, row_blocks, vector, weight, weight_norm
 from analysis.errors import AnalysisError
-from analysis.gaps import arbitrary_directions, arbitrary_tops
 from analysis.nulls import haar
-from analysis.svd import delta_svd
+from analysis.svd import arbitrary_directions, arbitrary_tops, delta_svd
 
 
 @dataclass(frozen=True)
@@ -45,7 +44,7 @@ class Amplification:
         factor_top_k: (k,), for 1 .. k the factor of dW's best approximation of that rank.
         gains: (k,), sigma_i / |u_i^T W v_i| of each direction.
         arbitrary_top_k: (k,), where factor_top_k is arbitrary, since dW's next singular value nearly equals
-            this one (`analysis.gaps`).
+            this one (`analysis.svd`).
         arbitrary_gains: (k,), where a gain is, since a neighbouring singular value does.
     """
 

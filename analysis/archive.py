@@ -18,11 +18,11 @@ import json
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from analysis.archived import (
+from analysis.errors import AnalysisError
+from analysis.manifest import (
     ARCHIVE,
     FOREIGN,
     FORMAT_VERSION,
@@ -33,7 +33,6 @@ from analysis.archived import (
     outline,
     sha256,
 )
-from analysis.errors import AnalysisError
 from analysis.predictions import KEYS, OUTCOMES, PACKED, read_records
 from experiments.store import (
     ADAPTER,
@@ -47,7 +46,7 @@ from experiments.store import (
 )
 
 if TYPE_CHECKING:
-    from analysis.commands import Command
+    from analysis.registry import Command
     from analysis.run import Run
     from analysis.study import Study
 
@@ -132,11 +131,7 @@ def runs_of(study: Study, figures: Mapping[str, Command]) -> set[str]:
     from analysis.selection import Selection
 
     together = Selection.of_tasks(study)
-    results = (
-        import_module(command.module).make(selection)
-        for command in figures.values()
-        for selection in together.each_task()
-    )
+    results = (command.make(selection) for command in figures.values() for selection in together.each_task())
     return {str(run) for result in results for run in result.provenance["runs"]}
 
 

@@ -10,16 +10,16 @@ import json
 import math
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from analysis.choices import (
+from analysis.defaults import (
     BASES,
     CHECKPOINTS,
     DEFAULT_BASIS,
     DEFAULT_CHECKPOINT,
+    DEFAULT_DEVICE,
     DEFAULT_MARGIN,
     DEFAULT_ROOT,
     DEFAULT_SPLIT,
@@ -28,12 +28,12 @@ from analysis.choices import (
 )
 from analysis.errors import AnalysisError
 from analysis.files import unreadable
+from analysis.registry import COMMANDS, SELECTION, Command, Made
 from experiments.wandb_run import DEFAULT_PROJECT, MODES, default_project
 from lora.targets import parse_targets
 
 if TYPE_CHECKING:
-    from analysis.output import Result
-    from analysis.report.parts import Made
+    from analysis.result import Result
     from analysis.selection import Selection
     from analysis.study import Study
 
@@ -60,74 +60,6 @@ dW-right orders the same space by what dW does; dW-left and B lie in output spac
 moved."""
 
 
-SELECTION = ("task", "targets", "basis", "checkpoint", "layer", "seeds", "choose", "base", "device")
-ANSWERS = ("task", "checkpoint", "split", "seeds", "choose")
-
-
-@dataclass(frozen=True)
-class Command:
-    """One of `python -m analysis`.
-
-    Attributes:
-        module: has `make(selection) -> Result`.
-        help: one line.
-        options: what of `_options` it takes, besides those of every command.
-        every_task: takes all tasks together where none is chosen.
-        own: its options that are no part of a selection; `make` has them as keywords.
-        sums_up: is made of what the others make, which `make` has as `made`; its module has `publish` too.
-    """
-
-    module: str
-    help: str
-    options: tuple[str, ...] = SELECTION
-    every_task: bool = False
-    own: tuple[str, ...] = ()
-    sums_up: bool = False
-
-    def selections(self, together: Selection) -> list[Selection]:
-        """What it is made of: all tasks together, or each by itself."""
-        return [together] if self.every_task else together.each_task() or [together]
-
-
-COMMANDS = {
-    "table5": Command(
-        "analysis.tables.table5",
-        "which weights to adapt at equal budget, ours beside the paper's",
-        ANSWERS,
-        True,
-    ),
-    "table6": Command(
-        "analysis.tables.table6", "the effect of the rank, ours beside the paper's", ANSWERS, True
-    ),
-    "baselines": Command(
-        "analysis.tables.baselines",
-        "LoRA beside the model as it is, full fine-tuning and biases: what adapting reaches",
-        ANSWERS,
-        True,
-    ),
-    "fig3": Command("analysis.figures.fig3", "subspaces of r=8 in those of r=64, middle layer"),
-    "fig4": Command("analysis.figures.fig4", "subspaces of two seeds at r=64, and of random matrices"),
-    "fig6": Command("analysis.figures.fig6", "as fig3, in four layers"),
-    "fig7": Command("analysis.figures.fig7", "as fig4, in four layers"),
-    "fig8": Command("analysis.figures.fig8", "top directions of W against those of dW at r=4, 8, 64"),
-    "table7": Command("analysis.tables.table7", "what dW amplifies: projections of W, amplification factors"),
-    "spectra": Command("analysis.tables.spectra", "effective ranks, intruder dimensions, shared dimension"),
-    "claims": Command(
-        "analysis.claims.report",
-        "each claim of Section 7: supported, contradicted or undecided",
-        (*SELECTION, "split", "margin"),
-        True,
-        ("margin",),
-    ),
-    "report": Command(
-        "analysis.report",
-        "one HTML page with all of these, learning curves, costs and provenance",
-        (*SELECTION, "split", "margin", "wandb", "project"),
-        True,
-        ("margin",),
-        sums_up=True,
-    ),
-}
 ALL = "all"
 ARCHIVE = "archive"
 
@@ -149,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from analysis.output import write
+    from analysis.result import write
     from analysis.selection import Selection
     from analysis.study import Study
 
@@ -189,8 +121,8 @@ def _run(options: argparse.Namespace) -> int:
                 continue
             for path in write(result, _folder(options, selection, len(selections) > 1)):
                 print(path)
-            if result.terminal:
-                print(f"\n{result.terminal}\n")
+            if printed := result.printed():
+                print(f"\n{printed}\n")
             if command.sums_up:
                 publish = import_module(command.module).publish
                 publish(selection, result, made, options.wandb, options.project)
@@ -213,10 +145,9 @@ def _result(command: Command, selection: Selection, options: argparse.Namespace,
     if command.sums_up:
         own["made"] = made
     try:
-        result: Result = import_module(command.module).make(selection, **own)
+        return command.make(selection, **own)
     except OSError as error:  # what was there when the study was opened is gone, or may not be read
         raise AnalysisError(f"{error.filename} {unreadable(error)}") from None
-    return result
 
 
 def _chosen(options: argparse.Namespace) -> dict[str, Any]:
@@ -349,7 +280,7 @@ def _options(every_task: bool) -> dict[str, dict[str, Any]]:
             "metavar": "DIR",
             "help": "the base model's folder, where it has moved since the runs",
         },
-        "device": {"default": "cpu", "help": "where to compute (default: cpu)"},
+        "device": {"default": DEFAULT_DEVICE, "help": "where to compute (default: %(default)s)"},
         "wandb": {
             "choices": MODES,
             "default": MODES[0],

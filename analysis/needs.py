@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from analysis.choices import DEFAULT_ROOT
+from analysis.defaults import DEFAULT_ROOT
 from analysis.errors import AnalysisError
 from experiments.config import CONF
 from lora.targets import parse_targets
@@ -52,15 +52,23 @@ class MissingRunsError(AnalysisError):
     Attributes:
         missing: every run that is needed and not there.
         commands: the command lines that train exactly these.
+        reason: why there are none, where there are none.
     """
 
     def __init__(
-        self, study: str, missing: Sequence[Need], commands: Sequence[str], archived: bool = False
+        self,
+        study: str,
+        missing: Sequence[Need],
+        commands: Sequence[str],
+        archived: bool = False,
+        reason: str = "",
     ) -> None:
         self.missing = tuple(missing)
         self.commands = tuple(commands)
+        self.reason = reason
         what = f"{len(missing)} run" if len(missing) == 1 else f"{len(missing)} runs"
-        lines = [f"study {study} lacks {what}: {'; '.join(map(str, missing))}; to train them:", *commands]
+        how = reason or "to train them:"
+        lines = [f"study {study} lacks {what}: {'; '.join(map(str, missing))}; {how}", *commands]
         if any("task.path=???" in command for command in commands):
             lines.append(
                 "(task.path: the release that the study was trained on; runs do not record where it is)"

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Shaped
 
-from analysis.choices import CHECKPOINTS
+from analysis.defaults import CHECKPOINTS
 from analysis.errors import AnalysisError
 from analysis.files import is_file, unreadable
 from experiments.store import PREDICTIONS, read_jsonl

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from analysis.adapters import AdapterFactors, read_adapter, read_deltas, read_header
-from analysis.archived import ARCHIVE, OUTLINE, outlined
 from analysis.base_weights import BaseWeights
 from analysis.checkpoint import Checkpoint
-from analysis.choices import CHECKPOINTS
+from analysis.defaults import CHECKPOINTS
 from analysis.errors import AnalysisError
 from analysis.files import unreadable
+from analysis.manifest import ARCHIVE, OUTLINE, outlined
 from analysis.needs import targets_name
 from analysis.projections import Projections
 from experiments.store import (

@@ -8,7 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from analysis.choices import DEFAULT_BASIS, DEFAULT_CHECKPOINT, DEFAULT_SPLIT, DEFAULT_TARGETS
+from analysis.defaults import (
+    DEFAULT_BASIS,
+    DEFAULT_CHECKPOINT,
+    DEFAULT_DEVICE,
+    DEFAULT_SPLIT,
+    DEFAULT_TARGETS,
+)
 from analysis.errors import AnalysisError
 from analysis.needs import Need, targets_name
 from analysis.run import Run
@@ -16,15 +22,7 @@ from analysis.study import Study
 from lora.targets import parse_targets
 
 if TYPE_CHECKING:
-    from jaxtyping import Float
     from pandas import DataFrame
-    from torch import Tensor
-
-    from analysis.subspaces import Directions
-    from lora.saving import Factors
-
-_OF_METHOD = ("method", "targets", "rank", "seed", "model")
-"""Settings in which runs of full fine-tuning and LoRA's may differ without a word."""
 
 FULL = "full."
 """What keys of `Selection.choice` begin with that choose runs of full fine-tuning, as in full.lr."""
@@ -52,7 +50,7 @@ class Selection:
     checkpoint: str = DEFAULT_CHECKPOINT
     layer: int | None = None
     seeds: tuple[int, ...] | None = None
-    device: str = "cpu"
+    device: str = DEFAULT_DEVICE
     choice: Mapping[str, Any] = field(default_factory=dict)
     base: str | None = None
     split: str = DEFAULT_SPLIT
@@ -209,45 +207,6 @@ class Selection:
                 f"{', '.join(sorted(models.values()))}; train them on one"
             )
 
-    def layers(self, run: Run) -> tuple[int, ...]:
-        """The layers that the run adapts, from 0."""
-        return run.adapter(self.checkpoint).layers
-
-    def one_layer(self, run: Run) -> int:
-        """The layer to look at, from 0: the chosen one, or the paper's relative place (`middle_layer`).
-
-        Raises:
-            AnalysisError: the run does not adapt the chosen layer.
-        """
-        there = self.layers(run)
-        if self.layer is None:
-            return there[middle_layer(len(there))]
-        if self.layer not in there:
-            raise AnalysisError(
-                f"--layer {self.layer + 1}: {run.id} adapts the layers {there[0] + 1} to {there[-1] + 1}"
-            )
-        return self.layer
-
-    def some_layers(self, run: Run) -> tuple[int, ...]:
-        """The paper's four relative places (`four_layers`), from 0."""
-        there = self.layers(run)
-        return tuple(there[place] for place in four_layers(len(there)))
-
-    def factors(self, run: Run, layer: int, letter: str) -> Factors:
-        """A and B of one projection, on the device."""
-        return self._moved(run.adapter(self.checkpoint)[layer, letter])
-
-    def directions(self, run: Run, layer: int, letter: str) -> Directions:
-        """The directions of one projection in the chosen basis."""
-        from analysis.subspaces import directions
-
-        initial = self._moved(run.initial()[layer, letter]) if self.basis == "A-A0" else None
-        return directions(self.factors(run, layer, letter), self.basis, initial)
-
-    def weight(self, run: Run, layer: int, letter: str) -> Float[Tensor, "d_out d_in"]:
-        """W0 of one projection, on the device; that of every run that `check_model` passed with this one."""
-        return run.base(self.base).projection(layer, letter).to(self.device)
-
     def folder(self, results: Path) -> Path:
         """results/STUDY, or results/STUDY/TASK where the study has several tasks."""
         several = len(tasks_of(self.study)) > 1
@@ -298,7 +257,7 @@ class Selection:
             "study": self.study.name,
             "task": self.task or tasks_of(self.study),
             "model": used[0].record["model"],
-            **({"W": {"base": self.base, "verified": self._verified(used)}} if weights else {}),
+            **({"W": {"base": self.base, "verified": self.verified(used)}} if weights else {}),
             **({"targets": self.targets} if targets else {}),
             **({"basis": self.basis} if basis else {}),
             "checkpoint": self.checkpoint,
@@ -307,49 +266,8 @@ class Selection:
             "left_out": [name for name, _ in self.study.left_out],
         }
 
-    def sentence(self, runs: Sequence[Run]) -> str:
-        """For captions: study, task, model, checkpoint, and what the runs differ in besides rank and seed."""
-        model = Path(runs[0].record["model"]["name"]).name  # of a folder, not where it lies
-        text = (
-            f"Study {self.study.name}, task {self.task}, model {model}, adapted {self.targets}, "
-            f"{self.checkpoint} checkpoint."
-        )
-        values = {
-            key: sorted({str(run.settings.get(key)) for run in runs})
-            for key in runs[0].settings
-            if key not in ("rank", "seed", "model")  # `check_model` has seen to the model, wherever it lies
-        }
-        differing = [f"{key} ({', '.join(several)})" for key, several in values.items() if len(several) > 1]
-        return text + (f" The runs differ in {'; '.join(differing)}." if differing else "")
-
-    def full_sentence(self, full: Sequence[Run], lora: Sequence[Run]) -> str:
-        """For captions: the runs of full fine-tuning, and the settings that LoRA's have otherwise."""
-        if not full:
-            return "Full fine-tuning: no runs."
-        seeds = ", ".join(str(run.settings["seed"]) for run in full)
-        text = f"Full fine-tuning: {len(full)} run{'s' * (len(full) > 1)} (seed {seeds})"
-        here, there = full[0].settings, [run.settings for run in lora]
-        for key in here:
-            values = sorted({str(settings.get(key, here[key])) for settings in there})
-            if key not in _OF_METHOD and values != [str(here[key])]:
-                text += f", {key} {here[key]} (LoRA {', '.join(values)})"
-        kept = {letter for run in full for letter in run.deltas(self.checkpoint).letters}
-        lacking = [f"W_{letter}" for letter in self.letters if letter not in kept]
-        return text + (f"; no dW of {', '.join(lacking)} is kept." if lacking else ".")
-
-    def weight_sentence(self, runs: Sequence[Run]) -> str:
-        """For captions of what reads W: nothing where W is known to be the runs' W0, else why it is not."""
-        if self._verified(runs):
-            return ""
-        told = runs[0].record["model"]
-        name, commit = Path(told["name"]).name, str(told["revision"])[:12]
-        source = f"{name} as it is now" if self.base is None else f"the folder {Path(self.base).name}"
-        return (
-            f" W is read from {source}, unverified: of {name} ({commit}) the runs record no sha256 to "
-            "compare with."
-        )
-
-    def _verified(self, runs: Iterable[Run]) -> bool:
+    def verified(self, runs: Iterable[Run]) -> bool:
+        """Whether W is known to be what these runs were trained from; see `Run.verifies`."""
         return all(run.verifies(self.base) for run in runs)
 
     def _choice(self, method: str = "lora") -> dict[str, Any]:
@@ -361,9 +279,6 @@ class Selection:
                 chosen[key.removeprefix(FULL)] = value
         return chosen
 
-    def _moved(self, factors: Factors) -> Factors:
-        return dataclasses.replace(factors, A=factors.A.to(self.device), B=factors.B.to(self.device))
-
 
 def _numbers(numbers: Iterable[int]) -> str:
     return ",".join(map(str, numbers))
@@ -374,22 +289,9 @@ def tasks_of(study: Study) -> list[str]:
     return sorted({run.settings["task"] for run in study.runs})
 
 
-def middle_layer(count: int) -> int:
-    """The layer, from 0, at the relative depth of the paper's: the 48th of 96."""
-    return max(1, count // 2) - 1
-
-
-def four_layers(count: int) -> tuple[int, ...]:
-    """First, one third, two thirds and last, from 0: the paper's 1, 32, 64 and 96 of 96.
-
-    Up to four layers are all there are; more give four different ones.
-    """
-    if count <= 4:
-        return tuple(range(count))
-    return tuple(number - 1 for number in (1, round(count / 3), round(2 * count / 3), count))
-
-
 def _check_device(name: str) -> None:
+    if name == DEFAULT_DEVICE:  # always there; tables of accuracies need no torch
+        return
     import torch
 
     try:

@@ -13,10 +13,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from analysis.archived import is_archive, not_counting
-from analysis.choices import DEFAULT_ROOT
+from analysis.defaults import DEFAULT_ROOT
 from analysis.errors import AnalysisError
 from analysis.files import is_file, is_folder, subfolders
+from analysis.manifest import is_archive, not_counting
 from analysis.needs import SWEPT, MissingRunsError, Need, commands, targets_name
 from analysis.run import Run, rank_name, read_run, row
 from experiments.store import RunFolder

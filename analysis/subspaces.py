@@ -17,10 +17,17 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from analysis.arrays import matrix, weight
-from analysis.choices import BASES
+from analysis.defaults import BASES
 from analysis.errors import AnalysisError
-from analysis.gaps import GAP_THRESHOLD, arbitrary_tops, relative_gaps
-from analysis.svd import delta_svd, nan_beyond, right_svd, zero_beyond
+from analysis.svd import (
+    GAP_THRESHOLD,
+    arbitrary_tops,
+    delta_svd,
+    nan_beyond,
+    relative_gaps,
+    right_svd,
+    zero_beyond,
+)
 
 
 class Factors(Protocol):

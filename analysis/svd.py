@@ -2,6 +2,8 @@
 
 With the QR decompositions B = Q1 R1 and A^T = Q2 R2, dW = Q1 (scaling * R1 R2^T) Q2^T, so only an r x r
 matrix is decomposed and no d_out x d_in matrix is ever built.
+
+Of singular values alone: which are near-equal, so that their directions are arbitrary.
 """
 
 from __future__ import annotations
@@ -10,11 +12,18 @@ import math
 from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from analysis.arrays import like, matrix
 from analysis.errors import AnalysisError
+
+GAP_THRESHOLD = 0.01
+"""Relative gap below which two neighbouring singular values count as near-equal: their order, and so what the
+top i directions are, is arbitrary.
+
+A change of the matrix by half a gap, in spectral norm, is enough to exchange the two directions; below this
+threshold, then, a change by half a per cent of s_i."""
 
 
 class ThinSVD(NamedTuple):
@@ -122,3 +131,23 @@ def _rank(S: Tensor, scale: float, largest_dimension: int) -> int:
 def _within_rank(U: Tensor, S: Tensor, Vh: Tensor, rank: int) -> ThinSVD:
     """The decomposition without what lies beyond the rank."""
     return ThinSVD(nan_beyond(rank, U.T).T, zero_beyond(rank, S), nan_beyond(rank, Vh), rank)
+
+
+def relative_gaps(values: Float[Tensor, " n"]) -> Float[Tensor, " n-1"]:
+    """(s_i - s_{i+1}) / s_i of descending values, i = 1 .. n-1; NaN where s_i is 0 or NaN."""
+    return (values[:-1] - values[1:]) / values[:-1]
+
+
+def arbitrary_tops(values: Float[Tensor, " n"], threshold: float = GAP_THRESHOLD) -> Bool[Tensor, " n"]:
+    """Where s_i nearly equals s_{i+1}, so that the span of the first i directions is arbitrary.
+
+    After the last one there is no gap to judge: False.
+    """
+    close = relative_gaps(values) < threshold
+    return torch.cat((close, close.new_zeros(1)))
+
+
+def arbitrary_directions(values: Float[Tensor, " n"], threshold: float = GAP_THRESHOLD) -> Bool[Tensor, " n"]:
+    """Where s_i nearly equals s_{i-1} or s_{i+1}, so that direction i itself is arbitrary."""
+    close = arbitrary_tops(values, threshold)
+    return close | close.roll(1)  # the last is False, so that nothing comes round to the first

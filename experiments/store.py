@@ -22,11 +22,12 @@ import json
 import os
 import shutil
 import socket
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from lora.files import write_atomically
 
 RUN = "run.json"
 ADAPTER = "adapter.safetensors"
@@ -204,26 +205,11 @@ def _read_object(path: Path) -> dict[str, Any] | None:
 
 def write_json(path: Path, record: Mapping[str, Any]) -> None:
     """Replace the file in one step, so that no reader ever sees half of it."""
-    replace_file(path, json.dumps(record, indent=2, allow_nan=False) + "\n")
+    write_atomically(path, (json.dumps(record, indent=2, allow_nan=False) + "\n").encode())
 
 
 def write_jsonl(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
-    replace_file(path, "".join(json.dumps(record) + "\n" for record in records))
-
-
-def replace_file(path: Path, content: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    write_atomically(path, "".join(json.dumps(record) + "\n" for record in records).encode())
 
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Float
@@ -15,13 +15,23 @@ from lora.adapter import AdaptedModule, Adapter, initial_factors, is_conv1d
 from lora.architectures import Architecture, architecture_of, check_letter
 from lora.targets import LETTERS, parse_ranks, parse_targets, scaling_value
 
-if TYPE_CHECKING:
-    from lora.merging import Merged
-
 Model = TypeVar("Model", bound=nn.Module)
 
 BIASES = ("none", "lora_only", "all")
 """The biases trained beside the factors: none, those of the adapted modules, all of the model's."""
+
+
+@dataclass
+class Merged:
+    """What stands aside while a model is merged, outside its module tree.
+
+    Attributes:
+        modules: the adapted modules by path; their `base` is the module now in the model.
+        weights: W0 of each, the very tensor, so that it comes back bit for bit.
+    """
+
+    modules: dict[str, AdaptedModule]
+    weights: dict[str, Tensor]
 
 
 @dataclass

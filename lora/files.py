@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch import Tensor
 
+FORMAT, VERSION = "lora-adapter", "1"
+"""What the metadata of an adapter file (`lora.save`) say that it is."""
+
 
 def safetensors_bytes(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> bytes:
     """A safetensors file of contiguous CPU tensors, its metadata sorted.

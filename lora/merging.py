@@ -2,26 +2,12 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from lora.adapter import AdaptedModule
-from lora.adapting import Model, adaptation, tied_names, wrapped
-
-
-@dataclass
-class Merged:
-    """What stands aside while a model is merged, outside its module tree.
-
-    Attributes:
-        modules: the adapted modules by path; their `base` is the module now in the model.
-        weights: W0 of each, the very tensor, so that it comes back bit for bit.
-    """
-
-    modules: dict[str, AdaptedModule]
-    weights: dict[str, Tensor]
+from lora.adapting import Merged, Model, adaptation, tied_names, wrapped
 
 
 def merge(model: Model) -> Model:

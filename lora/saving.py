@@ -36,11 +36,8 @@ from lora.adapting import (
     tied_names,
     wrapped,
 )
-from lora.files import safetensors_bytes, write_atomically
+from lora.files import FORMAT, VERSION, safetensors_bytes, write_atomically
 from lora.targets import LETTERS
-
-FORMAT = "lora-adapter"
-VERSION = "1"
 
 
 class AdapterFileError(ValueError):

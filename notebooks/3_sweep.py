@@ -286,7 +286,7 @@ Markdown(table6(runs).table.markdown())
 
 # %%
 from analysis.figures import fig4
-from analysis.output import rendered
+from analysis.result import rendered
 from analysis.selection import Selection
 
 drawing = fig4.make(Selection.of(study, task=TASK, targets="qv")).drawings[""]

@@ -42,13 +42,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from analysis.adapters import AdapterFactors, read_adapter
 from analysis.amplifying import amplification, own_projected_norms, random_projected_norms
+from analysis.dimensions import shared_dimension
 from analysis.nulls import haar, z_scores
 from analysis.similarity import phi_grid
-from analysis.spectra import shared_dimension
 from analysis.subspaces import directions
 from analysis.svd import thin_svd
 from analysis.weight_svd import top_directions
-from lora.saving import FORMAT, VERSION, Factors
+from lora.files import FORMAT, VERSION
+from lora.saving import Factors
 
 LETTERS = ("q", "v")
 RANKS = SMALL, LARGE = 8, 64

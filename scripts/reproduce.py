@@ -128,7 +128,7 @@ def _reproduce(runs: Sequence[PlannedRun], options: argparse.Namespace) -> int:
 
 def _skipped(runs: Sequence[PlannedRun], asked: Sequence[str]) -> dict[str, str]:
     """The results that the analysis need not try, and why."""
-    from analysis.commands import COMMANDS
+    from analysis.registry import COMMANDS
 
     not_asked = {*experiment_names()} - {*asked}
     skipped = {

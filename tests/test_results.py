@@ -9,8 +9,8 @@ import pandas
 import pytest
 from pandas.testing import assert_frame_equal
 
-from analysis.archived import MANIFEST
 from analysis.commands import main
+from analysis.manifest import MANIFEST
 from analysis.study import Study
 
 RESULTS = Path(__file__).resolve().parent.parent / "results" / "embedded"

@@ -8,18 +8,16 @@ from typing import TYPE_CHECKING
 
 from analysis import paper_values
 from analysis.cells import CHOSEN_ON, CellResult, Cells, Choice, Place, lora_runs
-from analysis.claims.missing import Lacking, seeds_of
+from analysis.claims.missing import missing_runs, seeds_of
 from analysis.errors import AnalysisError
 from analysis.needs import Need
 from analysis.run import Run
 from analysis.selection import Selection
+from analysis.tables.accuracy import BUDGET_RANK, BUDGET_TARGETS
 from experiments.metrics import Metric
 
 if TYPE_CHECKING:
     from pandas import DataFrame
-
-BUDGET_TARGETS, BUDGET_RANK = "q", 8
-"""Table 5's budget: what W_q alone costs at r = 8."""
 
 
 class Answers:
@@ -65,7 +63,7 @@ class Answers:
         """The cells, whose runs differ in nothing that forbids comparing them.
 
         Raises:
-            Lacking: some are not in the study, or not at a seed that was chosen.
+            MissingRunsError: some are not in the study, or not at a seed that was chosen.
             AnalysisError: runs cannot be told apart, are damaged or of different models.
         """
         missing = [
@@ -75,7 +73,7 @@ class Answers:
             if place not in self._cells or (self.selection.seeds and seed not in self._seeds(place))
         ]
         if missing:
-            raise Lacking(missing)
+            raise missing_runs(self.selection, missing)
         self._cells.differing(places)
         found = [self._cells[place] for place in places]
         used = {run for cell in found for run in cell.runs}

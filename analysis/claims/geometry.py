@@ -14,9 +14,10 @@ from functools import cache, cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Shaped
 
-from analysis.claims.missing import Lacking, seeds_of
+from analysis import reading
+from analysis.claims.missing import missing_runs, seeds_of
 from analysis.errors import AnalysisError
 from analysis.needs import Need
 from analysis.selection import Selection
@@ -91,7 +92,7 @@ class Geometry:
         """Each seed's r = 8 with the same seed's r = 64.
 
         Raises:
-            Lacking: no seed has both.
+            MissingRunsError: no seed has both.
             AnalysisError: the directions of r = 64 fill the space.
         """
         if letter not in self._overlaps:
@@ -102,16 +103,18 @@ class Geometry:
         """The dimension that two seeds share at r = 64 (`analysis.shared_dimension`); its diagonal is 0.
 
         Raises:
-            Lacking: there are no two seeds.
+            MissingRunsError: there are no two seeds.
             AnalysisError: any two such subspaces meet by chance alone.
         """
-        from analysis.spectra import shared_dimension
+        from analysis.dimensions import shared_dimension
 
         seeds, runs = self._runs((LARGE,), least=2)
         layers = self._layers(runs[LARGE, seeds[0]])
         found = np.zeros((len(seeds), len(seeds), len(layers)))
         for place, layer in enumerate(layers):
-            vectors = [self.selection.directions(runs[LARGE, seed], layer, letter).vectors for seed in seeds]
+            vectors = [
+                reading.directions(self.selection, runs[LARGE, seed], layer, letter).vectors for seed in seeds
+            ]
             n, d = vectors[0].shape
             if 2 * n > d:
                 raise AnalysisError(
@@ -129,7 +132,7 @@ class Geometry:
         The seeds are those that have both of Table 7's ranks.
 
         Raises:
-            Lacking: there are none.
+            MissingRunsError: there are none.
             AnalysisError: W cannot be read.
         """
         from analysis.amplifying import amplification, own_projected_norms, random_projected_norms
@@ -142,7 +145,7 @@ class Geometry:
         layers = self._layers(any_run)
         found = {rank: _no_lifts(len(seeds), len(layers), draws(rank)) for rank in (FEW, MANY)}
         for place, layer in enumerate(layers):
-            W = self.selection.weight(any_run, layer, self.weight)
+            W = reading.weight(self.selection, any_run, layer, self.weight)
             own = own_projected_norms(top_directions(W, min(MANY, *W.shape))[1])
 
             @cache
@@ -151,7 +154,7 @@ class Geometry:
 
             for rank, lifts in found.items():
                 for s, seed in enumerate(seeds):
-                    factors = self.selection.factors(runs[rank, seed], layer, self.weight)
+                    factors = reading.factors(self.selection, runs[rank, seed], layer, self.weight)
                     one = amplification(W, factors.B, factors.A, factors.scaling)
                     if not one.rank:  # dW = 0
                         continue
@@ -174,7 +177,8 @@ class Geometry:
         rows = []
         for (s, seed), (place, layer) in itertools.product(enumerate(seeds), enumerate(layers)):
             small, large = (
-                self.selection.directions(runs[rank, seed], layer, letter).vectors for rank in (SMALL, LARGE)
+                reading.directions(self.selection, runs[rank, seed], layer, letter).vectors
+                for rank in (SMALL, LARGE)
             )
             top[s, place] = float(phi_grid(small[:1], large[:1])[0, 0])
             rows.append([float(phi_grid(one[None], large[1:])[0, -1]) for one in small[1:]])
@@ -194,9 +198,9 @@ class Geometry:
         from analysis.arrays import weight_norm
         from analysis.svd import thin_svd
 
-        layers = self.selection.layers(run)
+        layers = reading.layers(self.selection, run)
         other = layers[(layers.index(layer) + 1) % len(layers)]
-        factors = self.selection.factors(run, other, self.weight)
+        factors = reading.factors(self.selection, run, other, self.weight)
         U, _, Vh = thin_svd(factors.B, factors.A, factors.scaling)
         there = ~Vh.isnan().any(dim=1)
         if other == layer or not there.any() or (len(U), Vh.shape[1]) != tuple(W.shape):
@@ -222,12 +226,48 @@ class Geometry:
             missing = [need for need in needs if (need.rank, need.seed) not in there]
             if not missing:
                 raise AnalysisError(f"{least} seeds are compared, and --seeds gives {len(seeds)}; give more")
-            raise Lacking(missing)
+            raise missing_runs(selection, missing)
         return seeds, selection.runs(ranks, seeds)
 
     def _layers(self, run: Run) -> tuple[int, ...]:
         selection = self.selection
-        return selection.layers(run) if selection.layer is None else (selection.one_layer(run),)
+        return (
+            reading.layers(selection, run)
+            if selection.layer is None
+            else (reading.one_layer(selection, run),)
+        )
+
+
+def defined(*values: Shaped[np.ndarray, "seeds layers"]) -> Bool[np.ndarray, " layers"]:
+    """The layers in which every seed has every one of these numbers.
+
+    Args:
+        values: further dimensions may follow; the seeds may differ in number.
+
+    Raises:
+        AnalysisError: there is none.
+    """
+    layers = values[0].shape[1]
+    mask = np.ones(layers, dtype=bool)
+    for found in values:
+        mask &= np.isfinite(found.reshape(len(found), layers, -1)).all(axis=(0, 2))
+    if not mask.any():
+        raise AnalysisError("in no layer do all runs have directions: dW = 0, or of too low a rank")
+    return mask
+
+
+def agreement(
+    values: Shaped[np.ndarray, "seeds layers"], mask: Bool[np.ndarray, " layers"], *, above: float
+) -> str:
+    """In how many layers the mean over seeds is above a number, and how many were left out."""
+    count = int((values[:, mask].mean(axis=0) > above).sum())
+    return f"{count} of {int(mask.sum())} layers{left_out(mask)}"
+
+
+def left_out(mask: Bool[np.ndarray, " layers"]) -> str:
+    """How many layers are in no number, to stand behind a number; empty where all are in."""
+    left = int((~mask).sum())
+    return f", {left} of {len(mask)} layers left out (dW = 0, or of too low a rank)" if left else ""
 
 
 def _no_lifts(seeds: int, layers: int, draws: int) -> Lifts:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from analysis.needs import Need
 
 Verdict = Literal["supported", "contradicted", "undecided", "not testable"]
+VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
+SMALL_P = 0.001
+"""A smaller p-value is said to be so."""
 
 
 @dataclass(frozen=True)
@@ -63,3 +67,25 @@ class Judgement:
     missing: tuple[Need, ...]
     commands: tuple[str, ...]
     note: str
+
+    @property
+    def cells(self) -> dict[str, str]:
+        """Its numbers as text, by the headings of their columns; empty where it has no such thing.
+
+        Differences of accuracies are in points, with a sign.
+        """
+        form = ".3g" if self.examples is None else "+.1f"
+
+        def text(value: float, form: str = form) -> str:
+            return "" if math.isnan(value) else f"{value:{form}}"
+
+        return {
+            "value": text(self.value),
+            "interval": f"{text(self.low)} to {text(self.high)}" if text(self.low) else "",
+            "wanted": self.wanted,
+            "chance": text(self.null, ".3g"),
+            "paper": self.paper,
+            "p": f"<{SMALL_P}" if self.p_holm < SMALL_P else text(self.p_holm, ".3f"),
+            "seeds": "" if self.seeds is None else str(self.seeds),
+            "more seeds": "" if self.needed is None else f"{self.needed:,}",
+        }

@@ -1,8 +1,8 @@
-"""Runs that a claim lacks."""
+"""Runs that a claim or a table lacks: the seeds to ask for, and the error that says how to train them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from analysis.errors import AnalysisError
 from analysis.needs import MissingRunsError, Need
@@ -10,14 +10,6 @@ from analysis.selection import Selection
 
 SEEDS = (0, 1, 2, 3, 4)
 """Of a study that has no runs yet to go by."""
-
-
-class Lacking(AnalysisError):
-    """A claim needs runs that the study does not have: `missing`."""
-
-    def __init__(self, missing: Iterable[Need]) -> None:
-        self.missing = tuple(dict.fromkeys(missing))
-        super().__init__(f"lacks {'; '.join(map(str, self.missing))}")
 
 
 def seeds_of(selection: Selection, least: int = 1) -> tuple[int, ...]:
@@ -34,12 +26,17 @@ def seeds_of(selection: Selection, least: int = 1) -> tuple[int, ...]:
     return tuple(dict.fromkeys((*seeds, *range(least))))[: max(least, len(seeds))]
 
 
-def commands_for(selection: Selection, missing: Sequence[Need]) -> tuple[tuple[str, ...], str]:
-    """The command lines that train these runs as the study's others were; or none, and the reason."""
+def missing_runs(selection: Selection, missing: Iterable[Need]) -> MissingRunsError:
+    """The error of these runs, to be raised or told; with the command lines that train them as the study's
+    others were, or the reason why there are none.
+    """
+    needs = tuple(dict.fromkeys(missing))
+    commands: tuple[str, ...] = ()
+    reason = ""
     try:
-        selection.require(missing)
+        selection.require(needs)
     except MissingRunsError as error:
-        return error.commands, ""
+        commands = error.commands
     except AnalysisError as error:
-        return (), str(error)
-    return (), ""
+        reason = str(error)
+    return MissingRunsError(selection.study.name, needs, commands, reason=reason)

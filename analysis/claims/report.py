@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from analysis.choices import DEFAULT_MARGIN
-from analysis.claims.judgement import Judgement, Verdict
-from analysis.claims.judging import ALPHA, CLAIMS, judge
-from analysis.claims.missing import commands_for
+from analysis import captions
+from analysis.claims.catalogue import ALPHA, CLAIMS, judge
+from analysis.claims.judgement import VERDICTS, Judgement
+from analysis.claims.missing import missing_runs
+from analysis.defaults import DEFAULT_MARGIN
 from analysis.figures.words import basis_name
-from analysis.output import Result
-from analysis.tables.layout import Cell, Row, Table
+from analysis.result import Cell, CommandLines, Result, Row, Table
 from analysis.tables.numbers import MISSING
 
 if TYPE_CHECKING:
@@ -22,9 +21,6 @@ if TYPE_CHECKING:
 
     from analysis.run import Run
     from analysis.selection import Selection
-
-VERDICTS: tuple[Verdict, ...] = ("supported", "contradicted", "undecided", "not testable")
-POINTS = "points"
 
 
 def make(selection: Selection, margin: float = DEFAULT_MARGIN) -> Result:
@@ -37,11 +33,10 @@ def make(selection: Selection, margin: float = DEFAULT_MARGIN) -> Result:
         AnalysisError: as `analysis.claims.judge`.
     """
     judgements = judge(selection, margin)
-    shown = table(selection, judgements, margin)
     commands, reasons = _commands(selection, judgements)
     missing = len({(found.task, need) for found in judgements for need in found.missing})
-    lacking = [f"To train the {missing} run{'s' if missing > 1 else ''} that are missing:"] if missing else []
-    lines = [*commands, *(f"# {reason}" for reason in reasons)]
+    lead = f"To train the {missing} run{'s' if missing > 1 else ''} that are missing:"
+    lines = (*commands, *(f"# {reason}" for reason in reasons))
     names = {found.task for found in judgements}
     stem = selection.stem("claims", split=True)
     return Result(
@@ -57,14 +52,9 @@ def make(selection: Selection, margin: float = DEFAULT_MARGIN) -> Result:
             "alpha": ALPHA,
             "commands": commands,
         },
-        texts={
-            ".md": "\n".join([shown.markdown(), *(f"{line}\n" for line in lacking), *_fenced(lines)]),
-            ".tex": shown.latex(),
-        },
-        tables=(shown,),
-        terminal="\n".join(
-            [shown.terminal(), *([""] * bool(lacking)), *lacking, *(f"  {line}" for line in lines)]
-        ),
+        tables=(table(selection, judgements, margin),),
+        judgements=judgements,
+        commands=CommandLines(lead, lines) if missing else None,
     )
 
 
@@ -77,7 +67,7 @@ def table(selection: Selection, judgements: Sequence[Judgement], margin: float) 
     return Table(
         title=f"Claims of Section 7 on study {selection.study.name}: {told}",
         labels=("task", "section", "claim", "verdict") if several else ("section", "claim", "verdict"),
-        columns=("value", "interval", "wanted", "chance", "paper", "p", "seeds", "more seeds"),
+        columns=tuple(judgements[0].cells),
         groups=tuple(
             tuple(_row(found, several) for found in judgements if found.task == task) for task in tasks
         ),
@@ -106,29 +96,8 @@ def frame(judgements: Sequence[Judgement]) -> pd.DataFrame:
 
 def _row(found: Judgement, several: bool) -> Row:
     labels = (found.section, found.claim, found.verdict)
-    cells = [
-        _number(found, found.value),
-        MISSING if math.isnan(found.low) else f"{_number(found, found.low)} to {_number(found, found.high)}",
-        found.wanted or MISSING,
-        MISSING if math.isnan(found.null) else f"{found.null:.3g}",
-        found.paper or MISSING,
-        _p(found.p_holm),
-        MISSING if found.seeds is None else str(found.seeds),
-        MISSING if found.needed is None else f"{found.needed:,}",
-    ]
-    return Row((found.task, *labels) if several else labels, tuple(map(Cell, cells)))
-
-
-def _number(found: Judgement, value: float) -> str:
-    if math.isnan(value):
-        return MISSING
-    return f"{value:+.1f}" if found.statistic.endswith(POINTS) else f"{value:.3g}"
-
-
-def _p(value: float) -> str:
-    if math.isnan(value):
-        return MISSING
-    return f"{value:.3f}" if value >= 0.001 else "<0.001"
+    cells = tuple(Cell(text or MISSING) for text in found.cells.values())
+    return Row((found.task, *labels) if several else labels, cells)
 
 
 def _claim_notes(judgements: Sequence[Judgement], several: bool) -> list[str]:
@@ -165,7 +134,7 @@ def _general_notes(selection: Selection, judgements: Sequence[Judgement], margin
     )
     layer = "" if selection.layer is None else f" Layer {selection.layer + 1} alone."
     used = _adapted(selection)
-    return [intervals, rule, geometry + layer + (selection.weight_sentence(used) if used else "")]
+    return [intervals, rule, geometry + layer + (captions.weight_sentence(selection, used) if used else "")]
 
 
 def _adapted(selection: Selection) -> list[Run]:
@@ -182,11 +151,7 @@ def _commands(selection: Selection, judgements: Sequence[Judgement]) -> tuple[li
             need for found in judgements if found.task == one.task for need in found.missing
         )
         if missing:
-            lines, reason = commands_for(one, [*missing])
-            commands += lines
-            reasons += [reason] if reason else []
+            error = missing_runs(one, missing)
+            commands += error.commands
+            reasons += [error.reason] if error.reason else []
     return commands, reasons
-
-
-def _fenced(lines: Sequence[str]) -> list[str]:
-    return ["```\n" + "\n".join(lines) + "\n```\n"] if lines else []

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from analysis import paper_values
 from analysis.claims.evidence import Evidence, of_units
-from analysis.claims.geometry import LARGE, SMALL, Geometry
-from analysis.claims.layers import agreement, defined, left_out
+from analysis.claims.geometry import LARGE, SMALL, Geometry, agreement, defined, left_out
 from analysis.errors import AnalysisError
 from analysis.figures.words import plain_weight
 from analysis.statistics import pair_mean, unit_mean

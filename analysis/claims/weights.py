@@ -8,8 +8,7 @@ import numpy as np
 
 from analysis import paper_values
 from analysis.claims.evidence import Evidence, of_units
-from analysis.claims.geometry import FEW, MANY, Geometry, Lifts
-from analysis.claims.layers import agreement, defined, left_out
+from analysis.claims.geometry import FEW, MANY, Geometry, Lifts, agreement, defined, left_out
 from analysis.errors import AnalysisError
 from analysis.figures.words import plain_weight
 from analysis.statistics import UnitMean, unit_mean

@@ -12,7 +12,7 @@ import numpy as np
 from analysis.figures.drawing import Look, draw
 from analysis.figures.panels import QUANTILE, Panel, frame
 from analysis.figures.words import marks
-from analysis.output import Drawing, Result
+from analysis.result import Drawing, Result
 
 if TYPE_CHECKING:
     import pandas as pd

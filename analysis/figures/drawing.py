@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from analysis.figures.layout import spaced_ticks
 from analysis.figures.panels import BEYOND, QUANTILE, Flags, Grid, Panel
-from analysis.figures.style import DIVERGING, WIDTH, paper_style
+from analysis.figures.style import DIVERGING, WIDTH, paper_style, spaced_ticks
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

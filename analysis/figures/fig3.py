@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from analysis import reading
 from analysis.figures import ranks
 
 if TYPE_CHECKING:
-    from analysis.output import Result
+    from analysis.result import Result
     from analysis.selection import Selection
 
 
@@ -18,5 +19,5 @@ def make(selection: Selection) -> Result:
         MissingRunsError: the study lacks r = 8 or r = 64.
     """
     runs = ranks.runs_of(selection)
-    layer = selection.one_layer(runs[ranks.SMALL])
+    layer = reading.one_layer(selection, runs[ranks.SMALL])
     return ranks.make(selection, runs, [layer], selection.stem("fig3"), "Figure 3.")

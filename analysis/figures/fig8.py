@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from analysis import captions, reading
 from analysis.figures.assembly import assemble
 from analysis.figures.drawing import Look
 from analysis.figures.gaussian import DRAWS, average, gaussian_directions
-from analysis.figures.layout import TICKS_8, TICKS_FIG3
 from analysis.figures.panels import frame, similarity
+from analysis.figures.style import TICKS_8, TICKS_FIG3
 from analysis.figures.words import (
     OUTPUT_SIDE,
     basis_name,
@@ -23,7 +24,7 @@ from analysis.figures.words import (
 )
 
 if TYPE_CHECKING:
-    from analysis.output import Result
+    from analysis.result import Result
     from analysis.run import Run
     from analysis.selection import Selection
     from analysis.subspaces import Directions
@@ -43,15 +44,15 @@ def make(selection: Selection) -> Result:
     seed = selection.seeds_with(RANKS)[0]
     runs = {rank: run for (rank, _), run in selection.runs(RANKS, (seed,)).items()}
     any_run, letter = runs[RANKS[0]], selection.letters[0]
-    count = selection.layers(any_run)[-1] + 1
-    layer = selection.one_layer(any_run)
+    count = reading.layers(selection, any_run)[-1] + 1
+    layer = reading.one_layer(selection, any_run)
     top = _top_directions(selection, any_run, layer, letter)
     d = top.vectors.shape[1]
     labels = {"layer": layer + 1, "weight": plain_weight(letter), "seed": seed}
     panels = [
         similarity(
             top,
-            selection.directions(runs[rank], layer, letter),
+            reading.directions(selection, runs[rank], layer, letter),
             _title(letter, selection.basis, rank),
             {**labels, "against": f"r={rank}"},
         )
@@ -82,8 +83,9 @@ def make(selection: Selection) -> Result:
         f"Figure 8. Similarity φ(i, j) between the top i {side} singular vectors of {name}, the weight "
         f"before adaptation, and the top j directions of Δ{name} at r = 4, 8 and 64; directions: "
         f"{basis_name(selection.basis)}; {layers_of([layer], count)}, d = {d}; i up to {SHARE:.0%} of "
-        f"min(d_out, d_in). {selection.sentence(used)}{selection.weight_sentence(used)} All runs have seed "
-        f"{seed}. Fourth panel: {gaussian_name(selection.basis, [(n, d)])}; the mean over {DRAWS} in the "
+        f"min(d_out, d_in). {captions.lora_sentence(selection, used)}"
+        f"{captions.weight_sentence(selection, used)} All runs have seed {seed}. "
+        f"Fourth panel: {gaussian_name(selection.basis, [(n, d)])}; the mean over {DRAWS} in the "
         "figure of φ, one in the figure of z. Nothing is blank."
     )
     return assemble(
@@ -104,7 +106,7 @@ def _top_directions(selection: Selection, run: Run, layer: int, letter: str) -> 
     from analysis.subspaces import Directions
     from analysis.weight_svd import top_directions
 
-    W = selection.weight(run, layer, letter)
+    W = reading.weight(selection, run, layer, letter)
     k = math.ceil(SHARE * min(W.shape))
     U, S, Vh = top_directions(W, k)
     return Directions(U.T if selection.basis in OUTPUT_SIDE else Vh, S, int((S > 0).sum()), "W")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from analysis import reading
 from analysis.figures.panels import OtherLayers, array
 
 if TYPE_CHECKING:
@@ -32,7 +33,8 @@ def other_layers(selection: Selection, one: Run, other: Run, letter: str) -> Oth
         return None
     chosen = np.linspace(0, len(there) - 1, min(MOST, len(there))).round().astype(int)
     first, second = (
-        [selection.directions(run, there[place], letter).vectors for place in chosen] for run in (one, other)
+        [reading.directions(selection, run, there[place], letter).vectors for place in chosen]
+        for run in (one, other)
     )
     found = empirical_null(first, second)
     return OtherLayers(array(found.mean), array(found.std), found.pairs)

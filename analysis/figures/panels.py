@@ -106,9 +106,9 @@ def similarity(
     Raises:
         AnalysisError: the two lie in spaces of different dimension.
     """
-    from analysis.gaps import arbitrary_tops
     from analysis.nulls import phi_null, z_scores
     from analysis.similarity import phi_grid
+    from analysis.svd import arbitrary_tops
 
     d = rows.vectors.shape[1]
     if columns.vectors.shape[1] != d:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from analysis import captions, reading
 from analysis.figures.assembly import assemble, wrapped
 from analysis.figures.drawing import Look
-from analysis.figures.layout import TICKS_8, TICKS_FIG3
 from analysis.figures.other_layers import other_layers
 from analysis.figures.panels import OtherLayers, Panel, frame, similarity, zoom
+from analysis.figures.style import TICKS_8, TICKS_FIG3
 from analysis.figures.words import (
     basis_name,
     dimensions,
@@ -22,7 +23,7 @@ from analysis.figures.words import (
 )
 
 if TYPE_CHECKING:
-    from analysis.output import Result
+    from analysis.result import Result
     from analysis.run import Run
     from analysis.selection import Selection
 
@@ -47,7 +48,7 @@ def make(
     selection: Selection, runs: dict[int, Run], layers: Sequence[int], stem: str, heading: str
 ) -> Result:
     """The result for these layers, from 0; `heading` opens the caption."""
-    count = selection.layers(runs[SMALL])[-1] + 1
+    count = reading.layers(selection, runs[SMALL])[-1] + 1
     rows: list[list[Panel]] = []
     whole: list[Panel] = []
     others = {
@@ -73,7 +74,8 @@ def make(
         f"{heading} Similarity φ(i, j) between the top i directions of {weights} at r = {SMALL} and the top "
         f"j at r = {LARGE}, {layers_of(layers, count)}; directions: {basis_name(selection.basis)}, d = "
         f"{dimensions(whole)}. "
-        f"{selection.sentence(list(runs.values()))} Both runs have seed {runs[SMALL].settings['seed']}. "
+        f"{captions.lora_sentence(selection, list(runs.values()))} "
+        f"Both runs have seed {runs[SMALL].settings['seed']}. "
         f"The zooms show the first {SMALL} columns; cells above the diagonal (j > i) are blank in them, "
         "because the paper's caption has them show the lower-left triangle; in the panels that they are "
         "taken from nothing is blank."
@@ -89,7 +91,7 @@ def _panel(
     name_layer: bool,
     others: OtherLayers | None,
 ) -> Panel:
-    small, large = (selection.directions(runs[rank], layer, letter) for rank in (SMALL, LARGE))
+    small, large = (reading.directions(selection, runs[rank], layer, letter) for rank in (SMALL, LARGE))
     labels = {
         "layer": layer + 1,
         "weight": plain_weight(letter),

@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from analysis import captions, reading
 from analysis.figures.other_layers import other_layers
 from analysis.figures.panels import OtherLayers, Panel, similarity
 from analysis.figures.words import basis_name, dimensions, layers_of, listed, plain_weight, symbol, weight
@@ -42,7 +43,7 @@ def panels_of(selection: Selection, pair: Pair, layers: Sequence[int]) -> list[P
 def _panel(
     selection: Selection, pair: Pair, layer: int, letter: str, name_layer: bool, others: OtherLayers | None
 ) -> Panel:
-    one, other = (selection.directions(run, layer, letter) for run in pair)
+    one, other = (reading.directions(selection, run, layer, letter) for run in pair)
     labels = {
         "layer": layer + 1,
         "weight": plain_weight(letter),
@@ -69,6 +70,6 @@ def caption(
     return (
         f"Similarity φ(i, j) between the top i directions of {weights} trained from seed {one} and the top j "
         f"from seed {other}, both at r = {RANK}, {layers_of(layers, count)}; directions: "
-        f"{basis_name(selection.basis)}, d = {dimensions(panels)}. {selection.sentence(pair)} Nothing is "
-        "blank."
+        f"{basis_name(selection.basis)}, d = {dimensions(panels)}. "
+        f"{captions.lora_sentence(selection, pair)} Nothing is blank."
     )

@@ -6,12 +6,12 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from analysis.choices import SPLITS
+from analysis.defaults import SPLITS
 from analysis.figures.words import listed, plain_weight
 from analysis.needs import SWEPT
 from analysis.report.adapted import letters, method_name, place, varied
+from analysis.result import Cell, Row, Table
 from analysis.run import Run, row
-from analysis.tables.layout import Cell, Row, Table
 from analysis.tables.numbers import MISSING
 
 if TYPE_CHECKING:

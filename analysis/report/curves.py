@@ -1,15 +1,17 @@
-"""Learning curves of every run: a panel for each choice of weights and rank, a thin line a seed."""
+"""What runs logged while they trained, drawn: a panel for each choice of weights and rank, a line a seed."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from analysis.cells import CHOSEN_ON
 from analysis.figures.style import WIDTH, paper_style
 from analysis.figures.words import weight
-from analysis.output import Drawing
 from analysis.report.adapted import letters, method_name, place, varied
-from analysis.report.histories import CHOSEN_ON
+from analysis.result import Drawing
+from experiments.store import HISTORY, read_jsonl
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,15 +25,52 @@ COLUMNS, FEWEST = 6, 3
 LEFT, RIGHT, BOTTOM, TITLE, LOSS, METRIC, GAP, COLUMN_GAP = 0.46, 0.06, 0.32, 0.26, 0.72, 0.42, 0.05, 0.09
 LINE: dict[str, Any] = {"color": "#0072B2", "linewidth": 0.6, "alpha": 0.75}
 
-Panel = tuple[str, Sequence[str]]
-"""Its title, and the ids of its runs."""
+LOGGED = ("run", "step", "loss", CHOSEN_ON)
+
+Titled = tuple[str, Sequence[str]]
+"""A panel: its title, and the ids of its runs."""
+
+
+def histories(runs: Sequence[Run]) -> tuple[pd.DataFrame, dict[str, str]]:
+    """One row a step of a run at which something was logged, and the runs that have nothing, with the reason.
+
+    Columns: run, step; loss, the mean since the step logged before; dev, the task's main metric there. What
+    was not logged at a step is missing.
+    """
+    import pandas as pd
+
+    rows: list[dict[str, object]] = []
+    without: dict[str, str] = {}
+    for run in runs:
+        try:
+            found = _history(run)
+        except FileNotFoundError:
+            without[run.id] = f"no {HISTORY}"
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            without[run.id] = f"{HISTORY} is damaged ({type(error).__name__}: {error})"
+        else:
+            rows += [{"run": run.id, "step": step, **values} for step, values in sorted(found.items())]
+            if not found:
+                without[run.id] = f"nothing in {HISTORY}"
+    return pd.DataFrame(rows, columns=list(LOGGED)), without
+
+
+def _history(run: Run) -> dict[int, dict[str, float]]:
+    """By step; of several evaluations at one step the first, which is that of the model in training."""
+    names = {"loss": "loss", f"{CHOSEN_ON}/{run.record['metric']}": CHOSEN_ON}
+    found: dict[int, dict[str, float]] = {}
+    for record in read_jsonl(run.path / HISTORY):
+        for key, name in names.items():
+            if key in record and math.isfinite(record[key]):
+                found.setdefault(int(record["step"]), {}).setdefault(name, float(record[key]))
+    return found
 
 
 def curves(task: str, runs: Sequence[Run], history: pd.DataFrame) -> Drawing | None:
     """The learning curves of one task's runs, or None where none was trained, or has logged anything.
 
     Args:
-        history: as `analysis.report.histories` gives it.
+        history: as `histories` gives it.
     """
     there = set(history.dropna(subset=["loss"])["run"])
     drawn = [run for run in runs if run.id in there]
@@ -53,7 +92,7 @@ def _once(history: pd.DataFrame) -> str:
     return " (one a run, at its end)" if len(counts) and (counts == 1).all() else ""
 
 
-def _panels(runs: Sequence[Run]) -> list[Panel]:
+def _panels(runs: Sequence[Run]) -> list[Titled]:
     """In order of method, number of weights, and rank."""
     besides = varied(runs)
     groups: dict[str, list[str]] = {}
@@ -71,7 +110,7 @@ def _title(run: Run, besides: Iterable[str]) -> str:
     return "\n".join([name, *(f"{key} = {told[key]}" for key in besides if key in told)])
 
 
-def _draw(panels: Sequence[Panel], history: pd.DataFrame, metric: str) -> Figure:
+def _draw(panels: Sequence[Titled], history: pd.DataFrame, metric: str) -> Figure:
     from matplotlib.figure import Figure
 
     columns = min(COLUMNS, max(FEWEST, len(panels)))

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 from analysis import paper_values
 from analysis.cells import Place, lora_runs
 from analysis.claims.answers import Answers
-from analysis.claims.missing import commands_for, seeds_of
+from analysis.claims.judgement import Judgement
+from analysis.claims.missing import missing_runs, seeds_of
 from analysis.errors import AnalysisError
 from analysis.needs import MissingRunsError, Need
-from analysis.report.parts import Part
+from analysis.registry import Made
+from analysis.report.glance import judged
 from analysis.tables.accuracy import TABLE5_TARGETS, TABLE6_RANKS, TABLE6_TARGETS
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from analysis.selection import Selection
 
 
@@ -58,27 +58,24 @@ class TaskGaps:
     reason: str
 
 
-def gaps(
-    selection: Selection, parts: Sequence[Part], titles: Mapping[str, str], claims: pd.DataFrame | None
-) -> list[TaskGaps]:
+def gaps(selection: Selection, made: Made, titles: Mapping[str, str]) -> list[TaskGaps]:
     """What each task lacks, and what the tables of all tasks lack of it.
 
     Args:
+        made: what each command has made.
         titles: of the commands.
-        claims: the numbers of `python -m analysis claims`, or None where there are none.
     """
-    found = []
+    by_task = []
     for one in selection.each_task() or [selection]:
-        unmade = {gap.what: gap for gap in _unmade(one, parts, titles)}
-        of_task = [_with_error(gap, unmade.pop(gap.what, None)) for gap in _tables(one)]
+        unmade = dict(_unmade(one, made, titles))
+        of_task = [_with_error(gap, unmade.pop(command, None)) for command, gap in _tables(one, titles)]
         of_task += unmade.values()
-        if claims is not None:
-            of_task += _claims(one, claims[claims["task"] == one.task])
+        of_task += _claims(found for found in judged(made) if found.task == one.task)
         needs = list(dict.fromkeys(need for gap in of_task for need in gap.needs))
-        commands, reason = commands_for(one, needs) if needs else ((), "")
+        lacking = missing_runs(one, needs)
         if of_task:
-            found.append(TaskGaps(one.task, tuple(of_task), len(needs), tuple(commands), reason))
-    return found
+            by_task.append(TaskGaps(one.task, tuple(of_task), len(needs), lacking.commands, lacking.reason))
+    return by_task
 
 
 def _with_error(gap: Gap, error: Gap | None) -> Gap:
@@ -88,53 +85,48 @@ def _with_error(gap: Gap, error: Gap | None) -> Gap:
     return dataclasses.replace(gap, reason=f"{error.reason}; {gap.reason}")
 
 
-def _unmade(one: Selection, parts: Sequence[Part], titles: Mapping[str, str]) -> Iterable[Gap]:
-    """What has no result: of this task, or of all tasks together."""
-    for part in parts:
-        if part.task in (one.task, None) and isinstance(part.outcome, AnalysisError):
-            error, title = part.outcome, titles[part.command]
-            if isinstance(error, MissingRunsError):
-                yield Gap(title, _lacks(error.missing), error.missing, error.commands)
-            else:
-                yield Gap(title, str(error))
+def _unmade(one: Selection, made: Made, titles: Mapping[str, str]) -> Iterable[tuple[str, Gap]]:
+    """By command, what has no result: of this task, or of all tasks together."""
+    for (command, task), error in made.items():
+        if task not in (one.task, None):
+            continue
+        if isinstance(error, MissingRunsError):
+            yield command, Gap(titles[command], _lacks(error.missing), error.missing, error.commands)
+        elif isinstance(error, AnalysisError):
+            yield command, Gap(titles[command], str(error))
 
 
-def _tables(one: Selection) -> Iterable[Gap]:
-    """The cells that the paper's tables have on this task and the study does not, or not with every seed."""
+def _tables(one: Selection, titles: Mapping[str, str]) -> Iterable[tuple[str, Gap]]:
+    """By command, the cells of the paper's tables that the study lacks on this task, or some seed of them."""
     if one.task not in paper_values.TASKS:
         return
     try:
         lora = lora_runs(one.frame)
     except AnalysisError as error:
-        yield from (Gap(title, str(error)) for title in ("Table 5", "Table 6"))
+        yield from ((name, Gap(titles[name], str(error))) for name in ("table5", "table6"))
         return
     wanted: dict[str, list[Place]] = {}
     try:
-        wanted["Table 5"] = [*Answers(one, margin=1.0).at_budget(*TABLE5_TARGETS)]
+        wanted["table5"] = [*Answers(one, margin=1.0).at_budget(*TABLE5_TARGETS)]
     except AnalysisError as error:
-        yield Gap("Table 5", str(error))
-    wanted["Table 6"] = [(targets, rank) for targets in TABLE6_TARGETS for rank in TABLE6_RANKS]
+        yield "table5", Gap(titles["table5"], str(error))
+    wanted["table6"] = [(targets, rank) for targets in TABLE6_TARGETS for rank in TABLE6_RANKS]
     of_task = lora[lora["task"] == one.task]
     there = set(zip(of_task["targets"], of_task["rank"], of_task["seed"], strict=True))
-    for title, places in wanted.items():
+    for command, places in wanted.items():
         cells = [(targets, rank, seed) for targets, rank in places for seed in seeds_of(one)]
         needs = tuple(Need(*cell) for cell in cells if cell not in there)
         if needs:
-            commands, reason = commands_for(one, needs)
-            yield Gap(title, " ".join((_lacks(needs), reason)).strip(), needs, commands)
+            lacking = missing_runs(one, needs)
+            reason = f"{_lacks(needs)} {lacking.reason}".strip()
+            yield command, Gap(titles[command], reason, needs, lacking.commands)
 
 
-def _claims(one: Selection, claims: pd.DataFrame) -> Iterable[Gap]:
-    for row in claims[claims["verdict"] == "not testable"].to_dict("records"):
-        needs = tuple(_need(text) for text in row["missing"].split("; ") if text)
-        commands = tuple(filter(None, row["commands"].split(" ; ")))
-        yield Gap(f"claim {row['claim']}", _lacks(needs) if needs else row["note"], needs, commands)
-
-
-def _need(text: str) -> Need:
-    """A `Need` as it is written."""
-    targets, rank, seed = text.split()
-    return Need(targets, int(rank.removeprefix("r=")), int(seed.removeprefix("seed=")))
+def _claims(judgements: Iterable[Judgement]) -> Iterable[Gap]:
+    for found in judgements:
+        if found.verdict == "not testable":
+            reason = _lacks(found.missing) if found.missing else found.note
+            yield Gap(f"claim {found.claim}", reason, found.missing, found.commands)
 
 
 def _lacks(needs: Sequence[Need]) -> str:

@@ -10,18 +10,18 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from analysis.choices import (
+from analysis.defaults import (
     DEFAULT_BASIS,
     DEFAULT_CHECKPOINT,
+    DEFAULT_DEVICE,
     DEFAULT_MARGIN,
     DEFAULT_ROOT,
     DEFAULT_SPLIT,
     DEFAULT_TARGETS,
 )
 from analysis.needs import SWEPT, Need, command, commands
-from analysis.output import versions
+from analysis.result import Cell, Row, Table, versions
 from analysis.run import Run
-from analysis.tables.layout import Cell, Row, Table
 from analysis.tables.numbers import MISSING
 from experiments.provenance import git_commit
 
@@ -139,7 +139,7 @@ def analysis_command(selection: Selection, margin: float) -> str:
         "layer": (None if selection.layer is None else selection.layer + 1, None),
         "seeds": (None if selection.seeds is None else ",".join(map(str, selection.seeds)), None),
         "base": (selection.base, None),
-        "device": (selection.device, "cpu"),
+        "device": (selection.device, DEFAULT_DEVICE),
     }
     options |= {key: value for key, (value, default) in defaults.items() if value != default}
     words = [word for key, value in options.items() for word in (f"--{key}", str(value))]

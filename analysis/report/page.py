@@ -5,20 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from analysis.choices import DEFAULT_MARGIN, DEFAULT_TARGETS
+from analysis.claims.judgement import Judgement
+from analysis.defaults import DEFAULT_MARGIN, DEFAULT_TARGETS
 from analysis.errors import AnalysisError
 from analysis.figures.words import listed
-from analysis.output import Drawing, Result, csv_bytes
+from analysis.registry import COMMANDS, Made, make_each
 from analysis.report import origin
 from analysis.report.adapted import letters
 from analysis.report.costs import costs, each_run, totals
-from analysis.report.curves import curves
+from analysis.report.curves import curves, histories
 from analysis.report.gaps import gaps
-from analysis.report.histories import histories
+from analysis.report.glance import MARKS, by_claim, counted, effect, judged, pieces
 from analysis.report.markup import prose, slug
-from analysis.report.parts import Made, Part, gather
 from analysis.report.pictures import FIGURES, figures_of, picture, unmade
-from analysis.report.verdicts import counted, glance
+from analysis.result import Drawing, Result, csv_bytes
 from analysis.run import Run
 
 if TYPE_CHECKING:
@@ -49,16 +49,15 @@ def make(selection: Selection, margin: float = DEFAULT_MARGIN, made: Made | None
     Raises:
         AnalysisError: the selection names settings that the study does not have.
     """
-    made = {} if made is None else made
-    parts = gather(selection, {"margin": margin}, made)
+    outcomes = make_each(selection, {"margin": margin}, {} if made is None else made)
     runs = runs_of(selection)
     history, without = histories([run for run in runs if run.settings["method"] != "none"])
     tasks = [one.task for one in selection.each_task() if one.task]
     drawings = _learning(runs, tasks, history)
     frame = costs(runs)
-    page = _render(selection, margin, parts, runs, tasks, drawings, without, frame)
+    page = _render(selection, margin, outcomes, runs, tasks, drawings, without, frame)
     stem = selection.stem("report", split=True)
-    lacking = [part for part in parts if part.result is None]
+    lacking = [key for key, outcome in outcomes.items() if isinstance(outcome, AnalysisError)]
     return Result(
         stem if margin == DEFAULT_MARGIN else f"{stem}-margin{margin:g}",
         frame,
@@ -71,11 +70,11 @@ def make(selection: Selection, margin: float = DEFAULT_MARGIN, made: Made | None
             "runs": [run.id for run in runs],
             "left_out": [name for name, _ in selection.study.left_out],
             "without_history": without,
-            "not_made": [" ".join(filter(None, (part.command, part.task))) for part in lacking],
+            "not_made": [" ".join(filter(None, key)) for key in lacking],
         },
         drawings={f"-curves-{task}" if len(tasks) > 1 else "-curves": d for task, d in drawings.items()},
         texts={".html": page, **({"-curves.csv": csv_bytes(history).decode()} if drawings else {})},
-        terminal=_summary(parts, lacking),
+        terminal=_summary(judged(outcomes), lacking),
     )
 
 
@@ -96,18 +95,17 @@ def _learning(runs: Sequence[Run], tasks: Iterable[str], history: Any) -> dict[s
     return {task: drawing for task, drawing in drawn.items() if drawing}
 
 
-def _summary(parts: Sequence[Part], lacking: Sequence[Part]) -> str:
+def _summary(judgements: Sequence[Judgement], lacking: Sequence[tuple[str, str | None]]) -> str:
     """For the terminal: the verdicts, and what the page says is missing."""
-    claims = next((part.result for part in parts if part.command == "claims"), None)
-    lines = [f"{task}: {told}" for task, told in counted(glance(claims)).items()] if claims else []
-    names = [f"{TITLES[part.command]}{f' on {part.task}' if part.task else ''}" for part in lacking]
+    lines = [f"{task}: {told}" for task, told in counted(judgements).items()]
+    names = [f"{TITLES[command]}{f' on {task}' if task else ''}" for command, task in lacking]
     return "\n".join([*lines, *([f"not in the report, which says why: {', '.join(names)}"] if names else [])])
 
 
 def _render(
     selection: Selection,
     margin: float,
-    parts: Sequence[Part],
+    made: Made,
     runs: Sequence[Run],
     tasks: Sequence[str],
     learning: dict[str, Drawing],
@@ -121,11 +119,14 @@ def _render(
     environment = jinja2.Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     )
-    environment.filters |= {"prose": prose, "slug": slug}
+    environment.filters |= {"prose": prose, "slug": slug, "effect": effect, "pieces": pieces}
     folder = files("analysis.report")
     template = environment.from_string(folder.joinpath(TEMPLATE).read_text(encoding="utf-8"))
-    claims = next((part.result for part in parts if part.command == "claims"), None)
-    seen = glance(claims) if claims else []
+    tables = {
+        key: outcome.tables for key, outcome in made.items() if isinstance(outcome, Result) and outcome.tables
+    }
+    of_all = {command: found for (command, _), found in tables.items() if COMMANDS[command].every_task}
+    judgements = judged(made)
     try:
         trained, untold = origin.training_commands(selection, runs), ""
     except AnalysisError as error:
@@ -136,18 +137,22 @@ def _render(
         about=_about(selection, runs, tasks),
         tasks=tasks,
         several=len(tasks) > 1,
-        verdicts=seen,
-        counts=counted(seen),
-        claim_notes=claims.tables[0].notes if claims else (),
-        accuracy={
-            part.command: part.result.tables
-            for part in parts
-            if part.command in ("table5", "table6", "baselines") and part.result
+        marks=MARKS,
+        verdicts=by_claim(judgements),
+        counts=counted(judgements),
+        claim_notes=of_all["claims"][0].notes if judgements else (),
+        accuracy=of_all,
+        tables={
+            task: {
+                command: found
+                for (command, of_task), found in tables.items()
+                if of_task == task and command not in of_all
+            }
+            for task in tasks
         },
-        tables={task: _tables(parts, task) for task in tasks},
-        figures={task: figures_of(parts, task, spectra=False) for task in tasks},
-        spectra={task: figures_of(parts, task, spectra=True) for task in tasks},
-        unmade={task: unmade(parts, task) for task in tasks},
+        figures={task: figures_of(made, task, spectra=False) for task in tasks},
+        spectra={task: figures_of(made, task, spectra=True) for task in tasks},
+        unmade={task: unmade(made, task) for task in tasks},
         titles=TITLES,
         learning={
             task: picture(
@@ -160,7 +165,7 @@ def _render(
         each=each_run(runs, frame, selection.checkpoint) if runs else None,
         many=len(runs) > MANY_RUNS,
         left_out=selection.study.left_out,
-        gaps=gaps(selection, parts, TITLES, claims.numbers if claims else None),
+        gaps=gaps(selection, made, TITLES),
         settings=[origin.shared_settings(runs), origin.differing_settings(runs)] if runs else [],
         sources=[*([origin.sources(runs)] if runs else []), origin.analysis_sources()],
         trained=trained,
@@ -205,12 +210,3 @@ def _size(runs: Sequence[Run]) -> str:
             layers = adapter.layers
             return f" (d = {adapter.shape(layers[0], letter)[1]}, {layers[-1] + 1} layers)"
     return ""
-
-
-def _tables(parts: Sequence[Part], task: str) -> dict[str, Sequence[Any]]:
-    """Table 7 and the spectra's tables of one task."""
-    return {
-        part.command: part.result.tables
-        for part in parts
-        if part.task == task and part.command in ("table7", "spectra") and part.result
-    }

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import base64
 import functools
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-from analysis.output import Drawing, rendered
+from analysis.errors import AnalysisError
+from analysis.registry import Made
 from analysis.report.markup import slug
-from analysis.report.parts import Part
+from analysis.result import Drawing, rendered
 
 DPI = 200
 """Of the images: as wide as the page on a usual screen, and half the bytes of those for print."""
@@ -92,18 +92,18 @@ class Figure:
     z: Picture | None
 
 
-def figures_of(parts: Sequence[Part], task: str, spectra: bool) -> list[Figure]:
+def figures_of(made: Made, task: str, spectra: bool) -> list[Figure]:
     """The paper's figures of a task, or with `spectra` that of its spectra; those that could be made."""
     found = []
-    for part in parts:
-        if part.task != task or part.result is None or not _is_meant(part, spectra):
+    for (command, of_task), result in made.items():
+        if of_task != task or isinstance(result, AnalysisError) or not _is_meant(command, spectra):
             continue
-        title, shows = FIGURES[part.command]
-        drawings = part.result.drawings
+        title, shows = FIGURES[command]
+        drawings = result.drawings
         z = drawings.get(Z_SUFFIX)
         found.append(
             Figure(
-                slug(part.command, task),
+                slug(command, task),
                 title,
                 picture(drawings[""], f"{shows}. Task {task}."),
                 picture(z, f"{shows}, as z-scores. Task {task}.") if z else None,
@@ -112,14 +112,14 @@ def figures_of(parts: Sequence[Part], task: str, spectra: bool) -> list[Figure]:
     return found
 
 
-def unmade(parts: Sequence[Part], task: str) -> list[str]:
+def unmade(made: Made, task: str) -> list[str]:
     """The titles of the paper's figures that a task has not."""
     return [
-        FIGURES[part.command][0]
-        for part in parts
-        if part.task == task and part.result is None and _is_meant(part, spectra=False)
+        FIGURES[command][0]
+        for (command, of_task), outcome in made.items()
+        if of_task == task and isinstance(outcome, AnalysisError) and _is_meant(command, spectra=False)
     ]
 
 
-def _is_meant(part: Part, spectra: bool) -> bool:
-    return part.command in FIGURES and (part.command == "spectra") == spectra
+def _is_meant(command: str, spectra: bool) -> bool:
+    return command in FIGURES and (command == "spectra") == spectra

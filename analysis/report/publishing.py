@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from analysis.output import Result
-from analysis.report.parts import Made
+from analysis.registry import Made
 from analysis.report.pictures import image
+from analysis.result import Result
 from experiments.wandb_run import start, wandb_id
 
 if TYPE_CHECKING:
+    from analysis.result import Table
     from analysis.selection import Selection
-    from analysis.tables.layout import Table
 
 
 def publish(selection: Selection, report: Result, made: Made, mode: str, project: str) -> None:

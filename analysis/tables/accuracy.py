@@ -19,11 +19,10 @@ from typing import TYPE_CHECKING, Any
 from analysis import paper_values
 from analysis.cells import CHOSEN_ON, CellResult, Choice, Place, lora_runs
 from analysis.errors import AnalysisError
-from analysis.output import Result
 from analysis.paper_values import PaperValue
+from analysis.result import Cell, Result, Row, Table
 from analysis.tables.accuracy_notes import PAPER_TASKS, notes
 from analysis.tables.accuracy_results import TaskResult, task_results
-from analysis.tables.layout import Cell, Row, Table
 from analysis.tables.numbers import MISSING
 
 if TYPE_CHECKING:

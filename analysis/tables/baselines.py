@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING, Any
 from analysis import paper_values
 from analysis.cells import Choice, Place, lora_runs
 from analysis.errors import AnalysisError
+from analysis.result import Cell, Row, Table
 from analysis.tables.accuracy import AccuracyTable, as_result
 from analysis.tables.accuracy_notes import PAPER_TASKS, notes
 from analysis.tables.accuracy_results import TaskResult, task_results
-from analysis.tables.layout import Cell, Row, Table
 from analysis.tables.numbers import MISSING
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-    from analysis.output import Result
     from analysis.paper_values import PaperValue
+    from analysis.result import Result
     from analysis.selection import Selection
 
 BASE, FULL, BIAS = ("none", 0), ("full", 0), ("bias", 0)

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from analysis import captions, reading
 from analysis.figures.spectra import draw
 from analysis.figures.words import basis_name
-from analysis.output import Drawing, Result
+from analysis.result import Drawing, Result
 from analysis.tables.spectra_numbers import (
     INTRUDER_K,
     INTRUDER_THRESHOLD,
@@ -40,11 +41,12 @@ def make(selection: Selection) -> Result:
     runs = [source.run for source in (*lora, *full)]
     selection.check_model(runs)
     lora_runs, full_runs = runs[: len(lora)], runs[len(lora) :]
-    drawn = selection.one_layer(runs[0])
+    drawn = reading.one_layer(selection, runs[0])
     numbers = spectra_numbers(selection, lora, full, drawn)
     note = (
-        f"{selection.sentence(lora_runs)} LoRA: {len(lora)} runs. "
-        f"{selection.full_sentence(full_runs, lora_runs)}{selection.weight_sentence(runs)}"
+        f"{captions.lora_sentence(selection, lora_runs)} LoRA: {len(lora)} runs. "
+        f"{captions.full_sentence(selection, full_runs, lora_runs)}"
+        f"{captions.weight_sentence(selection, runs)}"
     )
     tables = [summary(numbers, note)]
     shared = numbers[numbers["quantity"] == SHARED]
@@ -58,14 +60,13 @@ def make(selection: Selection) -> Result:
             f"Directions: {basis_name(selection.basis)}."
         )
         tables += shared_tables(numbers, (shared_note, note))
-    each, stem = projections(numbers, note), selection.stem("spectra")
     caption = (
         f"Spectra of ΔW. Left: singular values in layer {drawn + 1}, relative to the largest. Middle: how "
         "many directions hold 90 % of the energy (squared singular values). Right: the dimension that two "
         f"seeds share. Means over seeds, or pairs of them, where they are defined. {shared_note} {note}"
     )
     return Result(
-        stem,
+        selection.stem("spectra"),
         numbers,
         {
             **selection.provenance(runs, weights=True),
@@ -74,10 +75,5 @@ def make(selection: Selection) -> Result:
             "singular_values_of_layer": drawn + 1,
         },
         drawings={"": Drawing(draw(numbers, drawn + 1), caption)},
-        texts={
-            ".md": "\n".join(table.markdown() for table in [*tables, each]),
-            ".tex": "\n".join(table.latex() for table in [*tables, each]),
-        },
-        tables=[*tables, each],
-        terminal="\n\n".join(table.terminal() for table in tables) + f"\n\nEach projection: {stem}.md",
+        tables=[*tables, projections(numbers, note)],
     )

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from analysis import reading
 from analysis.figures.words import plain_weight
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def spectra_numbers(
     """
     import pandas as pd
 
-    layers = selection.layers(lora[0].run)
+    layers = reading.layers(selection, lora[0].run)
     rows = [*_effective(selection, [*lora, *full], layers, drawn), *_shared(selection, lora, layers)]
     columns = ["layer", "weight", "source", "rank", "seed", "seed_j", "quantity", "k", "value", "arbitrary"]
     frame = pd.DataFrame(rows, columns=columns)
@@ -64,13 +65,13 @@ def _effective(
     """The effective ranks of each dW, intruder dimensions, and the singular values of one layer."""
     from tqdm import tqdm
 
-    from analysis import spectra
-    from analysis.gaps import arbitrary_directions
+    from analysis import dimensions
+    from analysis.svd import arbitrary_directions
 
     places = [(layer, letter) for layer in layers for letter in selection.letters]
     for layer, letter in tqdm(places, desc="spectra", unit="projection", leave=False, disable=None):
-        W = selection.weight(sources[0].run, layer, letter).double()
-        before = spectra.left_vectors(W)
+        W = reading.weight(selection, sources[0].run, layer, letter).double()
+        before = dimensions.left_vectors(W)
         for source in sources:
             found = _delta(selection, source, layer, letter)
             if found is None:
@@ -84,10 +85,10 @@ def _effective(
                 "seed": source.seed,
             }
             values = {
-                "stable_rank": spectra.stable_rank(S),
-                "entropy_rank": spectra.entropy_rank(S),
-                "participation_ratio": spectra.participation_ratio(S),
-                "energy_rank": spectra.energy_rank(S),
+                "stable_rank": dimensions.stable_rank(S),
+                "entropy_rank": dimensions.entropy_rank(S),
+                "participation_ratio": dimensions.participation_ratio(S),
+                "energy_rank": dimensions.energy_rank(S),
             }
             for quantity, value in values.items():
                 yield {**base, "quantity": quantity, "value": value}
@@ -99,7 +100,7 @@ def _effective(
 
 
 def _intruders(W: Tensor, dW: Tensor, before: Tensor) -> dict[str, Any]:
-    from analysis.spectra import left_cosines
+    from analysis.dimensions import left_cosines
 
     if not dW.any():
         return {"value": math.nan, "arbitrary": None}
@@ -120,7 +121,7 @@ def _delta(selection: Selection, source: Source, layer: int, letter: str) -> tup
             return None
         dW = deltas[layer, letter].to(selection.device).double()
         return torch.linalg.svdvals(dW), dW
-    factors = selection.factors(source.run, layer, letter)
+    factors = reading.factors(selection, source.run, layer, letter)
     S = thin_svd(factors.B, factors.A, factors.scaling)[1]
     return S, factors.scaling * factors.B.double() @ factors.A.double()
 
@@ -130,7 +131,7 @@ def _shared(selection: Selection, lora: Sequence[Source], layers: Sequence[int])
 
     The second null compares a layer of the one with the next of the other, and the last with the first.
     """
-    from analysis.spectra import shared_dimension
+    from analysis.dimensions import shared_dimension
 
     by_rank: dict[int | None, list[Source]] = {}
     for source in lora:
@@ -139,7 +140,7 @@ def _shared(selection: Selection, lora: Sequence[Source], layers: Sequence[int])
     for (layer, following), letter in itertools.product(places, selection.letters):
         for rank, sources in by_rank.items():
             here, there = (
-                [selection.directions(source.run, place, letter).vectors for source in sources]
+                [reading.directions(selection, source.run, place, letter).vectors for source in sources]
                 for place in (layer, following)
             )
             for one, other in itertools.combinations(range(len(sources)), 2):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from analysis.tables.layout import Cell, Row, Table
+from analysis.result import Cell, Row, Table
 from analysis.tables.numbers import defined_note, grouped, mean_sd
 from analysis.tables.spectra_numbers import INTRUDER_K, INTRUDER_THRESHOLD, SHARED, SHARED_ELSEWHERE
 
@@ -65,6 +65,7 @@ def projections(numbers: pd.DataFrame, note: str) -> Table:
         tuple(QUANTITIES),
         tuple(groups),
         (note,),
+        long=True,
     )
 
 
@@ -117,7 +118,7 @@ def _by_pair(found: pd.DataFrame) -> Iterator[list[float]]:
 
 def _undetermined(numbers: pd.DataFrame) -> str:
     """How many of the intruders counted belong to near-equal singular values."""
-    from analysis.gaps import GAP_THRESHOLD
+    from analysis.svd import GAP_THRESHOLD
 
     found = numbers[numbers["quantity"] == "intruder_dimensions"]
     counted, arbitrary = int(found["value"].sum()), int(found["arbitrary"].sum())

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from analysis.tables.accuracy import as_result, table6
 
 if TYPE_CHECKING:
-    from analysis.output import Result
+    from analysis.result import Result
     from analysis.selection import Selection
 
 

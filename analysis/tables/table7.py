@@ -10,10 +10,9 @@ import math
 import statistics
 from typing import TYPE_CHECKING
 
-from analysis import paper_values
+from analysis import captions, paper_values, reading
 from analysis.figures.words import layers_of, listed, plain_weight
-from analysis.output import Result
-from analysis.tables.layout import Cell, Row, Table
+from analysis.result import Cell, Result, Row, Table
 from analysis.tables.numbers import MISSING, defined_note, grouped, interval, mean_sd
 from analysis.tables.table7_numbers import (
     CHANCE,
@@ -42,12 +41,13 @@ def make(selection: Selection) -> Result:
     """
     runs = selection.every_run(PAPER_RANKS)
     any_run = next(iter(runs.values()))
-    count = selection.layers(any_run)[-1] + 1
-    layer = selection.one_layer(any_run)
+    count = reading.layers(selection, any_run)[-1] + 1
+    layer = reading.one_layer(selection, any_run)
     numbers = table7_numbers(selection, runs, layer)
     place = layers_of([layer], count)
     used = list(runs.values())
-    note = selection.sentence(used) + selection.weight_sentence(used) + _deficient(numbers)
+    sentences = captions.lora_sentence(selection, used) + captions.weight_sentence(selection, used)
+    note = sentences + _deficient(numbers)
     ranks = sorted({rank for rank, _ in runs})
     ordered = sorted(ranks, key=lambda rank: (rank not in PAPER_RANKS, rank))  # the paper's in one table
     tables = [
@@ -64,12 +64,7 @@ def make(selection: Selection) -> Result:
             "random_draws": {rank: draws(rank) for rank in ranks},
             "scale": "dW = alpha/r (or the run's other rule) times B A; raw: B A",
         },
-        texts={
-            ".md": "\n".join(table.markdown() for table in tables),
-            ".tex": "\n".join(table.latex() for table in tables),
-        },
         tables=tables,
-        terminal="\n\n".join(table.terminal() for table in tables),
     )
 
 
@@ -210,7 +205,7 @@ def _deficient(numbers: pd.DataFrame) -> str:
 
 def _undetermined(numbers: pd.DataFrame) -> str:
     """How many directions of dW are arbitrary: they are in the medians and the CSV all the same."""
-    from analysis.gaps import GAP_THRESHOLD
+    from analysis.svd import GAP_THRESHOLD
 
     gains = numbers[(numbers["quantity"] == "gain") & numbers["value"].notna()]
     by_rank = [

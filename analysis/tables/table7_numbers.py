@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from analysis import paper_values
+from analysis import paper_values, reading
 from analysis.figures.words import plain_weight
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def _numbers(
     from analysis.amplifying import amplification, own_projected_norms, random_projected_norms
     from analysis.weight_svd import top_directions
 
-    W = selection.weight(next(iter(runs.values())), layer, letter)
+    W = reading.weight(selection, next(iter(runs.values())), layer, letter)
     own = own_projected_norms(top_directions(W, min(max(rank for rank, _ in runs), *W.shape))[1])
 
     @cache
@@ -77,7 +77,7 @@ def _numbers(
         return random_projected_norms(W, rank, draws(rank))
 
     for (rank, seed), run in runs.items():
-        factors = selection.factors(run, layer, letter)
+        factors = reading.factors(selection, run, layer, letter)
         found = amplification(W, factors.B, factors.A, factors.scaling)
         own_norm = random_norm = sd = low = high = math.nan  # dW = 0 has no rank to compare at
         if found.rank:

@@ -135,3 +135,23 @@ def planted(tmp_path_factory) -> Planted:
     weights = write_base(folder / "base")
     write_study(folder / "outputs", folder / "base")
     return Planted(folder / "outputs", folder / "base", weights)
+
+
+def of_the_hub(folder, commit, name="org/tiny"):
+    """The run as it would be if its model were from the hub, of which no sha256 is recorded."""
+    record = json.loads(folder.file("run.json").read_text())
+    record["model"] = {"name": name, "revision": commit, "sha256": None}
+    folder.file("run.json").write_text(json.dumps(record))
+
+
+@pytest.fixture
+def two_rates(planted, tmp_path):
+    """LoRA at two learning rates, and full fine-tuning at two others, seeds 0 and 1 each."""
+    from analysis.study import Study
+
+    for seed in (0, 1):
+        for rate in (0.02, 0.5):
+            write_run(tmp_path, planted.base, 8, seed, lr=rate)
+        for rate in (1e-3, 1e-5):
+            write_run(tmp_path, planted.base, None, seed, lr=rate)
+    return Study.open(STUDY, tmp_path)

@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 
 from analysis.archive import archive
-from analysis.archived import MANIFEST
-from analysis.commands import COMMANDS, main
+from analysis.commands import main
 from analysis.errors import AnalysisError
+from analysis.manifest import MANIFEST
 from analysis.needs import MissingRunsError, Need
 from analysis.predictions import PACKED, read_predictions
+from analysis.registry import COMMANDS
 from analysis.study import Study
 from experiments.store import ADAPTER, ADAPTER_BEST, ADAPTER_INIT, HISTORY, PREDICTIONS, RUN, RunFolder
 from tests.analysis.claims.builder import STUDY, TRUE, write_base, write_study

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from analysis import commands
-from analysis.commands import COMMANDS, main
+from analysis.commands import main
+from analysis.registry import COMMANDS
 from analysis.selection import Selection
 from tests.analysis.planted import STUDY, planted, write_run
 
@@ -18,6 +19,7 @@ __all__ = ["planted"]
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 HEAVY = ("torch", "matplotlib", "pandas", "scipy", "numpy")
+TENSORLESS = ("table5", "table6", "baselines")
 
 
 def python(*arguments, **environment):
@@ -61,6 +63,30 @@ def test_help_and_wrong_arguments_need_nothing_heavy(arguments):
     done = python("-c", code, *arguments)
     assert done.stdout.splitlines()[-1] == "HEAVY []"
     assert done.returncode == (0 if "--help" in arguments else 2)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        *(f"from analysis.commands import main; assert main(['{name}', *place]) == 0" for name in TENSORLESS),
+        "from analysis.claims.accuracy import qv_beats_q; from analysis.claims.answers import Answers;"
+        "from analysis.selection import Selection; from analysis.study import Study;"
+        "qv_beats_q(Answers(Selection.of(Study.open(place[1], place[3]), 'sql'), 0.01))",
+    ],
+    ids=[*TENSORLESS, "claim"],
+)
+def test_what_reads_answers_alone_imports_no_torch(code, tmp_path):
+    place = [
+        "--study",
+        "embedded",
+        "--root",
+        str(REPOSITORY / "results/embedded/runs"),
+        "--out",
+        str(tmp_path),
+    ]
+    heavy = "{'torch', 'scipy', 'matplotlib', 'transformers'}"
+    done = python("-c", f"import sys; place = {place}; {code}; print({heavy} & {{*sys.modules}} or 'light')")
+    assert (done.stdout.splitlines()[-1:], done.stderr) == (["light"], "")
 
 
 def test_help_names_every_command():

@@ -1,48 +1,16 @@
-import json
 import shutil
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
+from analysis.captions import lora_sentence
 from analysis.errors import AnalysisError
 from analysis.needs import MissingRunsError
-from analysis.selection import Selection, four_layers, middle_layer
+from analysis.selection import Selection
 from analysis.study import Study
-from tests.analysis.planted import LAYERS, STUDY, planted, write_base, write_run
+from tests.analysis.planted import STUDY, of_the_hub, planted, two_rates, write_base, write_run
 
-__all__ = ["planted"]
-
-
-@pytest.mark.parametrize(("count", "layer"), [(96, 48), (24, 12), (12, 6), (4, 2), (5, 2), (1, 1)])
-def test_middle_layer_is_where_the_paper_has_it(count, layer):
-    assert middle_layer(count) + 1 == layer
-
-
-@pytest.mark.parametrize(
-    ("count", "layers"),
-    [(96, (1, 32, 64, 96)), (24, (1, 8, 16, 24)), (5, (1, 2, 3, 5)), (4, (1, 2, 3, 4)), (2, (1, 2))],
-)
-def test_four_layers_are_the_papers(count, layers):
-    assert tuple(layer + 1 for layer in four_layers(count)) == layers
-
-
-@given(st.integers(1, 300))
-def test_four_layers_never_repeat(count):
-    layers = four_layers(count)
-    assert len(set(layers)) == len(layers) == min(count, 4)
-    assert (layers[0], layers[-1]) == (0, count - 1)
-
-
-def test_layers_of_a_run(planted):
-    selection = planted.select()
-    run = selection.available()[0]
-    assert selection.one_layer(run) == 1
-    assert selection.some_layers(run) == (0, 1, 2, 4)
-    assert planted.select(layer=4).one_layer(run) == 4
-    with pytest.raises(AnalysisError, match=rf"--layer 9: .* adapts the layers 1 to {LAYERS}"):
-        planted.select(layer=8).one_layer(run)
+__all__ = ["planted", "two_rates"]
 
 
 def test_seeds_with_all_ranks_come_first(planted, tmp_path):
@@ -100,15 +68,6 @@ def test_every_choice_is_in_the_files_name(planted):
     assert selection.stem("fig3", basis=False, layer=False) == "fig3-q-up-best-seed0-2-lr0.1"
 
 
-def test_checkpoint_and_basis_reach_the_factors(planted):
-    last, best = (planted.select(checkpoint=checkpoint) for checkpoint in ("last", "best"))
-    run = last.available()[0]
-    assert not last.factors(run, 0, "q").A.equal(best.factors(run, 0, "q").A)
-    moved = planted.select(basis="A-A0").directions(run, 0, "q")
-    assert moved.basis == "A-A0"
-    assert moved.rank == run.settings["rank"]
-
-
 def test_an_unknown_device_is_one_line(planted):
     with pytest.raises(AnalysisError, match="--device nowhere: not there") as error:
         planted.select(device="nowhere")
@@ -139,15 +98,8 @@ def test_a_model_that_has_moved_is_the_same_model(planted, tmp_path):
     selection = Selection.of(Study.open(STUDY, tmp_path))
     runs = list(selection.runs((8, 64), (0,)).values())
     assert list(selection.every_run((4,))) == [(8, 0), (64, 0)]
-    assert "differ in" not in selection.sentence(runs)
-    assert str(tmp_path) not in selection.sentence(runs)
-
-
-def of_the_hub(folder, commit, name="org/tiny"):
-    """The run as it would be if its model were from the hub, of which no sha256 is recorded."""
-    record = json.loads(folder.file("run.json").read_text())
-    record["model"] = {"name": name, "revision": commit, "sha256": None}
-    folder.file("run.json").write_text(json.dumps(record))
+    assert "differ in" not in lora_sentence(selection, runs)
+    assert str(tmp_path) not in lora_sentence(selection, runs)
 
 
 def test_two_commits_of_the_hub_are_two_models(planted, tmp_path):
@@ -155,24 +107,6 @@ def test_two_commits_of_the_hub_are_two_models(planted, tmp_path):
         of_the_hub(write_run(tmp_path, planted.base, rank, 0), commit)
     with pytest.raises(AnalysisError, match=r"org/tiny \(aaaaaaaaaaaa\), org/tiny \(bbbbbbbbbbbb\)"):
         Selection.of(Study.open(STUDY, tmp_path)).runs((8, 64), (0,))
-
-
-def test_a_folder_in_the_place_of_a_hub_model_is_believed_and_that_is_said(planted, tmp_path):
-    of_the_hub(write_run(tmp_path, planted.base, 8, 0), "a" * 40)
-    study = Study.open(STUDY, tmp_path)
-    given, plain = Selection.of(study, base=str(planted.base)), Selection.of(study)
-    runs = given.available()
-    assert plain.weight_sentence(runs) == ""
-    assert "from the folder base, unverified: of tiny (aaaaaaaaaaaa)" in given.weight_sentence(runs)
-    assert given.provenance(runs, weights=True)["W"] == {"base": str(planted.base), "verified": False}
-    assert plain.provenance(runs, weights=True)["W"] == {"base": None, "verified": True}
-    assert planted.select(base=str(planted.base)).weight_sentence(planted.select().available()) == ""
-
-
-def test_a_branch_of_the_hub_may_have_moved(planted, tmp_path):
-    of_the_hub(write_run(tmp_path, planted.base, 8, 0), "main")
-    selection = Selection.of(Study.open(STUDY, tmp_path))
-    assert "from tiny as it is now, unverified" in selection.weight_sentence(selection.available())
 
 
 def test_every_run_needs_the_seeds_that_were_chosen(planted):
@@ -194,17 +128,6 @@ def test_a_chosen_seed_that_no_run_has_is_an_error_of_the_frame(planted):
 
 
 # ---------------------------------------------------------------------------------- full fine-tuning
-
-
-@pytest.fixture
-def two_rates(planted, tmp_path):
-    """LoRA at two learning rates, and full fine-tuning at two others, seeds 0 and 1 each."""
-    for seed in (0, 1):
-        for rate in (0.02, 0.5):
-            write_run(tmp_path, planted.base, 8, seed, lr=rate)
-        for rate in (1e-3, 1e-5):
-            write_run(tmp_path, planted.base, None, seed, lr=rate)
-    return Study.open(STUDY, tmp_path)
 
 
 def rates(runs):
@@ -247,37 +170,3 @@ def test_a_copy_of_full_fine_tuning_is_refused(planted, tmp_path):
     shutil.copytree(folder.path, folder.path.with_name("a-copy"))
     with pytest.raises(AnalysisError, match="one run in several folders: a-copy"):
         Selection.of(Study.open(STUDY, tmp_path)).full_runs()
-
-
-def test_captions_tell_of_full_fine_tuning(planted, two_rates, tmp_path):
-    selection = Selection.of(two_rates, choice={"lr": 0.02, "full.lr": 1e-5})
-    lora = list(selection.every_run((4,)).values())
-    assert selection.full_sentence(selection.full_runs(), lora) == (
-        "Full fine-tuning: 2 runs (seed 0, 1), lr 1e-05 (LoRA 0.02)."
-    )
-    assert selection.full_sentence([], lora) == "Full fine-tuning: no runs."
-    write_run(tmp_path / "k", planted.base, None, 3, letters=("k",))
-    other = Selection.of(Study.open(STUDY, tmp_path / "k"))
-    assert other.full_sentence(other.full_runs(), lora) == (
-        "Full fine-tuning: 1 run (seed 3); no dW of W_q, W_v is kept."
-    )
-
-
-# ---------------------------------------------------------------------------------- models
-
-
-def test_the_base_may_have_moved(planted, tmp_path):
-    moved = tmp_path / "moved"
-    shutil.copytree(planted.base, moved)
-    selection = planted.select(base=str(moved))
-    found = selection.weight(selection.available()[0], 1, "q")
-    assert found.double().equal(planted.weights[1, "q"])
-
-
-def test_captions_name_what_else_the_runs_differ_in(planted, tmp_path):
-    write_run(tmp_path, planted.base, 8, 0, lr=0.1)
-    write_run(tmp_path, planted.base, 64, 0, lr=0.2)
-    selection = Selection.of(Study.open(STUDY, tmp_path))
-    text = selection.sentence(list(selection.runs((8, 64), (0,)).values()))
-    assert text.endswith("The runs differ in lr (0.1, 0.2).")
-    assert "model base," in text  # not the folder that it lies in

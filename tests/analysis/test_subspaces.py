@@ -10,11 +10,11 @@ import torch
 
 import lora
 from analysis.adapters import read_adapter
-from analysis.choices import BASES
+from analysis.defaults import BASES
 from analysis.errors import AnalysisError
-from analysis.gaps import GAP_THRESHOLD
 from analysis.nulls import haar
 from analysis.subspaces import directions
+from analysis.svd import GAP_THRESHOLD
 
 D_OUT, D_IN, R = 18, 30, 4
 

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from analysis.claims import accuracy, subspaces, weights
+from analysis.claims.catalogue import decide
 from analysis.claims.geometry import FEW, MANY, Lifts, Overlap
-from analysis.claims.judging import decide
 from analysis.claims.subspaces import halfway
 from experiments.metrics import metric
 from tests.analysis.statistics.conftest import answers, binomial_limits

@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from analysis.claims.catalogue import decide
 from analysis.claims.evidence import Evidence, Part, of_comparison, of_units
-from analysis.claims.judging import decide
 from analysis.statistics import Needed, compare, unit_mean
 
 

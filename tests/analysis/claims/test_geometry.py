@@ -9,23 +9,41 @@ import numpy as np
 import pytest
 import torch
 
-from analysis import amplification, null_projected_norm
+from analysis import amplification, null_projected_norm, reading
 from analysis.claims import weights
 from analysis.claims.geometry import FEW, LARGE, MANY, SMALL, Geometry, Lifts
 from tests.analysis.claims.builder import FALSE, LAYERS, TRUE, D, factors, weight
 
 
+class Run:
+    """A run whose adapter and base are in memory; `changed` may exchange one projection's factors."""
+
+    def __init__(self, truth, rank, seed, changed):
+        self.truth, self.changed = truth, changed
+        self.settings = {"rank": rank, "seed": seed}
+
+    def adapter(self, checkpoint):
+        return self
+
+    layers = tuple(range(LAYERS))
+
+    def __getitem__(self, key):
+        rank, seed = self.settings["rank"], self.settings["seed"]
+        return self.changed(factors(self.truth, *key, rank, seed), rank, seed, key[0])
+
+    def base(self, source):
+        return SimpleNamespace(projection=weight)
+
+
 class Selection:
-    """Three seeds at Table 7's ranks; `changed` may exchange one projection's factors."""
+    """Three seeds at Table 7's ranks."""
 
     targets, letters, layer, seeds = "qv", ("q", "v"), None, None
+    checkpoint, device, base = "last", "cpu", None
 
     def __init__(self, truth=TRUE, changed=lambda factors, rank, seed, layer: factors):
-        self.truth, self.changed = truth, changed
         self.there = {
-            (rank, seed): SimpleNamespace(settings={"rank": rank, "seed": seed})
-            for rank in (FEW, MANY)
-            for seed in (0, 1, 2)
+            (rank, seed): Run(truth, rank, seed, changed) for rank in (FEW, MANY) for seed in (0, 1, 2)
         }
 
     def available(self):
@@ -33,16 +51,6 @@ class Selection:
 
     def runs(self, ranks, seeds):
         return {(rank, seed): self.there[rank, seed] for rank in ranks for seed in seeds}
-
-    def layers(self, run):
-        return tuple(range(LAYERS))
-
-    def weight(self, run, layer, letter):
-        return weight(layer, letter)
-
-    def factors(self, run, layer, letter):
-        rank, seed = run.settings["rank"], run.settings["seed"]
-        return self.changed(factors(self.truth, layer, letter, rank, seed), rank, seed, layer)
 
 
 def test_lifts_are_those_of_table_7():
@@ -58,21 +66,19 @@ def test_lifts_are_those_of_table_7():
     assert found[FEW].lift == pytest.approx(found[FEW].own, rel=1e-6)  # along W's own top directions
 
 
-def test_the_others_are_held_against_all_but_the_first_of_the_large_rank():
+def test_the_others_are_held_against_all_but_the_first_of_the_large_rank(monkeypatch):
     """A direction of r = 8 that is the first of r = 64 is not among the others of r = 64."""
     axes = torch.eye(D, dtype=torch.float64)
     small = torch.stack([axes[5], axes[0], axes[63], (axes[2] + axes[90]) / 2**0.5, axes[64], *axes[91:94]])
 
     class Axes(Selection):
         def __init__(self):
-            ranks = {SMALL: small, LARGE: axes[:LARGE]}
-            self.there = {
-                (rank, 0): SimpleNamespace(settings={"rank": rank, "seed": 0}, vectors=vectors)
-                for rank, vectors in ranks.items()
-            }
+            self.there = {(rank, 0): Run(TRUE, rank, 0, None) for rank in (SMALL, LARGE)}
 
-        def directions(self, run, layer, letter):
-            return run
+    def directions(selection, run, layer, letter):
+        return SimpleNamespace(vectors={SMALL: small, LARGE: axes[:LARGE]}[run.settings["rank"]])
+
+    monkeypatch.setattr(reading, "directions", directions)
 
     found = Geometry(Axes()).overlap("q")
     assert found.top.tolist() == [[0.0] * LAYERS]

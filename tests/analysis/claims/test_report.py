@@ -35,7 +35,7 @@ def words(text):
 
 def test_the_verdicts_at_a_glance(claims):
     made = make(claims.select("true"))
-    lines = made.terminal.splitlines()
+    lines = made.printed().splitlines()
     assert lines[0] == "Claims of Section 7 on study claims: 11 supported"
     assert words(lines[2]) == "section claim verdict value interval wanted chance paper p seeds more seeds"
     rows = [words(line) for line in lines[4:15]]
@@ -43,7 +43,7 @@ def test_the_verdicts_at_a_glance(claims):
     assert rows[0].startswith("7.1 qv-beats-q supported +15.2 +13.4 to +")
     assert rows[0].endswith("> 0 0 +3.3 <0.001 5 –")
     assert rows[5] == "7.2 top-shared supported 1 1 to 1 > 0.504 0.00735 > 0.5 <0.001 5 –"
-    text = words(made.terminal)
+    text = words(made.printed())
     for sentence in (
         "qv-beats-q: W_q and W_v together beat W_q alone at equal budget. Value: accuracy of qv r=4 minus q "
         "r=8, points. In %: qv r=4:",
@@ -52,12 +52,12 @@ def test_the_verdicts_at_a_glance(claims):
         "Geometry of the runs that adapt qv; directions: right singular vectors of A alone",
     ):
         assert sentence in text
-    assert "python run.py" not in made.terminal
+    assert "python run.py" not in made.printed()
 
 
 def test_undecided_claims_have_their_seeds_in_the_table(claims):
     found = make(claims.select("open"))
-    row = next(line for line in found.terminal.splitlines() if "  af-falls  " in line)
+    row = next(line for line in found.printed().splitlines() if "  af-falls  " in line)
     needed = found.numbers.set_index("claim").loc["af-falls", "needed"]
     assert row.split()[-2:] == ["5", str(needed)]
 
@@ -188,14 +188,14 @@ def test_a_w_that_is_only_believed_is_said(claims, tmp_path):
         folder.file("run.json").write_text(json.dumps(record))
     study = Study.open(STUDY, tmp_path / "outputs")
     made = make(Selection.of_tasks(study, base=str(claims.base)))
-    assert "W is read from the folder base, unverified" in words(made.terminal)
+    assert "W is read from the folder base, unverified" in words(made.printed())
     assert made.provenance["W"] == {"base": str(claims.base), "verified": False}
-    assert "unverified" not in make(claims.select("open")).terminal
+    assert "unverified" not in make(claims.select("open")).printed()
 
 
 def test_all_makes_every_task(several, capsys, monkeypatch):
     """What one task lacks keeps nothing from the other."""
-    monkeypatch.setattr("analysis.output.rendered", lambda *arguments, **options: b"")  # pictures take long
+    monkeypatch.setattr("analysis.result.rendered", lambda *arguments, **options: b"")  # pictures take long
     run(several, "all")
     folder = several / "results"
     made = {path.relative_to(folder).as_posix() for path in folder.rglob("*.csv")}

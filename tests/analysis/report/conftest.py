@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from analysis.output import Result
+from analysis.registry import Made
 from analysis.report import make
-from analysis.report.parts import Made
+from analysis.result import Result
 from analysis.selection import Selection
 from analysis.study import Study
 from tests.analysis.claims.builder import FALSE, STUDY, TRUE, write_base, write_study

@@ -8,8 +8,7 @@ import shutil
 import pandas
 import pytest
 
-from analysis.report.curves import curves
-from analysis.report.histories import histories
+from analysis.report.curves import curves, histories
 from analysis.study import Study
 from experiments.store import HISTORY
 from tests.analysis.claims.builder import STUDY

@@ -16,14 +16,16 @@ import pandas
 import pytest
 
 from analysis.claims import CLAIMS
-from analysis.commands import COMMANDS, main
+from analysis.commands import main
 from analysis.errors import AnalysisError
-from analysis.output import Result, csv_bytes, write
+from analysis.registry import COMMANDS
 from analysis.report import make
+from analysis.report.glance import MARKS
 from analysis.report.page import TITLES
-from analysis.report.verdicts import MARKS, glance
+from analysis.result import Result, csv_bytes, write
 from analysis.selection import Selection
 from analysis.study import Study
+from analysis.tables.numbers import MISSING
 from tests.analysis.claims.builder import STUDY, TRUE, write_study
 from tests.analysis.report.builder import complete
 from tests.analysis.report.reading import Page
@@ -97,11 +99,21 @@ def test_images_have_words_and_the_size_that_they_are_drawn_in(reported):
     ] == [plain(" ".join(caption.split())) for caption in drawings]
 
 
-def test_a_table_and_numbers_of_different_claims_are_never_joined(reported):
+def test_the_table_the_numbers_and_the_judgements_are_the_same_ones(reported):
     claims = reported.made["claims", None]
-    turned = dataclasses.replace(claims, numbers=claims.numbers[::-1])
-    with pytest.raises(RuntimeError, match="stands beside the numbers of"):
-        glance(turned)
+    (table,) = claims.tables
+    rows = [row for group in table.groups for row in group]
+    records = claims.numbers.to_dict("records")
+    for row, record, found in zip(rows, records, claims.judgements, strict=True):
+        assert row.labels == (found.task, found.section, found.claim, found.verdict)
+        assert [cell.text for cell in row.cells] == [text or MISSING for text in found.cells.values()]
+        assert (record["task"], record["claim"], record["verdict"]) == (
+            found.task,
+            found.claim,
+            found.verdict,
+        )
+        assert record["value"] == pytest.approx(found.value, nan_ok=True)
+        assert record["p_holm"] == pytest.approx(found.p_holm, nan_ok=True)
 
 
 def test_verdicts_are_those_of_the_claims(reported):
@@ -205,7 +217,7 @@ def test_what_is_missing_is_named_with_the_commands(reported):
     assert "lacks 1 run: qv r=4 (seed 0)" in plain(section.text)
     assert "not made" in reported.page.section("figures").text
     assert reported.result.provenance["not_made"] == ["baselines", "fig8 nli"]
-    assert reported.result.terminal.endswith("which says why: Baselines, Figure 8 on nli")
+    assert reported.result.printed().endswith("which says why: Baselines, Figure 8 on nli")
 
 
 def test_provenance(reported):

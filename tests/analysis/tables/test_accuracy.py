@@ -7,7 +7,7 @@ import pandas
 import pytest
 
 from analysis import paper_values
-from analysis.choices import CHECKPOINTS
+from analysis.defaults import CHECKPOINTS
 from analysis.errors import AnalysisError
 from analysis.run import Run, row
 from analysis.tables.accuracy import table5, table6

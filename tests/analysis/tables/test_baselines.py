@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from analysis.choices import CHECKPOINTS
+from analysis.defaults import CHECKPOINTS
 from analysis.errors import AnalysisError
 from analysis.tables.baselines import baselines
 from tests.analysis.tables.test_accuracy import Planted

@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
+from analysis.dimensions import shared_dimension
 from analysis.errors import AnalysisError
 from analysis.needs import MissingRunsError
 from analysis.selection import Selection
-from analysis.spectra import shared_dimension
 from analysis.study import Study
 from analysis.svd import right_singular
 from analysis.tables import spectra
@@ -67,7 +67,7 @@ def test_the_planted_direction_is_the_one_that_seeds_share(result):
 
 
 def test_where_subspaces_must_meet_the_shared_dimension_is_not_defined(result):
-    table = result.terminal[result.terminal.index("Dimension that two seeds share") :]
+    table = result.printed()[result.printed().index("Dimension that two seeds share") :]
     assert table.splitlines()[4].split() == ["1", "1.00", "1.00", "1.00", "1.00", "–", "–"]
     assert "not defined where dW = 0 or twice the rank exceeds d" in result.drawings[""].caption
     panel = result.drawings[""].figure.axes[2]
@@ -80,7 +80,9 @@ def test_different_layers_share_what_they_share_by_training_alike(planted, resul
     for layer in range(LAYERS):
         one, other = right(layer, "v", 8, 0), right((layer + 1) % LAYERS, "v", 8, 1)
         assert found[layer + 1] == shared_dimension(one, other)
-    lines = [line.split("  ") for line in result.terminal.splitlines() if line.startswith("different layers")]
+    lines = [
+        line.split("  ") for line in result.printed().splitlines() if line.startswith("different layers")
+    ]
     assert len(lines) == 1
     assert [cell.strip() for cell in lines[0] if cell.strip()][1:][-1] == "–"  # r = 64
 
@@ -97,7 +99,7 @@ def test_dW_of_zero_has_no_rank(result):
 
 def test_means_say_of_how_many_layers_they_are(result):
     """In the last layer LoRA's dW is 0."""
-    summary = result.terminal[: result.terminal.index("Dimension that two seeds share")]
+    summary = result.printed()[: result.printed().index("Dimension that two seeds share")]
     (small,) = (line for line in summary.splitlines() if line.startswith("W_q     r = 8"))
     assert small.count("(8 of 10)") == 4
     (full,) = (line for line in summary.splitlines() if line.startswith("W_q     full"))
@@ -128,12 +130,12 @@ def test_near_equal_singular_values_are_marked(planted, result):
     assert row[(row["weight"] == "W_q") & (row["seed"] == 0)]["arbitrary"].item() == marked
     assert arbitrary > 0
     assert f"of all {counted} counted, {arbitrary} belong to singular values" in " ".join(
-        result.terminal.split()
+        result.printed().split()
     )
 
 
 def test_w0_is_decomposed_once_for_all_runs(planted, monkeypatch):
-    from analysis import spectra as library
+    from analysis import dimensions as library
 
     decomposed = []
     whole = library.left_vectors
@@ -177,15 +179,15 @@ def test_only_one_layers_singular_values_are_kept(result):
 
 
 def test_texts_hold_each_projection_and_the_terminal_a_summary(result):
-    assert "each projection" in result.texts[".md"]
-    assert result.texts[".tex"].count(r"\toprule") == 3
-    assert "Each projection: spectra.md" in result.terminal
-    assert "LoRA: 7 runs. Full fine-tuning: 2 runs (seed 0, 1)." in " ".join(result.terminal.split())
-    assert "Dimension that two seeds share" in result.terminal
+    assert "each projection" in result.documents()[".md"]
+    assert result.documents()[".tex"].count(r"\toprule") == 3
+    assert "each projection: spectra.md" in result.printed()
+    assert "LoRA: 7 runs. Full fine-tuning: 2 runs (seed 0, 1)." in " ".join(result.printed().split())
+    assert "Dimension that two seeds share" in result.printed()
 
 
 def test_one_seed_is_enough_for_all_but_the_shared_dimension(planted):
     result = spectra.make(planted.select(seeds=(1,)))
     assert not (result.numbers["quantity"] == "shared_dimension").any()
     assert "There is one seed, so no shared dimension." in result.drawings[""].caption
-    assert "Dimension that two seeds share" not in result.terminal
+    assert "Dimension that two seeds share" not in result.printed()

@@ -86,17 +86,17 @@ def test_the_papers_numbers_stand_where_the_layout_coincides(result):
 
 
 def test_texts_are_in_the_papers_layout_and_state_the_scale(result):
-    first = result.terminal.splitlines()[2]
+    first = result.printed().splitlines()[2]
     assert [words.strip() for words in first.split("   ") if words.strip()][-6:] == [
         "dW, r = 4", "W, r = 4", "random, r = 4", "dW, r = 64", "W, r = 64", "random, r = 64",
     ]  # fmt: skip
-    for text in (result.terminal, result.texts[".md"], result.texts[".tex"]):
+    for text in (result.printed(), result.documents()[".md"], result.documents()[".tex"]):
         flat = " ".join(text.split())
         assert "0.32" in flat
         assert "21.67" in flat
         assert "dW includes the scale (alpha/r" in flat
         assert "AF of B A leaves it out" in flat
-    assert r"\toprule" in result.texts[".tex"]
+    assert r"\toprule" in result.documents()[".tex"]
 
 
 def test_dW_of_zero_has_no_factor(planted):
@@ -106,7 +106,7 @@ def test_dW_of_zero_has_no_factor(planted):
     assert value(numbers, "numerical_rank", 8) == 0
     for quantity in ("factor", "lift_delta", "projected_norm_weight", "projected_norm_random", "lift_weight"):
         assert np.isnan(value(numbers, quantity, 8)), quantity
-    assert "W_q at r = 8, seed 0 (numerical rank 0)" in " ".join(result.terminal.split())
+    assert "W_q at r = 8, seed 0 (numerical rank 0)" in " ".join(result.printed().split())
 
 
 def damaged(monkeypatch, root, base, change):
@@ -138,7 +138,7 @@ def test_a_rank_deficient_dW_is_compared_at_its_own_rank(planted, monkeypatch, t
         assert value(result.numbers, "projected_norm_weight", 8, seed) == pytest.approx(expected)
         assert value(result.numbers, "lift_weight", 8, seed) == pytest.approx(expected / null)
         assert value(result.numbers, "lift_random", 8, seed) == pytest.approx(1, abs=0.1)
-    text = " ".join(result.terminal.split())
+    text = " ".join(result.printed().split())
     assert "Rank-deficient dW: W_q at r = 8, seed 0 (numerical rank 4); W_v at r = 8, seed 0" in text
     assert "(12 of 16)" in text  # of the gains
 
@@ -158,9 +158,9 @@ def test_random_is_the_root_mean_square_of_the_draws_and_its_range_stands_beside
     assert [low, high] == pytest.approx([float(norms.quantile(q)) / null for q in (0.05, 0.95)])
     assert low < 1 < high
     for table in ("Table 7,", "Amplification factors"):
-        text = result.terminal[result.terminal.index(table) :]
+        text = result.printed()[result.printed().index(table) :]
         assert interval(low, high) in text
-    assert "root mean square of 256 (r = 4) and 20 (r = 64) draws" in " ".join(result.terminal.split())
+    assert "root mean square of 256 (r = 4) and 20 (r = 64) draws" in " ".join(result.printed().split())
 
 
 def near_equal(pair):
@@ -183,7 +183,7 @@ def test_what_near_equal_singular_values_leave_open_is_marked(planted, monkeypat
     assert 2 in marked["factor_top_k"]
     assert 1 not in marked["gain"]
     gains = result.numbers[result.numbers["quantity"] == "gain"]
-    text = " ".join(result.terminal.split())
+    text = " ".join(result.printed().split())
     assert f"{gains['arbitrary'].sum()} of {len(gains)} at r = 8 (all weights and seeds" in text
     assert found[found["quantity"] == "factor"]["arbitrary"].isna().all()
 

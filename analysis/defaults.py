@@ -21,5 +21,8 @@ SPLITS = ("dev", "test")
 
 DEFAULT_TARGETS, DEFAULT_BASIS, DEFAULT_CHECKPOINT, DEFAULT_SPLIT = "qv", "A", "last", "test"
 
+DEFAULT_DEVICE = "cpu"
+"""The one that every machine has."""
+
 DEFAULT_MARGIN = 1.0
 """Accuracies that differ by less count as equal, in points."""

@@ -10,10 +10,8 @@ from hypothesis import strategies as st
 from scipy import stats
 from scipy.linalg import subspace_angles
 
-from analysis import spectra
-from analysis.errors import AnalysisError
-from analysis.nulls import haar
-from analysis.spectra import (
+from analysis import dimensions
+from analysis.dimensions import (
     energy_rank,
     entropy_rank,
     intruder_dimensions,
@@ -23,16 +21,18 @@ from analysis.spectra import (
     shared_dimension,
     stable_rank,
 )
+from analysis.errors import AnalysisError
+from analysis.nulls import haar
 
 RANKS = (stable_rank, entropy_rank, participation_ratio, energy_rank)
 
 
 @pytest.fixture(autouse=True)
 def fewer_draws(monkeypatch):
-    monkeypatch.setattr(spectra, "DRAWS", 500)
-    spectra._largest_squared_cosines.cache_clear()
+    monkeypatch.setattr(dimensions, "DRAWS", 500)
+    dimensions._largest_squared_cosines.cache_clear()
     yield
-    spectra._largest_squared_cosines.cache_clear()
+    dimensions._largest_squared_cosines.cache_clear()
 
 
 def test_two_values_in_closed_form():
@@ -117,7 +117,7 @@ def test_w0_is_decomposed_once_for_many_updates(monkeypatch):
     W0 = torch.randn(12, 8, dtype=torch.float64, generator=generator)
     before = left_vectors(W0)
     plain = left_cosines(W0, 3 * W0.flip(0), k=4)
-    monkeypatch.setattr(spectra, "left_vectors", None)
+    monkeypatch.setattr(dimensions, "left_vectors", None)
     torch.testing.assert_close(left_cosines(W0, 3 * W0.flip(0), 4, before), plain)
 
 
@@ -130,7 +130,7 @@ def test_intruders_of_what_does_not_fit_are_refused():
 
 @pytest.mark.parametrize(("n1", "n2", "d"), [(1, 1, 12), (1, 5, 12), (5, 1, 12)])
 def test_the_null_of_a_line_is_exactly_beta(n1, n2, d):
-    sample = spectra._largest_squared_cosines(min(n1, n2), max(n1, n2), d)
+    sample = dimensions._largest_squared_cosines(min(n1, n2), max(n1, n2), d)
     larger = max(n1, n2)
     assert stats.kstest(sample, stats.beta(larger / 2, (d - larger) / 2).cdf).pvalue > 1e-3
 
@@ -142,7 +142,7 @@ def test_the_null_is_that_of_the_principal_angles_of_random_subspaces(small, lar
     for _ in range(500):
         angles = subspace_angles(haar(small, d, generator).T.numpy(), haar(large, d, generator).T.numpy())
         drawn.append(np.cos(angles.min()) ** 2)
-    assert stats.ks_2samp(drawn, spectra._largest_squared_cosines(small, large, d)).pvalue > 1e-3
+    assert stats.ks_2samp(drawn, dimensions._largest_squared_cosines(small, large, d)).pvalue > 1e-3
 
 
 def test_planted_common_directions_are_counted_whatever_their_order_and_basis():
@@ -167,7 +167,7 @@ def test_unrelated_subspaces_share_nothing_as_often_as_the_quantile_says():
 def test_a_weakly_shared_direction_counts_only_beyond_chance():
     generator = torch.Generator().manual_seed(3)
     frame = haar(60, 60, generator)
-    threshold = np.quantile(spectra._largest_squared_cosines(4, 4, 60), 0.99)
+    threshold = np.quantile(dimensions._largest_squared_cosines(4, 4, 60), 0.99)
     for squared_cosine, count in ((threshold + 0.01, 1), (threshold - 0.01, 0)):
         leaning = squared_cosine**0.5 * frame[0] + (1 - squared_cosine) ** 0.5 * frame[20]
         assert shared_dimension(frame[:4], torch.stack([leaning, *frame[30:33]])) == count

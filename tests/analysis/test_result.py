@@ -1,12 +1,23 @@
 import dataclasses
 import json
 import os
+import textwrap
 
 import pandas as pd
 import pytest
 
 from analysis.errors import AnalysisError
-from analysis.output import Drawing, Result, csv_bytes, rendered, write
+from analysis.result import (
+    Cell,
+    CommandLines,
+    Drawing,
+    Result,
+    Row,
+    Table,
+    csv_bytes,
+    rendered,
+    write,
+)
 
 
 @pytest.fixture
@@ -77,3 +88,96 @@ def test_a_failed_write_leaves_the_earlier_file(result, tmp_path, monkeypatch):
 def test_files_are_utf_8_whatever_a_folder_is_called(result, tmp_path):
     write(dataclasses.replace(result, texts={".md": "φ of runs in a\udcff\n"}), tmp_path)
     assert (tmp_path / "fig.md").read_text(encoding="utf-8") == "φ of runs in a\\udcff\n"
+
+
+TABLE = Table(
+    title="Table 0: a_b",
+    labels=("task", ""),
+    columns=("W_q, W_v", "100%"),
+    groups=(
+        (
+            Row(("sql", "ours"), (Cell("73.1 ±0.4", strong=True), Cell("7"))),
+            Row(("", "95%"), (Cell("72–74"), Cell(""))),
+        ),
+        (Row(("nli", "a|b"), (Cell("–"), Cell("8", strong=True))),),
+    ),
+    notes=("First note & more.", "Second."),
+)
+
+
+def test_terminal():
+    expected = """\
+        Table 0: a_b
+
+        task         W_q, W_v   100%
+        ----  ----  ----------  -----
+        sql   ours  73.1 ±0.4*     7
+              95%       72–74
+        ----  ----  ----------  -----
+        nli   a|b           –      8*
+        ----  ----  ----------  -----
+        First note & more.
+        Second."""
+    assert TABLE.terminal() == textwrap.dedent(expected)
+
+
+def test_markdown():
+    expected = """\
+        **Table 0: a_b.**
+
+        | task |  | W_q, W_v | 100% |
+        | --- | --- | ---: | ---: |
+        | sql | ours | **73.1 ±0.4** | 7 |
+        |  | 95% | 72–74 |  |
+        | nli | a\\|b | – | **8** |
+
+        First note & more.
+
+        Second.
+        """
+    assert TABLE.markdown() == textwrap.dedent(expected)
+
+
+def test_latex():
+    expected = r"""
+        \begin{table}
+        \centering
+        \caption{Table 0: a\_b.}
+        \begin{tabular}{llrr}
+          \toprule
+          task &  & $W_q$, $W_v$ & 100\% \\
+          \midrule
+          sql & ours & \textbf{73.1 $\pm$0.4} & 7 \\
+           & 95\% & 72--74 &  \\
+          \midrule
+          nli & a|b & -- & \textbf{8} \\
+          \bottomrule
+        \end{tabular}
+        \par\smallskip{\footnotesize First note \& more. Second.\par}
+        \end{table}
+        """
+    assert TABLE.latex() == textwrap.dedent(expected).lstrip("\n")
+
+
+def test_special_characters_in_latex():
+    text = Table("W_up 50% {x} #1 $ ~ ^ \\", (), ("a",), ()).latex()
+    assert (
+        r"\caption{$W_{up}$ 50\% \{x\} \#1 \$ \textasciitilde{} \textasciicircum{} \textbackslash{}.}" in text
+    )
+
+
+def test_a_result_is_its_tables_in_every_form():
+    numbers = pd.DataFrame({"i": [1]})
+    long = dataclasses.replace(TABLE, title="All of it", long=True)
+    commands = CommandLines("To train it:", ("python run.py -m rank=8",))
+    made = Result("table", numbers, {}, tables=(TABLE, long), commands=commands)
+    assert made.printed() == "\n".join(
+        [TABLE.terminal(), "", "All of it: table.md", "", "To train it:", "  python run.py -m rank=8"]
+    )
+    texts = made.documents()
+    assert texts[".md"] == "\n".join(
+        [TABLE.markdown(), long.markdown(), "To train it:\n", "```\npython run.py -m rank=8\n```\n"]
+    )
+    assert texts[".tex"] == "\n".join([TABLE.latex(), long.latex()])
+    assert Result("fig", numbers, {}).printed() == ""
+    assert Result("report", numbers, {}, texts={".html": "<p>"}, terminal="done").printed() == "done"

@@ -17,8 +17,8 @@ from torch import Tensor
 
 from analysis.arrays import matrix, vector
 from analysis.errors import AnalysisError
-from analysis.gaps import arbitrary_directions
 from analysis.similarity import bases
+from analysis.svd import arbitrary_directions
 
 DRAWS = 2000
 """Pairs of random subspaces from which `shared_dimension` takes its quantile."""

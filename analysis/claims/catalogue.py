@@ -7,14 +7,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from analysis.choices import DEFAULT_MARGIN
+from analysis import reading
 from analysis.claims import accuracy, subspaces, weights
 from analysis.claims.answers import Answers
 from analysis.claims.evidence import Evidence
 from analysis.claims.geometry import Geometry
 from analysis.claims.judgement import Judgement, Verdict
-from analysis.claims.missing import Lacking, commands_for
+from analysis.defaults import DEFAULT_MARGIN
 from analysis.errors import AnalysisError
+from analysis.needs import MissingRunsError, Need
 from analysis.selection import Selection
 from analysis.statistics.holm import holm
 
@@ -188,7 +189,7 @@ def _judge_task(selection: Selection, margin: float) -> list[Judgement]:
             errors[claim.name] = error
     decisions = decide(found)
     return [
-        _untested(claim, selection, errors[claim.name])
+        _untested(claim, str(selection.task), errors[claim.name])
         if claim.name in errors
         else _tested(claim, str(selection.task), found[claim.name], decisions[claim.name])
         for claim in CLAIMS
@@ -200,7 +201,7 @@ def _check(selection: Selection) -> None:
     _ = selection.frame
     runs = selection.available()
     if runs:
-        selection.one_layer(runs[0])
+        reading.one_layer(selection, runs[0])
 
 
 def _tested(claim: Claim, task: str, evidence: Evidence, decision: Decision) -> Judgement:
@@ -235,12 +236,15 @@ def _tested(claim: Claim, task: str, evidence: Evidence, decision: Decision) -> 
     )
 
 
-def _untested(claim: Claim, selection: Selection, error: AnalysisError) -> Judgement:
-    missing = error.missing if isinstance(error, Lacking) else ()
-    commands, reason = commands_for(selection, missing) if missing else ((), str(error))
-    lacking = f"Lacks {len(missing)} run{'s' if len(missing) > 1 else ''}." if missing else ""
+def _untested(claim: Claim, task: str, error: AnalysisError) -> Judgement:
+    missing: tuple[Need, ...] = ()
+    commands: tuple[str, ...] = ()
+    note = str(error)
+    if isinstance(error, MissingRunsError):
+        missing, commands = error.missing, error.commands
+        note = f"Lacks {len(missing)} run{'s' if len(missing) > 1 else ''}. {error.reason}".strip()
     return Judgement(
-        task=str(selection.task),
+        task=task,
         claim=claim.name,
         section=claim.section,
         statement=claim.statement,
@@ -261,5 +265,5 @@ def _untested(claim: Claim, selection: Selection, error: AnalysisError) -> Judge
         paper="",
         missing=missing,
         commands=commands,
-        note=" ".join(filter(None, (lacking, reason))),
+        note=note,
     )

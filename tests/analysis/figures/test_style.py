@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis.figures.layout import spaced_ticks
+from analysis.figures.style import spaced_ticks
 
 
 @pytest.mark.parametrize(("count", "ticks"), [(1, (1,)), (4, (1, 2, 3, 4)), (26, (1, 5, 10, 15, 20, 25))])

@@ -1,0 +1,49 @@
+"""Sentences for captions."""
+
+from analysis.captions import full_sentence, lora_sentence, weight_sentence
+from analysis.selection import Selection
+from analysis.study import Study
+from tests.analysis.planted import STUDY, of_the_hub, planted, two_rates, write_run
+
+__all__ = ["planted", "two_rates"]
+
+
+def test_captions_tell_of_full_fine_tuning(planted, two_rates, tmp_path):
+    selection = Selection.of(two_rates, choice={"lr": 0.02, "full.lr": 1e-5})
+    lora = list(selection.every_run((4,)).values())
+    assert full_sentence(selection, selection.full_runs(), lora) == (
+        "Full fine-tuning: 2 runs (seed 0, 1), lr 1e-05 (LoRA 0.02)."
+    )
+    assert full_sentence(selection, [], lora) == "Full fine-tuning: no runs."
+    write_run(tmp_path / "k", planted.base, None, 3, letters=("k",))
+    other = Selection.of(Study.open(STUDY, tmp_path / "k"))
+    assert full_sentence(other, other.full_runs(), lora) == (
+        "Full fine-tuning: 1 run (seed 3); no dW of W_q, W_v is kept."
+    )
+
+
+def test_captions_name_what_else_the_runs_differ_in(planted, tmp_path):
+    write_run(tmp_path, planted.base, 8, 0, lr=0.1)
+    write_run(tmp_path, planted.base, 64, 0, lr=0.2)
+    selection = Selection.of(Study.open(STUDY, tmp_path))
+    text = lora_sentence(selection, list(selection.runs((8, 64), (0,)).values()))
+    assert text.endswith("The runs differ in lr (0.1, 0.2).")
+    assert "model base," in text  # not the folder that it lies in
+
+
+def test_a_branch_of_the_hub_may_have_moved(planted, tmp_path):
+    of_the_hub(write_run(tmp_path, planted.base, 8, 0), "main")
+    selection = Selection.of(Study.open(STUDY, tmp_path))
+    assert "from tiny as it is now, unverified" in weight_sentence(selection, selection.available())
+
+
+def test_a_folder_in_the_place_of_a_hub_model_is_believed_and_that_is_said(planted, tmp_path):
+    of_the_hub(write_run(tmp_path, planted.base, 8, 0), "a" * 40)
+    study = Study.open(STUDY, tmp_path)
+    given, plain = Selection.of(study, base=str(planted.base)), Selection.of(study)
+    runs = given.available()
+    assert weight_sentence(plain, runs) == ""
+    assert "from the folder base, unverified: of tiny (aaaaaaaaaaaa)" in weight_sentence(given, runs)
+    assert given.provenance(runs, weights=True)["W"] == {"base": str(planted.base), "verified": False}
+    assert plain.provenance(runs, weights=True)["W"] == {"base": None, "verified": True}
+    assert weight_sentence(planted.select(base=str(planted.base)), planted.select().available()) == ""
