@@ -7,24 +7,23 @@ is logged and which study it belongs to are not part of it.  Nothing here import
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from experiments.budget import parameters_of, rank_for_budget
-from experiments.errors import UserError
+from experiments.errors import UserError, nearest
+from experiments.methods import lookup
 from experiments.wandb_run import DEFAULT_PROJECT, MODES
 from lora.targets import SCALINGS, parse_ranks, parse_targets, scaling_value, targets_name
 
 _CODE = Path(__file__).resolve().parent
 # In a wheel conf/ lies in this package; in a checkout a link there leads to it, where links are.
 CONF = (_CODE / "conf" if (_CODE / "conf").is_dir() else _CODE.parent / "conf").resolve()
-METHODS = ("lora", "full", "bias", "none")
 TASKS = ("sql", "nli", "wikisql", "mnli")
 GENERATED_TASKS = ("sql", "nli")
 INITS = ("gaussian", "kaiming")
@@ -108,16 +107,16 @@ class RunConfig:
         `precision` is the resolved one; the identities name the weights and the data by content, so that a
         folder that moved is still the same experiment.
         """
-        adapter: dict[str, Any] = {} if self.method == "bias" else {"targets": self.targets_name}
-        if self.method == "lora":
-            adapter |= {
-                "rank": self.rank,
-                "alpha": self.alpha,
-                "scaling": self.scaling,
-                "init": self.init,
-                "dropout": self.dropout,
-                "bias": self.bias,
-            }
+        method = lookup(self.method)
+        adapter: dict[str, Any] = {
+            "targets": self.targets_name,
+            "rank": self.rank,
+            "alpha": self.alpha,
+            "scaling": self.scaling,
+            "init": self.init,
+            "dropout": self.dropout,
+            "bias": self.bias,
+        }
         training: dict[str, Any] = {
             "lr": self.lr,
             "steps": self.steps,
@@ -130,8 +129,6 @@ class RunConfig:
             "label_smoothing": self.label_smoothing,
             "eval_every": self.eval_every,
         }
-        if self.method == "none":
-            adapter, training = {}, {}
         task = dataclasses.asdict(self.task)
         del task["path"], task["holdout"]
         if self.task.name == "mnli":
@@ -140,10 +137,10 @@ class RunConfig:
             "science_version": SCIENCE_VERSION,
             "model": {"identity": model_identity, "max_length": self.model.max_length},
             "task": task | {"identity": task_identity},
-            "method": self.method,
-            **adapter,
+            "method": method.name,
+            **{key: value for key, value in adapter.items() if key in method.settings},
             "seed": self.seed,
-            **training,
+            **(training if method.trains else {}),
             "precision": precision,
         }
 
@@ -163,9 +160,10 @@ class RunConfig:
     def readable_name(self) -> str:
         """The part of the run's folder that people read."""
         model = self.model.name.rstrip("/").rsplit("/", 1)[-1]
-        method = f"{self.targets_name}-r{self.rank_name}" if self.method == "lora" else self.method
-        rate = "" if self.method == "none" else f"-lr{self.lr:g}"
-        return f"{self.task.name}-{model}-{method}{rate}-seed{self.seed}"
+        method = lookup(self.method)
+        words = "-".join(method.words(self)) or method.name
+        rate = f"-lr{self.lr:g}" if method.trains else ""
+        return f"{self.task.name}-{model}-{words}{rate}-seed{self.seed}"
 
 
 def digest(scientific: Mapping[str, Any]) -> str:
@@ -189,10 +187,10 @@ def read_config(values: Mapping[str, Any]) -> RunConfig:
         revision=values["model"].get("revision"),
         max_length=_optional_integer("model.max_length", values["model"].get("max_length"), 8),
     )
-    method = _choice("method", values["method"], METHODS)
+    method = lookup(values["method"])
     try:
         targets = _targets(values)
-        budget = values.get("budget") if method == "lora" else None
+        budget = values.get("budget") if "rank" in method.settings else None
         rank = parse_ranks(values["rank"] if budget is None else _rank_for(budget, targets, model), targets)
         scaling_value(_choice("scaling", values["scaling"], SCALINGS), values["alpha"], 1)
     except ValueError as error:
@@ -201,7 +199,7 @@ def read_config(values: Mapping[str, Any]) -> RunConfig:
     return RunConfig(
         study=_study(values["study"]),
         seed=_integer("seed", values["seed"], 0),
-        method=method,
+        method=values["method"],
         targets=targets,
         rank=rank,
         alpha=float(values["alpha"]),
@@ -209,7 +207,7 @@ def read_config(values: Mapping[str, Any]) -> RunConfig:
         init=_choice("init", values["init"], INITS),
         dropout=_number("dropout", values["dropout"], 0, below=1),
         bias=_choice("bias", values["bias"], BIASES),
-        lr=_number("lr", values["lr"], 0, exclusive=True),
+        lr=_number("lr", method.learning_rate if values["lr"] is None else values["lr"], 0, exclusive=True),
         steps=steps,
         epochs=epochs,
         batch_size=_integer("batch_size", values["batch_size"], 1),
@@ -241,13 +239,6 @@ def read_config(values: Mapping[str, Any]) -> RunConfig:
         ),
         root=_root(values.get("root", "outputs")),
     )
-
-
-def nearest(word: str, choices: Iterable[str]) -> str:
-    """ " Did you mean ...?" where one choice is closer to the word than the others, else nothing."""
-    close = difflib.get_close_matches(str(word), list(choices), n=2)
-    alike = [difflib.SequenceMatcher(None, choice, str(word)).ratio() for choice in close]
-    return f"; did you mean {close[0]}?" if len(set(alike)) == len(close) > 0 else ""
 
 
 def _choice(key: str, value: Any, choices: tuple[str, ...]) -> str:

@@ -150,6 +150,105 @@ def test_rank_does_not_matter_where_it_is_not_used():
     assert address(method="full", rank=1) == address(method="full", rank=2)
 
 
+PINNED = [
+    ({}, "sql-embedded-qv-r8-lr0.005-seed0", "7ab7dcbea8"),
+    ({"seed": 3}, "sql-embedded-qv-r8-lr0.005-seed3", "b6a6b08772"),
+    ({"targets": "q", "rank": 1}, "sql-embedded-q-r1-lr0.005-seed0", "e0192b65b7"),
+    ({"targets": "qkvo", "rank": 64, "seed": 4}, "sql-embedded-qkvo-r64-lr0.005-seed4", "58a7baa34a"),
+    ({"rank": {"q": 4, "v": 8}}, "sql-embedded-qv-rq4-v8-lr0.005-seed0", "a7587179c7"),
+    ({"targets": ["q", "up"], "rank": 2}, "sql-embedded-q-up-r2-lr0.005-seed0", "89df22c552"),
+    ({"alpha": 16, "scaling": "alpha/sqrt(r)"}, "sql-embedded-qv-r8-lr0.005-seed0", "34f160b85e"),
+    (
+        {"scaling": "1/r", "init": "kaiming", "dropout": 0.1, "bias": "all"},
+        "sql-embedded-qv-r8-lr0.005-seed0",
+        "f03eea862e",
+    ),
+    (
+        {
+            "lr": 0.0002,
+            "epochs": 5,
+            "batch_size": 8,
+            "warmup": 500,
+            "weight_decay": 0.01,
+            "clip": 0.0,
+            "label_smoothing": 0.1,
+        },
+        "sql-embedded-qv-r8-lr0.0002-seed0",
+        "e0b749e4ee",
+    ),
+    (
+        {
+            "steps": 7,
+            "accumulate": 2,
+            "eval_every": 100,
+            "log_every": 1,
+            "precision": "bfloat16",
+            "device": "cuda",
+            "force": True,
+            "study": "other",
+        },
+        "sql-embedded-qv-r8-lr0.005-seed0",
+        "ce304f3b87",
+    ),
+    (
+        {"task.name": "nli", "task.seed": 2, "task.train": None},
+        "nli-embedded-qv-r8-lr0.005-seed0",
+        "9faa0c7ae4",
+    ),
+    (
+        {"task.name": "mnli", "task.holdout": 100, "task.path": "x"},
+        "mnli-embedded-qv-r8-lr0.005-seed0",
+        "c9158b1fca",
+    ),
+    ({"task.name": "wikisql", "task.holdout": 100}, "wikisql-embedded-qv-r8-lr0.005-seed0", "2e86c5250f"),
+    (
+        {"model.name": "/models/gpt2/", "model.revision": "v2", "model.max_length": 128},
+        "sql-gpt2-qv-r8-lr0.005-seed0",
+        "eb719faac7",
+    ),
+    ({"method": "full"}, "sql-embedded-full-lr0.005-seed0", "01567fa24c"),
+    (
+        {"method": "full", "targets": "qkvo", "rank": 2, "lr": 0.0005},
+        "sql-embedded-full-lr0.0005-seed0",
+        "738fdf9151",
+    ),
+    (
+        {"method": "full", "task.name": "nli", "seed": 1, "eval_every": 50},
+        "nli-embedded-full-lr0.005-seed1",
+        "f0d846e690",
+    ),
+    ({"method": "full", "task.name": "mnli", "alpha": 2}, "mnli-embedded-full-lr0.005-seed0", "7919ccba69"),
+    ({"method": "bias"}, "sql-embedded-bias-lr0.005-seed0", "bdd0ede02e"),
+    (
+        {"method": "bias", "targets": "o", "lr": 0.01, "seed": 2},
+        "sql-embedded-bias-lr0.01-seed2",
+        "1d97d16f99",
+    ),
+    (
+        {"method": "bias", "task.name": "mnli", "steps": 9, "model.max_length": 64},
+        "mnli-embedded-bias-lr0.005-seed0",
+        "c3aa2a4e0a",
+    ),
+    ({"method": "bias", "bias": "all", "epochs": 2.5}, "sql-embedded-bias-lr0.005-seed0", "983b9ff995"),
+    ({"method": "none"}, "sql-embedded-none-seed0", "8df9f80095"),
+    ({"method": "none", "lr": 1.0, "seed": 5, "targets": "k"}, "sql-embedded-none-seed5", "d7a6753f64"),
+    ({"method": "none", "task.name": "nli", "eval_every": 3}, "nli-embedded-none-seed0", "c4dfea378a"),
+    (
+        {"method": "none", "task.name": "mnli", "model.max_length": 64},
+        "mnli-embedded-none-seed0",
+        "058d607f39",
+    ),
+]
+"""Names and addresses of version 2 of the science: those of runs that people have."""
+
+
+@pytest.mark.parametrize(("changes", "name", "address"), PINNED)
+def test_names_and_addresses_stay(changes, name, address):
+    config = read_config(values(**changes))
+    assert config.readable_name() == name
+    assert digest(config.scientific("float32", "model", "task")) == address
+
+
 def test_readable_name():
     assert read_config(values()).readable_name() == "sql-embedded-qv-r8-lr0.005-seed0"
     mixed = read_config(values(targets="qv", rank={"q": 4, "v": 8}, **{"model.name": "/models/gpt2/"}))
