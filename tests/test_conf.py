@@ -10,7 +10,9 @@ import yaml
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from experiments.config import TASKS, RunConfig, read_config
+from experiments.config import TASKS, ModelConfig, RunConfig, TaskConfig, WandbConfig, read_config
+from experiments.config import keys as declared_keys
+from experiments.help import help_page
 from experiments.methods import methods
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
@@ -109,15 +111,47 @@ def test_every_file_begins_with_what_it_is(file: Path) -> None:
 
 
 def test_help_names_every_key_and_choice() -> None:
-    page = yaml.safe_load((CONF / "hydra/help/suite.yaml").read_text(encoding="utf-8"))["template"]
+    page = help_page()
     keys = yaml.safe_load((CONF / "config.yaml").read_text(encoding="utf-8"))
     for key in keys.keys() - {"defaults", "hydra", "wandb"}:
-        assert f"{key}=" in page
-    for setting in keys["wandb"]:
-        assert f"wandb.{setting}" in page
-    for group in ("method", "task", "model"):
+        assert f"\n  {key}=" in page
+    for key, part in (("wandb", WandbConfig), ("task", TaskConfig), ("model", ModelConfig)):
+        for setting in declared_keys(part).keys() - ({"name"} if key == "task" else set()):
+            assert f"\n  {key}.{setting}=" in page
+    for group in ("task", "model"):
         for choice in choices(group):
-            assert choice in page
+            assert f"\n  {group}={choice} " in page
+    for method in methods():
+        assert f"\n  method={method} " in page
     for experiment in choices("experiment"):
-        assert f"+experiment={experiment} " in page
+        assert f"\n  +experiment={experiment} " in page
     assert max(map(len, page.splitlines())) <= 110
+
+
+def test_help_tells_the_defaults() -> None:
+    lines = {
+        line.split()[0]: " ".join(line.split()[1:])
+        for line in help_page().splitlines()
+        if line[:3] != "   " and line
+    }
+    for default in (
+        "targets=qv",
+        "rank=8",
+        "alpha=8",
+        "lr=...",
+        "steps=null",
+        "batch_size=16",
+        "force=false",
+    ):
+        assert default in lines
+    for default in (
+        "task.train=8000",
+        "task.path=null",
+        "task.holdout=5000",
+        "model.name=embedded",
+        "wandb.tags=[]",
+    ):
+        assert default in lines
+    assert lines["init=gaussian"].startswith("gaussian or kaiming: ")
+    assert lines["scaling=alpha/r"] == "alpha/r, 1/r or alpha/sqrt(r)"
+    assert lines["method=none"] == methods()["none"].label

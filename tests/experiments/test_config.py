@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import json
+import pickle
 from pathlib import Path
 
 import pytest
+import yaml
 
-from experiments.config import digest, nearest, read_config
-from experiments.errors import UserError
+from experiments.config import (
+    CONF,
+    ModelConfig,
+    RunConfig,
+    TaskConfig,
+    WandbConfig,
+    choices_of,
+    digest,
+    keys,
+    read_config,
+)
+from experiments.errors import UserError, nearest
 
 VALUES = {
     "study": "default",
@@ -65,7 +78,7 @@ def address(**changes):
         ("rank", 0, "at least 1"),
         ("rank", {"q": 4}, "none given for target 'v'"),
         ("rank", 2.5, "integer"),
-        ("alpha", -1, "positive"),
+        ("alpha", -1, "alpha=-1 is not valid; give a number above 0"),
         ("scaling", "alpha/2", "alpha/r, 1/r, alpha/sqrt"),
         ("method", "loar", "did you mean lora"),
         ("task.name", "sqll", "did you mean sql"),
@@ -82,6 +95,13 @@ def address(**changes):
         ("study", "../x", "names a folder"),
         ("wandb.mode", "off", "auto, online, offline, disabled"),
         ("task.train", 0, "at least 1"),
+        ("lr", float("nan"), "lr=nan is not valid; give a number above 0"),
+        ("lr", True, "lr=True is not valid; give a number above 0"),
+        ("dropout", -0.1, "of at least 0 and below 1"),
+        ("steps", "many", "steps=many is not valid; give an integer of at least 1, or null"),
+        ("device", None, "device=None is not valid; give text"),
+        ("model.max_length", 4, "model.max_length=4 is not valid; give an integer of at least 8, or null"),
+        ("wandb.entity", True, "wandb.entity=True is not valid; give text, or null"),
     ],
 )
 def test_wrong_value_is_one_line_that_names_the_valid_ones(key, value, says):
@@ -341,3 +361,64 @@ def test_the_nearest_choice_is_named_where_there_is_one(word, hint):
     found = nearest(word, ["fig3", "fig4", "table5", "table6", "table7"])
     assert found.endswith(hint)
     assert bool(found) == bool(hint)
+
+
+# ------------------------------------------------------------------------------------------- the declaration
+
+
+def test_every_key_of_the_configuration_is_declared_and_none_else():
+    written = yaml.safe_load((CONF / "config.yaml").read_text(encoding="utf-8"))
+    assert written.keys() - {"defaults", "hydra"} | {"model", "task"} == keys(RunConfig).keys() | {"budget"}
+    assert written["wandb"].keys() == keys(WandbConfig).keys()
+    for group, part, others in (("task", TaskConfig, set()), ("model", ModelConfig, {"budget", "lr"})):
+        for file in (CONF / group).glob("*.yaml"):
+            values = yaml.safe_load(file.read_text(encoding="utf-8"))
+            assert values.get("model", values).keys() <= keys(part).keys() | others | {"defaults"}, file
+
+
+def test_the_choices_are_those_of_the_code_that_takes_them():
+    from experiments.wandb_run import MODES
+    from lora.adapter import INITS
+    from lora.adapting import BIASES
+    from lora.targets import SCALINGS
+
+    declared = keys(RunConfig)
+    assert choices_of(declared["init"]) == INITS
+    assert choices_of(declared["bias"]) == BIASES
+    assert choices_of(declared["scaling"]) == SCALINGS
+    assert choices_of(keys(WandbConfig)["mode"]) == MODES
+    assert choices_of(declared["alpha"]) == ()
+
+
+def test_a_configuration_goes_to_other_processes_and_its_parts_are_keys_of_caches():
+    config = read_config(values(rank={"q": 4, "v": 8}, **{"model.max_length": 64}))
+    assert pickle.loads(pickle.dumps(config)) == config == copy.deepcopy(config)
+    assert dataclasses.replace(config, seed=1) == read_config(
+        values(rank={"q": 4, "v": 8}, seed=1, **{"model.max_length": 64})
+    )
+    assert (
+        len({config.model, copy.deepcopy(config.model), config.task, pickle.loads(pickle.dumps(config.task))})
+        == 2
+    )
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        config.seed = 1
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: TaskConfig("sql", trian=5),
+        lambda: TaskConfig("sql", train=0),
+        lambda: ModelConfig("embedded", max_length="long"),
+        lambda: ModelConfig(),
+        lambda: dataclasses.replace(read_config(values()), lr=-1.0),
+    ],
+)
+def test_what_is_not_declared_or_not_valid_is_refused_in_code_too(make):
+    with pytest.raises(ValueError, match="validation error"):
+        make()
+
+
+def test_numbers_that_are_names_are_taken_as_text():
+    config = read_config(values(device=0, **{"model.name": 2024, "model.revision": 1234567}))
+    assert (config.device, config.model.name, config.model.revision) == ("0", "2024", "1234567")

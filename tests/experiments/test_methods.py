@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 import lora
 from experiments import job, methods, store
 from experiments.errors import UserError
+from experiments.help import help_page
 from experiments.methods import lookup
 from experiments.plan import PlannedRun
 from experiments.store import RunFolder
@@ -116,6 +117,7 @@ def test_a_method_is_added_by_one_file(gains, config, bench, monkeypatch):
     monkeypatch.setattr(job, "model_identity", lambda _: "tiny")
     with pytest.raises(UserError, match=r"valid are bias, full, gains, lora, none, .* did you mean gains\?"):
         config(method="gain")
+    assert "\n  method=gains            the gains of the norms alone\n" in help_page()
     run = config(method="gains", lr=None, steps=2)
     outcome = job.run_job(PlannedRun(run, ("method=gains",)))
     assert outcome.status == "finished", outcome.error
