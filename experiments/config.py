@@ -83,7 +83,13 @@ def _task(name: Any) -> Any:
 
 
 def _method(name: Any) -> Any:
-    lookup(name)
+    usable = [one for one, field in keys(RunConfig).items() if about(field, "counts") == USED]
+    for setting in lookup(name).settings:
+        if setting not in usable:
+            raise UserError(
+                f"method={name} has {setting!r} among its settings; valid are {', '.join(usable)}"
+                f"{nearest(setting, usable)}"
+            )
     return name
 
 
@@ -179,11 +185,7 @@ class RunConfig:
     method: Annotated[
         str,
         BeforeValidator(_method),
-        key(
-            METHOD,
-            ALWAYS,
-            "what is trained, or the import path of a module that registers a method",
-        ),
+        key(METHOD, ALWAYS, "what is trained, or the import path of a module that registers a method"),
     ]
 
     targets: Annotated[
@@ -220,19 +222,13 @@ class RunConfig:
     warmup: Annotated[
         Number,
         key(
-            TRAINING,
-            TRAINED,
-            "part of the steps, or from 1 on a number of steps; then linear decay to 0",
-            ge=0,
+            TRAINING, TRAINED, "a share of the steps, or from 1 on their number; then linear decay to 0", ge=0
         ),
     ]
     weight_decay: Annotated[Number, key(TRAINING, TRAINED, "AdamW's", ge=0)]
     clip: Annotated[Number, key(TRAINING, TRAINED, "limit of the gradient's norm; 0 is none", ge=0)]
     label_smoothing: Annotated[
-        Number,
-        key(
-            TRAINING, TRAINED, "probability that is taken from the target and given to the others", ge=0, lt=1
-        ),
+        Number, key(TRAINING, TRAINED, "probability taken from the target for all others", ge=0, lt=1)
     ]
     eval_every: Annotated[
         Integer | None,
@@ -240,11 +236,7 @@ class RunConfig:
     ]
     precision: Annotated[
         Literal["auto", "float32", "bfloat16"],
-        key(
-            TRAINING,
-            ALWAYS,
-            "of the matrix products; auto: bfloat16 on a GPU that has it, float32 on every CPU",
-        ),
+        key(TRAINING, ALWAYS, "of matrix products; auto: bfloat16 on a GPU that has it, float32 on a CPU"),
     ]
     device: Annotated[Text, key(TRAINING, NEVER, "auto, cpu, cuda, cuda:1, mps")]
 

@@ -137,7 +137,13 @@ Class = TypeVar("Class", bound=type[Method])
 
 
 def register(method: Class) -> Class:
-    """Make a method known by its name.  Raises UserError where the name is another's."""
+    """Make a method known by its name.  Raises UserError where it has none, or the name is another's."""
+    lacking = [word for word in ("name", "label", "learning_rate") if not hasattr(method, word)]
+    if lacking:
+        raise UserError(
+            f"{method.__module__}.{method.__name__} lacks {', '.join(lacking)}; a method has a name, a label "
+            "and a learning_rate"
+        )
     known = _METHODS.get(method.name)
     if known is not None and type(known).__module__ != method.__module__:
         raise UserError(

@@ -90,7 +90,7 @@ def registry(monkeypatch):
     before = {*sys.modules}
     yield methods
     for name in {*sys.modules} - before:
-        if name.rpartition(".")[2] in ("gains", "nothing", "second"):
+        if name.rpartition(".")[2] in ("lab", "gains", "nothing", "second", "unnamed"):
             del sys.modules[name]
 
 
@@ -138,13 +138,26 @@ def test_a_method_that_lies_elsewhere_is_named_by_its_import_path(elsewhere, con
     assert pickle.loads(pickle.dumps(run)) == run
     (elsewhere / "nothing.py").touch()
     (elsewhere / "second.py").write_text(GAINS)
+    (elsewhere / "unnamed.py").write_text(GAINS.replace("name, label, learning_rate = ", "name, label, _ = "))
     for name, says in (
+        (
+            "lab.unnamed",
+            r"lab\.unnamed\.Gains lacks learning_rate; a method has a name, a label and a learning",
+        ),
         ("lab.nothing", "registers 0 methods"),
         ("lab.second", r"'gains' is registered by lab\.gains and by lab\.second; give one of them another"),
         ("lab.gone", r"cannot be imported \(No module named 'lab\.gone'\); give one of bias, full"),
     ):
         with pytest.raises(UserError, match=says):
             config(method=name)
+
+
+def test_a_setting_that_there_is_not_is_one_line(registry, elsewhere, config):
+    (elsewhere / "gains.py").write_text(GAINS.replace("    name", '    settings = ("rnak",)\n    name', 1))
+    with pytest.raises(
+        UserError, match=r"has 'rnak' among its settings; valid are targets, rank, .* mean rank\?"
+    ):
+        config(method="lab.gains")
 
 
 @pytest.mark.parametrize("name", ["loar", "", ".lora", "lo-ra.x", None, 3, ["lora"]])
