@@ -34,6 +34,11 @@ def main() -> int:
     """The exit status: 0; 1 for a failed run; 2 for a wrong command line; 130 for Ctrl-C."""
     # Hydra cannot read a "~", which shells leave where it follows a "=".
     sys.argv[1:] = [re.sub(r"=~(?=/|$)", "=" + os.path.expanduser("~"), word) for word in sys.argv[1:]]
+    if {"--help", "-h"} & {*sys.argv[1:]}:
+        from experiments.help import help_page
+
+        print(help_page(), end="")
+        return 0
     since = time.time()
     os.environ[SWEEP] = repr(since)
     try:

@@ -1,284 +1,96 @@
 """One run's configuration: checked values, and the address that the run has in the store.
 
-The scientific part is what changes the numbers; its hash is the run's identity.  Where a run executes, how it
-is logged and which study it belongs to are not part of it.  Nothing here imports torch.
+Each hyper-parameter is declared once, in one entry of `RunConfig` or its parts: its type and range, its line
+on the help page, and when it is part of the hash that is the run's identity.  Where a run executes, how it is
+logged and which study it belongs to are not.  Nothing here imports torch.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import difflib
 import hashlib
 import json
-import math
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, TypeVar, get_args
+
+from pydantic import (
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    Strict,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
+from pydantic.dataclasses import dataclass
+from pydantic.fields import FieldInfo
 
 from experiments.budget import parameters_of, rank_for_budget
-from experiments.errors import UserError
+from experiments.errors import UserError, nearest
+from experiments.methods import lookup
 from experiments.tasks import TASKS as TASK_CLASSES
-from experiments.wandb_run import DEFAULT_PROJECT, MODES
-from lora.targets import SCALINGS, parse_ranks, parse_targets, scaling_value, targets_name
+from experiments.wandb_run import DEFAULT_PROJECT
+from lora.targets import parse_ranks, parse_targets, targets_name
 
 _CODE = Path(__file__).resolve().parent
 # In a wheel conf/ lies in this package; in a checkout a link there leads to it, where links are.
 CONF = (_CODE / "conf" if (_CODE / "conf").is_dir() else _CODE.parent / "conf").resolve()
-METHODS = ("lora", "full", "bias", "none")
 TASKS = tuple(TASK_CLASSES)
-INITS = ("gaussian", "kaiming")
-BIASES = ("none", "lora_only", "all")
-PRECISIONS = ("auto", "float32", "bfloat16")
 
 # Counts up whenever the code changes what a configuration means, so that old results are not taken for new.
 SCIENCE_VERSION = 2
 
+# ------------------------------------------------------------------------------------ how to declare a key
 
-@dataclass(frozen=True)
-class ModelConfig:
-    """`name` is "embedded", a hub id or a folder."""
+METHOD, TASK, MODEL, LORA, TRAINING, KEEPING = "Method", "Task", "Model", "LoRA", "Training", "Keeping"
+"""The sections of the help page."""
+ALWAYS, USED, TRAINED, NEVER = "always", "used", "trained", "never"
+"""When a key is part of the hash: USED where the method has a use for it, TRAINED where anything is."""
 
-    name: str
-    revision: str | None = None
-    max_length: int | None = None
+Parts = TypeVar("Parts")
 
 
-@dataclass(frozen=True)
-class TaskConfig:
-    """`train`, `dev` and `test` are how many examples to use (None: all); `seed` generates or draws them.
+def key(section: str, counts: str, text: str = "", only: str | None = None, **limits: Any) -> Any:
+    """What a key is besides its name and type, for `Annotated`.
 
-    `path` is a downloaded release (None: the hub, for the real tasks); `holdout` is how many training
-    examples MultiNLI gives up for its dev split.
+    Args:
+        section: of the help page.
+        counts: when it is part of the run's hash.
+        text: its line on the help page, where its choices and its default stand too; without one it has none.
+        only: the one task of which it is a key.
+        limits: ge, gt, lt: at least, above, below.
     """
-
-    name: str
-    path: str | None = None
-    seed: int = 0
-    train: int | None = None
-    dev: int | None = None
-    test: int | None = None
-    holdout: int = 5000
+    extra: dict[str, Any] = {"section": section, "counts": counts, "only": only}
+    return Field(description=text, json_schema_extra=extra, **limits)
 
 
-@dataclass(frozen=True)
-class WandbConfig:
-    mode: str = "auto"
-    project: str = DEFAULT_PROJECT
-    entity: str | None = None
-    tags: tuple[str, ...] = ()
+def keys(declared: type[Any]) -> dict[str, FieldInfo]:
+    """The keys of `RunConfig` or one of its parts, in the order of their declaration."""
+    fields: dict[str, FieldInfo] = declared.__pydantic_fields__
+    return fields
 
 
-@dataclass(frozen=True)
-class RunConfig:
-    """Everything one run needs.  Built by `read_config`, which has checked each value."""
-
-    study: str
-    seed: int
-    method: str
-    targets: tuple[str, ...]
-    rank: dict[str, int]
-    alpha: float
-    scaling: str
-    init: str
-    dropout: float
-    bias: str
-    lr: float
-    steps: int | None
-    epochs: float | None
-    batch_size: int
-    accumulate: int
-    warmup: float
-    weight_decay: float
-    clip: float
-    label_smoothing: float
-    eval_every: int | None
-    log_every: int
-    precision: str
-    device: str
-    force: bool
-    model: ModelConfig
-    task: TaskConfig
-    wandb: WandbConfig
-    root: Path = Path("outputs")
-
-    def scientific(self, precision: str, model_identity: str, task_identity: str) -> dict[str, Any]:
-        """What changes the numbers, as plain JSON values.
-
-        `precision` is the resolved one; the identities name the weights and the data by content, so that a
-        folder that moved is still the same experiment.
-        """
-        adapter: dict[str, Any] = {} if self.method == "bias" else {"targets": self.targets_name}
-        if self.method == "lora":
-            adapter |= {
-                "rank": self.rank,
-                "alpha": self.alpha,
-                "scaling": self.scaling,
-                "init": self.init,
-                "dropout": self.dropout,
-                "bias": self.bias,
-            }
-        training: dict[str, Any] = {
-            "lr": self.lr,
-            "steps": self.steps,
-            "epochs": self.epochs,
-            "batch_size": self.batch_size,
-            "accumulate": self.accumulate,
-            "warmup": self.warmup,
-            "weight_decay": self.weight_decay,
-            "clip": self.clip,
-            "label_smoothing": self.label_smoothing,
-            "eval_every": self.eval_every,
-        }
-        if self.method == "none":
-            adapter, training = {}, {}
-        task = dataclasses.asdict(self.task)
-        del task["path"], task["holdout"]
-        if self.task.name == "mnli":
-            task["holdout"] = self.task.holdout
-        return {
-            "science_version": SCIENCE_VERSION,
-            "model": {"identity": model_identity, "max_length": self.model.max_length},
-            "task": task | {"identity": task_identity},
-            "method": self.method,
-            **adapter,
-            "seed": self.seed,
-            **training,
-            "precision": precision,
-        }
-
-    @property
-    def targets_name(self) -> str:
-        """ "qv", or "q-up" where a target is more than a letter."""
-        return targets_name(self.targets)
-
-    @property
-    def rank_name(self) -> str:
-        """ "8", or "q4-v8" where ranks differ by letter."""
-        values = set(self.rank.values())
-        if len(values) == 1:
-            return str(values.pop())
-        return "-".join(f"{letter}{rank}" for letter, rank in self.rank.items())
-
-    def readable_name(self) -> str:
-        """The part of the run's folder that people read."""
-        model = self.model.name.rstrip("/").rsplit("/", 1)[-1]
-        method = f"{self.targets_name}-r{self.rank_name}" if self.method == "lora" else self.method
-        rate = "" if self.method == "none" else f"-lr{self.lr:g}"
-        return f"{self.task.name}-{model}-{method}{rate}-seed{self.seed}"
+def about(field: FieldInfo, what: Literal["section", "counts", "only"]) -> Any:
+    """What `key` was told of a field."""
+    assert isinstance(field.json_schema_extra, dict)
+    return field.json_schema_extra[what]
 
 
-def digest(scientific: Mapping[str, Any]) -> str:
-    """The run's identity: the first 10 hexadecimal digits of a hash of its scientific configuration."""
-    text = json.dumps(scientific, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()[:10]
+def _task(name: Any) -> Any:
+    if name not in TASKS:
+        raise UserError(f"task={name} is unknown; valid are {', '.join(TASKS)}{nearest(name, TASKS)}")
+    return name
 
 
-# ------------------------------------------------------------------------------------------- checking
-
-
-def read_config(values: Mapping[str, Any]) -> RunConfig:
-    """Check plain values (the resolved Hydra configuration) and normalise them.
-
-    A `budget` is turned into the rank that it pays for, so that a run is the same run however its rank was
-    found.  Raises UserError, one line, for the first value that is not valid.
-    """
-    task, wandb = values["task"], values["wandb"]
-    model = ModelConfig(
-        name=str(values["model"]["name"]),
-        revision=values["model"].get("revision"),
-        max_length=_optional_integer("model.max_length", values["model"].get("max_length"), 8),
-    )
-    method = _choice("method", values["method"], METHODS)
-    try:
-        targets = _targets(values)
-        budget = values.get("budget") if method == "lora" else None
-        rank = parse_ranks(values["rank"] if budget is None else _rank_for(budget, targets, model), targets)
-        scaling_value(_choice("scaling", values["scaling"], SCALINGS), values["alpha"], 1)
-    except ValueError as error:
-        raise UserError(str(error)) from error
-    steps, epochs = _length(values["steps"], values["epochs"], values["model"].get("budget") or {})
-    return RunConfig(
-        study=_study(values["study"]),
-        seed=_integer("seed", values["seed"], 0),
-        method=method,
-        targets=targets,
-        rank=rank,
-        alpha=float(values["alpha"]),
-        scaling=values["scaling"],
-        init=_choice("init", values["init"], INITS),
-        dropout=_number("dropout", values["dropout"], 0, below=1),
-        bias=_choice("bias", values["bias"], BIASES),
-        lr=_number("lr", values["lr"], 0, exclusive=True),
-        steps=steps,
-        epochs=epochs,
-        batch_size=_integer("batch_size", values["batch_size"], 1),
-        accumulate=_integer("accumulate", values["accumulate"], 1),
-        warmup=_number("warmup", values["warmup"], 0),
-        weight_decay=_number("weight_decay", values["weight_decay"], 0),
-        clip=_number("clip", values["clip"], 0),
-        label_smoothing=_number("label_smoothing", values["label_smoothing"], 0, below=1),
-        eval_every=_optional_integer("eval_every", values["eval_every"], 1),
-        log_every=_integer("log_every", values["log_every"], 1),
-        precision=_choice("precision", values["precision"], PRECISIONS),
-        device=str(values["device"]),
-        force=_boolean("force", values["force"]),
-        model=model,
-        task=TaskConfig(
-            name=_choice("task", task["name"], TASKS),
-            path=task.get("path"),
-            seed=_integer("task.seed", task.get("seed", 0), 0),
-            train=_optional_integer("task.train", task.get("train"), 1),
-            dev=_optional_integer("task.dev", task.get("dev"), 1),
-            test=_optional_integer("task.test", task.get("test"), 1),
-            holdout=_integer("task.holdout", task.get("holdout", 5000), 1),
-        ),
-        wandb=WandbConfig(
-            mode=_choice("wandb.mode", wandb["mode"], MODES),
-            project=str(wandb["project"]),
-            entity=wandb.get("entity"),
-            tags=_tags(wandb.get("tags")),
-        ),
-        root=_root(values.get("root", "outputs")),
-    )
-
-
-def nearest(word: str, choices: Iterable[str]) -> str:
-    """ " Did you mean ...?" where one choice is closer to the word than the others, else nothing."""
-    close = difflib.get_close_matches(str(word), list(choices), n=2)
-    alike = [difflib.SequenceMatcher(None, choice, str(word)).ratio() for choice in close]
-    return f"; did you mean {close[0]}?" if len(set(alike)) == len(close) > 0 else ""
-
-
-def _choice(key: str, value: Any, choices: tuple[str, ...]) -> str:
-    if value not in choices:
-        raise UserError(f"{key}={value} is unknown; valid are {', '.join(choices)}{nearest(value, choices)}")
-    return str(value)
-
-
-def _integer(key: str, value: Any, least: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise UserError(f"{key}={value} is not valid; give an integer of at least {least}")
-    return value
-
-
-def _optional_integer(key: str, value: Any, least: int) -> int | None:
-    return None if value is None else _integer(key, value, least)
-
-
-def _number(key: str, value: Any, least: float, below: float = math.inf, exclusive: bool = False) -> float:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not is_number or not least <= value < below or (exclusive and value == least):
-        limits = f"{'above' if exclusive else 'of at least'} {least:g}"
-        limits += f" and below {below:g}" if below < math.inf else ""
-        raise UserError(f"{key}={value} is not valid; give a number {limits}")
-    return float(value)
-
-
-def _boolean(key: str, value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise UserError(f"{key}={value} is not valid; give true or false")
-    return value
+def _method(name: Any) -> Any:
+    usable = [one for one, field in keys(RunConfig).items() if about(field, "counts") == USED]
+    for setting in lookup(name).settings:
+        if setting not in usable:
+            raise UserError(
+                f"method={name} has {setting!r} among its settings; valid are {', '.join(usable)}"
+                f"{nearest(setting, usable)}"
+            )
+    return name
 
 
 def _study(value: Any) -> str:
@@ -305,18 +117,292 @@ def _tags(value: Any) -> tuple[str, ...]:
     return tuple(map(str, value if isinstance(value, list | tuple) else [value]))
 
 
-def _targets(values: Mapping[str, Any]) -> tuple[str, ...]:
+Integer = Annotated[int, Strict()]
+Number = Annotated[float, Strict(), Field(allow_inf_nan=False)]
+Flag = Annotated[bool, Strict()]
+Text = Annotated[str, Field(coerce_numbers_to_str=True)]
+_KINDS: dict[Any, str] = {int: "an integer", float: "a number", bool: "true or false", str: "text"}
+_ONLY_DECLARED = ConfigDict(extra="forbid")
+
+# ------------------------------------------------------------------------------------------------ the keys
+
+
+@dataclass(frozen=True, config=_ONLY_DECLARED)
+class ModelConfig:
+    """`name` is "embedded", a hub id or a folder; what counts is its content."""
+
+    name: Annotated[Text, key(MODEL, NEVER, "of model=hf: a hub id or a folder")]
+    revision: Annotated[Text | None, key(MODEL, NEVER, "of a model on the hub; null: its latest")] = None
+    max_length: Annotated[
+        Integer | None, key(MODEL, ALWAYS, "tokens of an input; null: all it can", ge=8)
+    ] = None
+
+
+@dataclass(frozen=True, config=_ONLY_DECLARED)
+class TaskConfig:
+    """`seed` generates or draws the examples; `holdout` are what MultiNLI gives up for its dev split."""
+
+    name: Annotated[str, BeforeValidator(_task), key(TASK, ALWAYS)]
+    path: Annotated[
+        Text | None,
+        key(TASK, NEVER, "of wikisql and mnli: the release, as an archive or a folder; null: the hub"),
+    ] = None
+    seed: Annotated[Integer, key(TASK, ALWAYS, "generates the examples, or draws them", ge=0)] = 0
+    train: Annotated[Integer | None, key(TASK, ALWAYS, "training examples; null: all", ge=1)] = None
+    dev: Annotated[
+        Integer | None, key(TASK, ALWAYS, "dev examples, by which choices are made; null: all", ge=1)
+    ] = None
+    test: Annotated[Integer | None, key(TASK, ALWAYS, "test examples; null: all", ge=1)] = None
+    holdout: Annotated[
+        Integer, key(TASK, ALWAYS, "of mnli: training examples that serve as dev", only="mnli", ge=1)
+    ] = 5000
+
+
+@dataclass(frozen=True, config=_ONLY_DECLARED)
+class WandbConfig:
+    mode: Annotated[
+        Literal["auto", "online", "offline", "disabled"],
+        key(
+            KEEPING,
+            NEVER,
+            "auto is online with an API key, else offline; offline runs go up with wandb sync "
+            "outputs/<study>/.wandb/wandb/offline-run-*",
+        ),
+    ] = "auto"
+    project: Annotated[Text, key(KEEPING, NEVER, "unless given, that of WANDB_PROJECT")] = DEFAULT_PROJECT
+    entity: Annotated[Text | None, key(KEEPING, NEVER, "user or team; null: your own")] = None
+    tags: Annotated[
+        tuple[str, ...], BeforeValidator(_tags), key(KEEPING, NEVER, "such as 'wandb.tags=[a,b]'")
+    ] = ()
+
+
+@dataclass(frozen=True, kw_only=True, config=_ONLY_DECLARED)
+class RunConfig:
+    """Everything one run needs.  Built by `read_config`."""
+
+    model: Annotated[ModelConfig, key(MODEL, ALWAYS, "what is adapted")]
+    task: Annotated[TaskConfig, key(TASK, ALWAYS, "what it is trained and judged on")]
+    method: Annotated[
+        str,
+        BeforeValidator(_method),
+        key(METHOD, ALWAYS, "what is trained, or the import path of a module that registers a method"),
+    ]
+
+    targets: Annotated[
+        tuple[str, ...],
+        BeforeValidator(parse_targets),
+        key(
+            LORA,
+            USED,
+            "weights to adapt: any of q k v o, and up, down of the MLP: 'targets=[q,v,up]'; null: the "
+            "letters of rank",
+        ),
+    ]
+    rank: Annotated[dict[str, int], key(LORA, USED, "1 or more, or one for each letter: 'rank={q: 4, v: 8}'")]
+    alpha: Annotated[Number, key(LORA, USED, "dW = scaling * B A, where scaling is", gt=0)]
+    scaling: Annotated[Literal["alpha/r", "1/r", "alpha/sqrt(r)"], key(LORA, USED)]
+    init: Annotated[Literal["gaussian", "kaiming"], key(LORA, USED, "how A is drawn; B is zero")]
+    dropout: Annotated[Number, key(LORA, USED, "of the adapter's input", ge=0, lt=1)]
+    bias: Annotated[Literal["none", "lora_only", "all"], key(LORA, USED, "biases that are trained too")]
+
+    seed: Annotated[Integer, key(TRAINING, ALWAYS, "initial A, order of examples, dropout", ge=0)]
+    lr: Annotated[
+        Number,
+        key(TRAINING, TRAINED, "learning rate; unless given, the model's for this method (model.lr)", gt=0),
+    ]
+    steps: Annotated[
+        Integer | None,
+        key(TRAINING, TRAINED, "updates; null: as many as epochs takes, or as the model's file says", ge=1),
+    ]
+    epochs: Annotated[
+        Number | None, key(TRAINING, TRAINED, "passes over the training examples, instead of steps", gt=0)
+    ]
+    batch_size: Annotated[Integer, key(TRAINING, TRAINED, "examples", ge=1)]
+    accumulate: Annotated[Integer, key(TRAINING, TRAINED, "batches that make an update", ge=1)]
+    warmup: Annotated[
+        Number,
+        key(
+            TRAINING, TRAINED, "a share of the steps, or from 1 on their number; then linear decay to 0", ge=0
+        ),
+    ]
+    weight_decay: Annotated[Number, key(TRAINING, TRAINED, "AdamW's", ge=0)]
+    clip: Annotated[Number, key(TRAINING, TRAINED, "limit of the gradient's norm; 0 is none", ge=0)]
+    label_smoothing: Annotated[
+        Number, key(TRAINING, TRAINED, "probability taken from the target for all others", ge=0, lt=1)
+    ]
+    eval_every: Annotated[
+        Integer | None,
+        key(TRAINING, TRAINED, "also evaluate each so many steps, and keep the best on dev", ge=1),
+    ]
+    precision: Annotated[
+        Literal["auto", "float32", "bfloat16"],
+        key(TRAINING, ALWAYS, "of matrix products; auto: bfloat16 on a GPU that has it, float32 on a CPU"),
+    ]
+    device: Annotated[Text, key(TRAINING, NEVER, "auto, cpu, cuda, cuda:1, mps")]
+
+    study: Annotated[
+        str, BeforeValidator(_study), key(KEEPING, NEVER, "runs analysed together: outputs/<study>/")
+    ]
+    force: Annotated[
+        Flag, key(KEEPING, NEVER, "true trains again what is finished; else a finished run is skipped")
+    ]
+    root: Annotated[Path, BeforeValidator(_root), key(KEEPING, NEVER, "where studies lie")] = Path("outputs")
+    log_every: Annotated[Integer, key(KEEPING, NEVER, "steps between lines of history.jsonl", ge=1)]
+    wandb: Annotated[WandbConfig, key(KEEPING, NEVER)]
+
+    @field_validator("rank", mode="before")
+    @classmethod
+    def _for_each_target(cls, rank: Any, read: ValidationInfo) -> Any:
+        return parse_ranks(rank, read.data["targets"]) if "targets" in read.data else rank
+
+    def scientific(self, precision: str, model_identity: str, task_identity: str) -> dict[str, Any]:
+        """What changes the numbers, as plain JSON values.
+
+        `precision` is the resolved one; the identities name the weights and the data by content, so that a
+        folder that moved is still the same experiment.
+        """
+        method = lookup(self.method)
+        counting = {ALWAYS, TRAINED} if method.trains else {ALWAYS}
+        values: dict[str, Any] = {"science_version": SCIENCE_VERSION}
+        for name, field in keys(RunConfig).items():
+            counts = about(field, "counts")
+            if counts in counting or (counts == USED and name in method.settings):
+                values[name] = getattr(self, name)
+        values |= {
+            "model": {"identity": model_identity, **_always(self.model)},
+            "task": {**_always(self.task, self.task.name), "identity": task_identity},
+            "method": method.name,
+            "precision": precision,
+        }
+        if "targets" in values:
+            values["targets"] = self.targets_name
+        return values
+
+    @property
+    def targets_name(self) -> str:
+        """ "qv", or "q-up" where a target is more than a letter."""
+        return targets_name(self.targets)
+
+    @property
+    def rank_name(self) -> str:
+        """ "8", or "q4-v8" where ranks differ by letter."""
+        values = set(self.rank.values())
+        if len(values) == 1:
+            return str(values.pop())
+        return "-".join(f"{letter}{rank}" for letter, rank in self.rank.items())
+
+    def readable_name(self) -> str:
+        """The part of the run's folder that people read."""
+        model = self.model.name.rstrip("/").rsplit("/", 1)[-1]
+        method = lookup(self.method)
+        words = "-".join(method.words(self)) or method.name
+        rate = f"-lr{self.lr:g}" if method.trains else ""
+        return f"{self.task.name}-{model}-{words}{rate}-seed{self.seed}"
+
+
+BUDGET = key(
+    LORA,
+    NEVER,
+    "parameters of the adapter, from which the rank follows instead: a number, or what letters cost at a "
+    "rank on this model: budget=q8.  Of r (d_in + d_out), summed over weights and layers, the nearest; the "
+    "run is that of the rank",
+)
+"""The one key that `read_config` turns into another, and no run keeps."""
+
+
+def _always(part: ModelConfig | TaskConfig, task: str | None = None) -> dict[str, Any]:
+    """The keys of a part that are in every hash (of this task)."""
+    return {
+        name: getattr(part, name)
+        for name, field in keys(type(part)).items()
+        if about(field, "counts") == ALWAYS and about(field, "only") in (None, task)
+    }
+
+
+def digest(scientific: Mapping[str, Any]) -> str:
+    """The run's identity: the first 10 hexadecimal digits of a hash of its scientific configuration."""
+    text = json.dumps(scientific, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:10]
+
+
+# ------------------------------------------------------------------------------------------------- reading
+
+
+def read_config(values: Mapping[str, Any]) -> RunConfig:
+    """Check plain values (the resolved Hydra configuration) and normalise them.
+
+    A `budget` is turned into the rank that it pays for, so that a run is the same run however its rank was
+    found.  Raises UserError, one line, for the first value that is not valid.
+    """
+    model = _build(ModelConfig, values["model"], "model.")
+    method = lookup(values["method"])
+    found = {
+        "model": model,
+        "task": _build(TaskConfig, values["task"], "task."),
+        "wandb": _build(WandbConfig, values["wandb"], "wandb."),
+        "targets": _targets(values),
+        "lr": method.learning_rate if values["lr"] is None else values["lr"],
+        **_length(values["steps"], values["epochs"], values["model"].get("budget") or {}),
+    }
+    if values.get("budget") is not None and "rank" in method.settings:
+        found["rank"] = _rank_for(values["budget"], found["targets"], model)
+    return _build(RunConfig, {**values, **found})
+
+
+def _build(declared: type[Parts], values: Mapping[str, Any], within: str = "") -> Parts:
+    """A part from those of the values that are its keys.  Raises UserError as `read_config`."""
+    try:
+        return declared(**{name: values[name] for name in keys(declared) if name in values})
+    except ValidationError as error:
+        raise UserError(_line(declared, error, within)) from error
+
+
+def _line(declared: type[Any], error: ValidationError, within: str) -> str:
+    """What was given, what is valid and what to do, of the first value that is not valid."""
+    first = error.errors(include_url=False)[0]
+    if first["type"] == "value_error":
+        return str(first["ctx"]["error"])
+    name, value = str(first["loc"][0]), first["input"]
+    if first["type"] == "missing":
+        return f"{within}{name} is missing; give {within}{name}=..."
+    field = keys(declared)[name]
+    if first["type"] == "literal_error":
+        choices = choices_of(field)
+        return f"{within}{name}={value} is unknown; valid are {', '.join(choices)}{nearest(value, choices)}"
+    return f"{within}{name}={value} is not valid; give {_wanted(field)}"
+
+
+def choices_of(field: FieldInfo) -> tuple[str, ...]:
+    """What a key can be, where it is one of a few words."""
+    return get_args(field.annotation) if "Literal" in str(field.annotation) else ()
+
+
+def _wanted(field: FieldInfo) -> str:
+    """ "an integer of at least 1, or null"."""
+    kinds = [getattr(kind, "__origin__", kind) for kind in get_args(field.annotation) or [field.annotation]]
+    words = {"ge": "of at least", "gt": "above", "lt": "below"}
+    limits = [
+        f"{words[name]} {getattr(limit, name)}"
+        for limit in field.metadata
+        for name in words
+        if hasattr(limit, name)
+    ]
+    wanted = " ".join([_KINDS[kinds[0]], " and ".join(limits)]).strip()
+    return f"{wanted}, or null" if type(None) in kinds else wanted
+
+
+def _targets(values: Mapping[str, Any]) -> Any:
     if values["targets"] is not None:
-        return parse_targets(values["targets"])
+        return values["targets"]
     if not isinstance(values["rank"], Mapping):
         raise UserError(
             "targets=null means the letters that rank names, and it names none; give targets=qv, or "
             "rank={q: 4, v: 8}"
         )
-    return parse_targets(values["rank"])
+    return tuple(values["rank"])
 
 
-def _rank_for(budget: Any, targets: tuple[str, ...], model: ModelConfig) -> int:
+def _rank_for(budget: Any, targets: Any, model: ModelConfig) -> int:
     """The rank that a budget pays for on this model, whose config is read and nothing else."""
     from experiments.models import projection_shapes
 
@@ -324,13 +410,12 @@ def _rank_for(budget: Any, targets: tuple[str, ...], model: ModelConfig) -> int:
     return rank_for_budget(parameters_of(budget, shapes, layers), targets, shapes, layers).rank
 
 
-def _length(steps: Any, epochs: Any, default: Mapping[str, Any]) -> tuple[int | None, float | None]:
+def _length(steps: Any, epochs: Any, default: Mapping[str, Any]) -> dict[str, Any]:
+    """Steps or epochs: those given, else the model's own."""
     if steps is not None and epochs is not None:
         raise UserError(f"steps={steps} and epochs={epochs} are both given; give one of them")
     if steps is None and epochs is None:
         steps, epochs = default.get("steps"), default.get("epochs")
     if steps is None and epochs is None:
         raise UserError("neither steps nor epochs is given, and the model has no default; give one of them")
-    if steps is not None:
-        return _integer("steps", steps, 1), None
-    return None, _number("epochs", epochs, 0, exclusive=True)
+    return {"steps": steps, "epochs": None if steps is not None else epochs}

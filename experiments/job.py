@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from experiments.config import RunConfig, digest
 from experiments.errors import UserError
+from experiments.methods import lookup
 from experiments.models import model_identity, projection_shapes
 from experiments.store import BusyError, RunFolder
 from experiments.tasks import task_identity
@@ -95,7 +96,7 @@ def address(config: RunConfig) -> Address:
 
 def check_rank(config: RunConfig) -> None:
     """Raise UserError for a rank above min(d_out, d_in) of its W, where the model's shapes are known."""
-    if config.method != "lora":
+    if "rank" not in lookup(config.method).settings:
         return
     try:
         shapes, _ = projection_shapes(config.model)

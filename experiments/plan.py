@@ -17,8 +17,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from experiments.config import CONF, RunConfig, digest, nearest, read_config
-from experiments.errors import UserError
+from experiments.config import CONF, RunConfig, digest, read_config
+from experiments.errors import UserError, nearest
 
 if TYPE_CHECKING:
     from hydra.core.override_parser.overrides_parser import OverridesParser

@@ -12,11 +12,10 @@ from typing import Any
 
 from experiments.config import RunConfig
 from experiments.job import Outcome
+from experiments.methods import lookup
 
 # Seconds of 400 steps and the evaluations on one thread, roughly; only their ratio matters.
 _TASK_SECONDS, _OTHER_TASK, _STEPS = {"sql": 50.0, "wikisql": 50.0, "nli": 25.0, "mnli": 25.0}, 50.0, 400
-_METHOD_SHARE = {"full": 1.4, "bias": 1.0, "none": 0.1}
-_LETTER_SHARE, _RANK_SHARE = 0.04, 0.0005
 
 
 @dataclass(frozen=True)
@@ -181,8 +180,7 @@ def clock(seconds: float) -> str:
 def guess(config: RunConfig) -> float:
     """Seconds before anything is known: good for an order, not as a promise."""
     seconds = _TASK_SECONDS.get(config.task.name, _OTHER_TASK) * (config.steps or _STEPS) / _STEPS
-    lora = 1 + _LETTER_SHARE * len(config.rank) + _RANK_SHARE * sum(config.rank.values())
-    return seconds * _METHOD_SHARE.get(config.method, lora)
+    return seconds * lookup(config.method).cost(config)
 
 
 def cost_order(config: RunConfig) -> tuple[float, str, float, int]:

@@ -15,6 +15,7 @@ from typing import Any
 from experiments.config import RunConfig
 from experiments.errors import UserError
 from experiments.job import Outcome, address, outcome_in
+from experiments.methods import lookup
 from experiments.plan import PlannedRun
 from experiments.store import BusyError
 
@@ -78,7 +79,7 @@ def render(rows: Sequence[Row], width: int | None = None) -> str:
 def _setting(run: PlannedRun, key: str) -> str:
     """What the run is told apart by; of another key what the command line says."""
     config: RunConfig = run.config
-    adapts = config.method == "lora"
+    adapts = "rank" in lookup(config.method).settings
     known: dict[str, Any] = {
         "study": config.study,
         "model": config.model.name.rstrip("/").rpartition("/")[2],

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.config import RunConfig, WandbConfig
+from experiments.methods import lookup
 from experiments.store import RunFolder
 from experiments.wandb_run import Tracker, start, wandb_id
 
@@ -30,7 +31,7 @@ def start_tracker(
             "id": wandb_id(config.study, run_id),
             "name": config.readable_name(),
             "group": config.study,
-            "job_type": config.method,
+            "job_type": lookup(config.method).name,
             "tags": _tags(config),
             "config": dict(scientific),
         },
@@ -76,5 +77,5 @@ def _is_single_run() -> bool:
 
 
 def _tags(config: RunConfig) -> list[str]:
-    adapter = [config.targets_name, f"r{config.rank_name}"] if config.method == "lora" else []
-    return list(dict.fromkeys([config.task.name, *adapter, *config.wandb.tags]))
+    words = lookup(config.method).words(config)
+    return list(dict.fromkeys([config.task.name, *words, *config.wandb.tags]))

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import torch
 
-from experiments import method
 from experiments.batches import batches_per_epoch, training_batches
 from experiments.config import RunConfig
 from experiments.device import autocast, peak_memory
 from experiments.errors import UserError
 from experiments.evaluation import Evaluation, evaluate
+from experiments.methods import lookup
 from experiments.store import HISTORY, PREDICTIONS, RunFolder, write_jsonl
 from experiments.workbench import Workbench
 
@@ -49,8 +49,8 @@ class _Best:
 
 
 def total_steps(config: RunConfig, examples: int) -> int:
-    """`config.steps`, or the optimizer steps that `config.epochs` epochs take; none for method "none"."""
-    if config.method == "none":
+    """`config.steps`, or the optimizer steps that `config.epochs` epochs take; none without training."""
+    if not lookup(config.method).trains:
         return 0
     if config.steps is not None:
         return config.steps
@@ -83,12 +83,13 @@ def train(
     Deterministic for a seed on the CPU.  Raises UserError where the configuration does not fit the model or
     the loss stops being a number.
     """
+    method = lookup(config.method)
     encoded = bench.objective.encoded("train")
     steps = total_steps(config, len(encoded))
     folder.announce(steps)
     model = method.prepare(bench.base.model, config).to(device)
     method.save_initial(model, config, folder)
-    parameters = method.counts(model, config)
+    parameters = method.counts(model)
     torch.manual_seed(config.seed)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
@@ -114,7 +115,7 @@ def train(
         tokens, seconds = _steps(
             model, encoded, config, bench, device, precision, steps, record, evaluate_at, advance
         )
-        method.save_trained(model, bench.base.model, config, folder, best=False)
+        method.save(model, bench.base.model, config, folder, best=False)
         last = _evaluations(model, bench, device, precision)
         for split, evaluation in last.items():
             record({f"{split}/{name}": value for name, value in evaluation.metrics.items()}, steps)
@@ -124,7 +125,7 @@ def train(
     else:
         method.restore(model, best.state)
         chosen = _evaluations(model, bench, device, precision)
-    method.save_trained(model, bench.base.model, config, folder, best=True)
+    method.save(model, bench.base.model, config, folder, best=True)
     _write_predictions(folder, last, chosen)
     return Trained(
         metrics={

@@ -10,7 +10,10 @@ import yaml
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from experiments.config import METHODS, TASKS, RunConfig, read_config
+from experiments.config import TASKS, ModelConfig, RunConfig, TaskConfig, WandbConfig, read_config
+from experiments.config import keys as declared_keys
+from experiments.help import help_page
+from experiments.methods import methods
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
 
@@ -28,13 +31,12 @@ def configured(*overrides: str) -> RunConfig:
 
 
 def test_the_groups_offer_what_the_code_knows() -> None:
-    assert choices("method") == sorted(METHODS)
     assert choices("task") == sorted(TASKS)
 
 
 @pytest.mark.parametrize("model", choices("model"))
 def test_every_combination_is_a_valid_run(model: str) -> None:
-    for method, task in itertools.product(METHODS, TASKS):
+    for method, task in itertools.product(methods(), TASKS):
         config = configured(f"method={method}", f"task={task}", f"model={model}", "model.name=some/model")
         assert (config.method, config.task.name) == (method, task)
         assert (config.steps is None) != (config.epochs is None)
@@ -54,7 +56,7 @@ def test_the_default_is_the_readme_s_run() -> None:
 
 def test_the_learning_rate_follows_method_and_model_unless_given() -> None:
     embedded = yaml.safe_load((CONF / "model/embedded.yaml").read_text(encoding="utf-8"))["model"]["lr"]
-    trained = [method for method in METHODS if method != "none"]
+    trained = [method for method in methods() if method != "none"]
     assert {method: configured(f"method={method}").lr for method in trained} == embedded
     assert configured("method=full", "lr=0.25").lr == 0.25
 
@@ -109,15 +111,47 @@ def test_every_file_begins_with_what_it_is(file: Path) -> None:
 
 
 def test_help_names_every_key_and_choice() -> None:
-    page = yaml.safe_load((CONF / "hydra/help/suite.yaml").read_text(encoding="utf-8"))["template"]
+    page = help_page()
     keys = yaml.safe_load((CONF / "config.yaml").read_text(encoding="utf-8"))
     for key in keys.keys() - {"defaults", "hydra", "wandb"}:
-        assert f"{key}=" in page
-    for setting in keys["wandb"]:
-        assert f"wandb.{setting}" in page
-    for group in ("method", "task", "model"):
+        assert f"\n  {key}=" in page
+    for key, part in (("wandb", WandbConfig), ("task", TaskConfig), ("model", ModelConfig)):
+        for setting in declared_keys(part).keys() - ({"name"} if key == "task" else set()):
+            assert f"\n  {key}.{setting}=" in page
+    for group in ("task", "model"):
         for choice in choices(group):
-            assert choice in page
+            assert f"\n  {group}={choice} " in page
+    for method in methods():
+        assert f"\n  method={method} " in page
     for experiment in choices("experiment"):
-        assert f"+experiment={experiment} " in page
+        assert f"\n  +experiment={experiment} " in page
     assert max(map(len, page.splitlines())) <= 110
+
+
+def test_help_tells_the_defaults() -> None:
+    lines = {
+        line.split()[0]: " ".join(line.split()[1:])
+        for line in help_page().splitlines()
+        if line[:3] != "   " and line
+    }
+    for default in (
+        "targets=qv",
+        "rank=8",
+        "alpha=8",
+        "lr=...",
+        "steps=null",
+        "batch_size=16",
+        "force=false",
+    ):
+        assert default in lines
+    for default in (
+        "task.train=8000",
+        "task.path=null",
+        "task.holdout=5000",
+        "model.name=embedded",
+        "wandb.tags=[]",
+    ):
+        assert default in lines
+    assert lines["init=gaussian"].startswith("gaussian or kaiming: ")
+    assert lines["scaling=alpha/r"] == "alpha/r, 1/r or alpha/sqrt(r)"
+    assert lines["method=none"] == methods()["none"].label

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 
@@ -13,6 +14,7 @@ from experiments.plan import CONF, PlannedRun, experiment_names, plan, plan_expe
 
 NAMES = experiment_names()
 TASKS, SEEDS = ("sql", "nli"), range(5)
+ARCHIVED = CONF.parent / "results/embedded/runs/embedded"
 SECONDS = {"sql": 33, "nli": 15}
 Cell = tuple[str, str]  # targets and rank, in a run's words; of another method "" and its name
 
@@ -79,6 +81,16 @@ def test_all_experiments_are_260_runs_of_one_study() -> None:
         (seed, task) for seed in SEEDS for task in TASKS
     }
     assert {run.config.study for run in planned} == {"section7"}
+    # The runs of the committed study are found again under the names and addresses that they have there.
+    records = [json.loads(file.read_text(encoding="utf-8")) for file in ARCHIVED.glob("*/run.json")]
+    identities = {record["config"]["task"]["name"]: record["config"] for record in records}
+    found = set()
+    for config in (run.config for run in planned):
+        known = identities[config.task.name]
+        named = (known["precision"], known["model"]["identity"], known["task"]["identity"])
+        found.add(f"{config.readable_name()}-{digest(config.scientific(*named))}")
+    assert records
+    assert {record["id"] for record in records} <= found
 
 
 @pytest.mark.parametrize("name", NAMES)

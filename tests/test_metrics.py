@@ -7,7 +7,6 @@ import json
 
 import numpy as np
 import pytest
-from analysis.claims.catalogue import decide
 
 import experiments.job as job
 from analysis import load
@@ -15,6 +14,7 @@ from analysis.archive import archive
 from analysis.cells import Cells, Choice, lora_runs
 from analysis.claims.accuracy import rank_1_suffices_for_qv
 from analysis.claims.answers import Answers
+from analysis.claims.catalogue import decide
 from analysis.selection import Selection
 from analysis.study import Study
 from analysis.tables.accuracy import table6

@@ -6,10 +6,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from experiments import method
 from experiments.class_objective import ClassObjective
 from experiments.config import TaskConfig
 from experiments.errors import UserError
+from experiments.methods import lookup
 from experiments.tasks import Example, load_task
 
 CPU = torch.device("cpu")
@@ -88,16 +88,16 @@ def test_long_pair_is_shortened_and_counted(bert, task):
 
 def test_head_is_drawn_from_the_runs_seed(bert, config):
     model, _ = bert
-    one, two, other = (method.prepare(model, config(seed=seed)) for seed in (0, 0, 1))
+    one, two, other = (lookup("lora").prepare(model, config(seed=seed)) for seed in (0, 0, 1))
     heads = [m.classifier.weight for m in (one, two, other)]
     assert torch.equal(heads[0], heads[1])
     assert not torch.equal(heads[0], heads[2])
     assert heads[0].requires_grad
-    assert method.counts(one, config())["head"] == model.classifier.weight.numel() + 3
+    assert lookup("lora").counts(one)["head"] == model.classifier.weight.numel() + 3
 
 
 def test_head_is_trained_with_the_biases(bert, config):
-    model = method.prepare(bert[0], config(method="bias"))
+    model = lookup("bias").prepare(bert[0], config(method="bias"))
     trainable = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
     assert "classifier.weight" in trainable
     assert "bert.encoder.layer.0.attention.self.query.bias" in trainable

@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import json
+import pickle
 from pathlib import Path
 
 import pytest
+import yaml
 
-from experiments.config import digest, nearest, read_config
-from experiments.errors import UserError
+from experiments.config import (
+    CONF,
+    ModelConfig,
+    RunConfig,
+    TaskConfig,
+    WandbConfig,
+    choices_of,
+    digest,
+    keys,
+    read_config,
+)
+from experiments.errors import UserError, nearest
 
 VALUES = {
     "study": "default",
@@ -65,7 +78,7 @@ def address(**changes):
         ("rank", 0, "at least 1"),
         ("rank", {"q": 4}, "none given for target 'v'"),
         ("rank", 2.5, "integer"),
-        ("alpha", -1, "positive"),
+        ("alpha", -1, "alpha=-1 is not valid; give a number above 0"),
         ("scaling", "alpha/2", "alpha/r, 1/r, alpha/sqrt"),
         ("method", "loar", "did you mean lora"),
         ("task.name", "sqll", "did you mean sql"),
@@ -82,6 +95,13 @@ def address(**changes):
         ("study", "../x", "names a folder"),
         ("wandb.mode", "off", "auto, online, offline, disabled"),
         ("task.train", 0, "at least 1"),
+        ("lr", float("nan"), "lr=nan is not valid; give a number above 0"),
+        ("lr", True, "lr=True is not valid; give a number above 0"),
+        ("dropout", -0.1, "of at least 0 and below 1"),
+        ("steps", "many", "steps=many is not valid; give an integer of at least 1, or null"),
+        ("device", None, "device=None is not valid; give text"),
+        ("model.max_length", 4, "model.max_length=4 is not valid; give an integer of at least 8, or null"),
+        ("wandb.entity", True, "wandb.entity=True is not valid; give text, or null"),
     ],
 )
 def test_wrong_value_is_one_line_that_names_the_valid_ones(key, value, says):
@@ -148,6 +168,105 @@ def test_address_changes_with_what_changes_the_numbers(changes):
 
 def test_rank_does_not_matter_where_it_is_not_used():
     assert address(method="full", rank=1) == address(method="full", rank=2)
+
+
+PINNED = [
+    ({}, "sql-embedded-qv-r8-lr0.005-seed0", "7ab7dcbea8"),
+    ({"seed": 3}, "sql-embedded-qv-r8-lr0.005-seed3", "b6a6b08772"),
+    ({"targets": "q", "rank": 1}, "sql-embedded-q-r1-lr0.005-seed0", "e0192b65b7"),
+    ({"targets": "qkvo", "rank": 64, "seed": 4}, "sql-embedded-qkvo-r64-lr0.005-seed4", "58a7baa34a"),
+    ({"rank": {"q": 4, "v": 8}}, "sql-embedded-qv-rq4-v8-lr0.005-seed0", "a7587179c7"),
+    ({"targets": ["q", "up"], "rank": 2}, "sql-embedded-q-up-r2-lr0.005-seed0", "89df22c552"),
+    ({"alpha": 16, "scaling": "alpha/sqrt(r)"}, "sql-embedded-qv-r8-lr0.005-seed0", "34f160b85e"),
+    (
+        {"scaling": "1/r", "init": "kaiming", "dropout": 0.1, "bias": "all"},
+        "sql-embedded-qv-r8-lr0.005-seed0",
+        "f03eea862e",
+    ),
+    (
+        {
+            "lr": 0.0002,
+            "epochs": 5,
+            "batch_size": 8,
+            "warmup": 500,
+            "weight_decay": 0.01,
+            "clip": 0.0,
+            "label_smoothing": 0.1,
+        },
+        "sql-embedded-qv-r8-lr0.0002-seed0",
+        "e0b749e4ee",
+    ),
+    (
+        {
+            "steps": 7,
+            "accumulate": 2,
+            "eval_every": 100,
+            "log_every": 1,
+            "precision": "bfloat16",
+            "device": "cuda",
+            "force": True,
+            "study": "other",
+        },
+        "sql-embedded-qv-r8-lr0.005-seed0",
+        "ce304f3b87",
+    ),
+    (
+        {"task.name": "nli", "task.seed": 2, "task.train": None},
+        "nli-embedded-qv-r8-lr0.005-seed0",
+        "9faa0c7ae4",
+    ),
+    (
+        {"task.name": "mnli", "task.holdout": 100, "task.path": "x"},
+        "mnli-embedded-qv-r8-lr0.005-seed0",
+        "c9158b1fca",
+    ),
+    ({"task.name": "wikisql", "task.holdout": 100}, "wikisql-embedded-qv-r8-lr0.005-seed0", "2e86c5250f"),
+    (
+        {"model.name": "/models/gpt2/", "model.revision": "v2", "model.max_length": 128},
+        "sql-gpt2-qv-r8-lr0.005-seed0",
+        "eb719faac7",
+    ),
+    ({"method": "full"}, "sql-embedded-full-lr0.005-seed0", "01567fa24c"),
+    (
+        {"method": "full", "targets": "qkvo", "rank": 2, "lr": 0.0005},
+        "sql-embedded-full-lr0.0005-seed0",
+        "738fdf9151",
+    ),
+    (
+        {"method": "full", "task.name": "nli", "seed": 1, "eval_every": 50},
+        "nli-embedded-full-lr0.005-seed1",
+        "f0d846e690",
+    ),
+    ({"method": "full", "task.name": "mnli", "alpha": 2}, "mnli-embedded-full-lr0.005-seed0", "7919ccba69"),
+    ({"method": "bias"}, "sql-embedded-bias-lr0.005-seed0", "bdd0ede02e"),
+    (
+        {"method": "bias", "targets": "o", "lr": 0.01, "seed": 2},
+        "sql-embedded-bias-lr0.01-seed2",
+        "1d97d16f99",
+    ),
+    (
+        {"method": "bias", "task.name": "mnli", "steps": 9, "model.max_length": 64},
+        "mnli-embedded-bias-lr0.005-seed0",
+        "c3aa2a4e0a",
+    ),
+    ({"method": "bias", "bias": "all", "epochs": 2.5}, "sql-embedded-bias-lr0.005-seed0", "983b9ff995"),
+    ({"method": "none"}, "sql-embedded-none-seed0", "8df9f80095"),
+    ({"method": "none", "lr": 1.0, "seed": 5, "targets": "k"}, "sql-embedded-none-seed5", "d7a6753f64"),
+    ({"method": "none", "task.name": "nli", "eval_every": 3}, "nli-embedded-none-seed0", "c4dfea378a"),
+    (
+        {"method": "none", "task.name": "mnli", "model.max_length": 64},
+        "mnli-embedded-none-seed0",
+        "058d607f39",
+    ),
+]
+"""Names and addresses of version 2 of the science: those of runs that people have."""
+
+
+@pytest.mark.parametrize(("changes", "name", "address"), PINNED)
+def test_names_and_addresses_stay(changes, name, address):
+    config = read_config(values(**changes))
+    assert config.readable_name() == name
+    assert digest(config.scientific("float32", "model", "task")) == address
 
 
 def test_readable_name():
@@ -242,3 +361,64 @@ def test_the_nearest_choice_is_named_where_there_is_one(word, hint):
     found = nearest(word, ["fig3", "fig4", "table5", "table6", "table7"])
     assert found.endswith(hint)
     assert bool(found) == bool(hint)
+
+
+# ------------------------------------------------------------------------------------------- the declaration
+
+
+def test_every_key_of_the_configuration_is_declared_and_none_else():
+    written = yaml.safe_load((CONF / "config.yaml").read_text(encoding="utf-8"))
+    assert written.keys() - {"defaults", "hydra"} | {"model", "task"} == keys(RunConfig).keys() | {"budget"}
+    assert written["wandb"].keys() == keys(WandbConfig).keys()
+    for group, part, others in (("task", TaskConfig, set()), ("model", ModelConfig, {"budget", "lr"})):
+        for file in (CONF / group).glob("*.yaml"):
+            values = yaml.safe_load(file.read_text(encoding="utf-8"))
+            assert values.get("model", values).keys() <= keys(part).keys() | others | {"defaults"}, file
+
+
+def test_the_choices_are_those_of_the_code_that_takes_them():
+    from experiments.wandb_run import MODES
+    from lora.adapter import INITS
+    from lora.adapting import BIASES
+    from lora.targets import SCALINGS
+
+    declared = keys(RunConfig)
+    assert choices_of(declared["init"]) == INITS
+    assert choices_of(declared["bias"]) == BIASES
+    assert choices_of(declared["scaling"]) == SCALINGS
+    assert choices_of(keys(WandbConfig)["mode"]) == MODES
+    assert choices_of(declared["alpha"]) == ()
+
+
+def test_a_configuration_goes_to_other_processes_and_its_parts_are_keys_of_caches():
+    config = read_config(values(rank={"q": 4, "v": 8}, **{"model.max_length": 64}))
+    assert pickle.loads(pickle.dumps(config)) == config == copy.deepcopy(config)
+    assert dataclasses.replace(config, seed=1) == read_config(
+        values(rank={"q": 4, "v": 8}, seed=1, **{"model.max_length": 64})
+    )
+    assert (
+        len({config.model, copy.deepcopy(config.model), config.task, pickle.loads(pickle.dumps(config.task))})
+        == 2
+    )
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        config.seed = 1
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: TaskConfig("sql", trian=5),
+        lambda: TaskConfig("sql", train=0),
+        lambda: ModelConfig("embedded", max_length="long"),
+        lambda: ModelConfig(),
+        lambda: dataclasses.replace(read_config(values()), lr=-1.0),
+    ],
+)
+def test_what_is_not_declared_or_not_valid_is_refused_in_code_too(make):
+    with pytest.raises(ValueError, match="validation error"):
+        make()
+
+
+def test_numbers_that_are_names_are_taken_as_text():
+    config = read_config(values(device=0, **{"model.name": 2024, "model.revision": 1234567}))
+    assert (config.device, config.model.name, config.model.revision) == ("0", "2024", "1234567")

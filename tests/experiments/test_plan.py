@@ -176,7 +176,7 @@ def test_planning_imports_no_torch() -> None:
         (["rank=1,2"], ["rank=1,2 gives several values", "add -m"]),
         (["~wandb"], ["keys cannot be removed"]),
         (["rank={q:"], ["'rank={q:' cannot be read"]),
-        (["alpha=x"], ["alpha: 'x'"]),
+        (["alpha=x"], ["alpha=x is not valid; give a number above 0"]),
         (["study=2024_11_25"], ["study=20241125 is read as a number", "study=\"'2024_11_25'\""]),
         (["study=1e3"], ["study=1000.0 is read as a number"]),
         (["study=null"], ["study=None is read as"]),

@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import lora
-from experiments import method, store, trainer
+from experiments import store, trainer
 from experiments.batches import training_batches
 from experiments.errors import UserError
+from experiments.methods import Method, lookup
 from experiments.store import RunFolder
 from experiments.trainer import learning_rate, total_steps
 
@@ -83,12 +84,12 @@ def test_every_step_is_the_textbooks(config, bench, settings, monkeypatch):
         bias="all",
         **{"dropout": 0.3, "label_smoothing": 0.2, "weight_decay": 0.1, "warmup": 2, "lr": 0.02, **settings},
     )
-    prepare, prepared = method.prepare, []
-    monkeypatch.setattr(method, "prepare", lambda *a: prepared.append(prepare(*a)) or prepared[-1])
+    prepare, prepared = Method.prepare, []
+    monkeypatch.setattr(Method, "prepare", lambda *a: prepared.append(prepare(*a)) or prepared[-1])
     fit(run, desk)
     [ours] = prepared
 
-    model = prepare(desk.base.model, run).train()
+    model = prepare(lookup(run.method), desk.base.model, run).train()
     trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
     groups = {True: [], False: []}
     for name, parameter in trained.items():
@@ -227,8 +228,8 @@ def test_weight_decay_is_on_weights_and_the_factors_not_on_biases_and_norms(conf
 
     monkeypatch.setattr(torch.optim, "AdamW", Spy)
     models = []
-    real = trainer.method.prepare
-    monkeypatch.setattr(trainer.method, "prepare", lambda *a: models.append(real(*a)) or models[-1])
+    real = Method.prepare
+    monkeypatch.setattr(Method, "prepare", lambda *a: models.append(real(*a)) or models[-1])
     for number, settings in enumerate(({"method": "full"}, {"bias": "all"}, {"method": "bias"})):
         fit(config(weight_decay=0.3, steps=1, lr=1e-4, **settings), bench("sql"), str(number))
     full, factors, biases = (

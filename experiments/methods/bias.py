@@ -1,0 +1,22 @@
+"""BitFit (the paper's bias-only baseline): all bias vectors, and a new task head, are trained."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from experiments.methods import Method, register, train_only
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from experiments.config import RunConfig
+
+
+@register
+class Bias(Method):
+    name = "bias"
+    label = "BitFit: the biases alone, and a new task head"
+    learning_rate = 1e-3
+
+    def adapt(self, model: PreTrainedModel, config: RunConfig) -> PreTrainedModel:
+        return train_only(model, lambda name: name.endswith("bias"))

@@ -1,0 +1,64 @@
+"""LoRA: h = W0 x + scaling * B A x on the target projections; A, B and a new task head are trained."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import lora
+from experiments.errors import UserError
+from experiments.methods import Method, register
+from experiments.store import ADAPTER, ADAPTER_BEST, ADAPTER_INIT, RunFolder
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from experiments.config import RunConfig
+
+_LETTER_COST, _RANK_COST = 0.04, 0.0005
+
+
+@register
+class LoRA(Method):
+    name = "lora"
+    label = "LoRA: A and B of each target projection, and a new task head"
+    learning_rate = 2e-4  # GPT-3's (paper, Table 12)
+    settings = ("targets", "rank", "alpha", "scaling", "init", "dropout", "bias")
+
+    def words(self, config: RunConfig) -> tuple[str, ...]:
+        return config.targets_name, f"r{config.rank_name}"
+
+    def cost(self, config: RunConfig) -> float:
+        return 1 + _LETTER_COST * len(config.rank) + _RANK_COST * sum(config.rank.values())
+
+    def adapt(self, model: PreTrainedModel, config: RunConfig) -> PreTrainedModel:
+        try:
+            return lora.adapt(
+                model,
+                targets=config.targets,
+                rank=config.rank,
+                alpha=config.alpha,
+                seed=config.seed,
+                scaling=config.scaling,
+                init=config.init,
+                dropout=config.dropout,
+                bias=config.bias,
+            )
+        except ValueError as error:
+            raise UserError(str(error)) from error
+
+    def save_initial(self, model: PreTrainedModel, config: RunConfig, folder: RunFolder) -> None:
+        lora.save(model, folder.file(ADAPTER_INIT))
+
+    def save(
+        self,
+        model: PreTrainedModel,
+        base: PreTrainedModel,
+        config: RunConfig,
+        folder: RunFolder,
+        best: bool,
+    ) -> None:
+        """The factors, with the head and the biases that were trained."""
+        lora.save(model, folder.file(ADAPTER_BEST if best else ADAPTER))
+
+    def counts(self, model: PreTrainedModel) -> dict[str, int]:
+        return lora.parameter_counts(model)
