@@ -37,8 +37,8 @@ OPEN = {
     ("experiments.methods", "experiments.config"),
     *((f"experiments.tasks{name}", "experiments.config") for name in ("", ".task", ".mnli", ".wikisql")),
 }
-"""Circles that are still there: the configuration reads the model's shapes for a budget; and it checks the names
-of methods and tasks, whose annotations name it."""
+"""Circles that are still there: the configuration reads the model's shapes for a budget; and it checks the
+names of methods and tasks, whose annotations name it."""
 
 
 def imported(package: str) -> Iterator[tuple[str, str]]:
