@@ -28,14 +28,15 @@ from pydantic.fields import FieldInfo
 from experiments.budget import parameters_of, rank_for_budget
 from experiments.errors import UserError, nearest
 from experiments.methods import lookup
-from experiments.tasks import TASKS as TASK_CLASSES
+from experiments.tasks import TASKS
 from experiments.wandb_run import DEFAULT_PROJECT
 from lora.targets import parse_ranks, parse_targets, targets_name
 
 _CODE = Path(__file__).resolve().parent
 # In a wheel conf/ lies in this package; in a checkout a link there leads to it, where links are.
 CONF = (_CODE / "conf" if (_CODE / "conf").is_dir() else _CODE.parent / "conf").resolve()
-TASKS = tuple(TASK_CLASSES)
+
+LONGEST_NAME = 100  # of a model, in the name of a run's folder, for which systems have a limit
 
 # Counts up whenever the code changes what a configuration means, so that old results are not taken for new.
 SCIENCE_VERSION = 2
@@ -293,7 +294,7 @@ class RunConfig:
 
     def readable_name(self) -> str:
         """The part of the run's folder that people read."""
-        model = self.model.name.rstrip("/").rsplit("/", 1)[-1]
+        model = self.model.name.rstrip("/").rsplit("/", 1)[-1][:LONGEST_NAME]
         method = lookup(self.method)
         words = "-".join(method.words(self)) or method.name
         rate = f"-lr{self.lr:g}" if method.trains else ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import pickle
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -176,6 +177,14 @@ def _check_weights(
     own = tuple(f"{head}." for head in heads)
     misshapen = {name for name, *_ in loading["mismatched_keys"]}
     absent = sorted(key for key in {*loading["missing_keys"], *misshapen} if not key.startswith(own))
+    numbers = (re.search(r"\.(\d+)\.", key) for key in loading["unexpected_keys"])
+    layers = model.config.num_hidden_layers
+    beyond = [int(number[1]) for number in numbers if number and int(number[1]) >= layers]
+    if beyond:
+        raise UserError(
+            f"model.name={config.name}: the checkpoint has {max(beyond) + 1} layers and its config.json says "
+            f"{layers}; they must agree"
+        )
     if absent:
         raise UserError(
             f"model.name={config.name}: the checkpoint lacks {len(absent)} weights of a "

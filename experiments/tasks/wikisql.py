@@ -93,7 +93,7 @@ def _wrong_table(record: Mapping[str, Any]) -> str | None:
     header, rows = record["header"], record.get("rows") or ()
     if not all(isinstance(name, str) for name in header):
         return f"header has a column without a name: {header}"
-    if any(len(row) != len(header) for row in (record["types"], *rows)):
+    if any(not isinstance(row, list) or len(row) != len(header) for row in (record["types"], *rows)):
         return f"types and each row have as many entries as header, {len(header)}"
     return None
 
@@ -102,7 +102,10 @@ def read_examples(
     split: str, questions: Iterable[dict[str, Any]], tables: Iterable[dict[str, Any]]
 ) -> list[Example]:
     """Of records in the layout of the release.  Raises UserError for the first that is not."""
-    by_id = {table["id"]: table for table in tables}
+    by_id: dict[str, dict[str, Any]] = {}
+    for one in tables:
+        if by_id.setdefault(one["id"], one) is not one:
+            raise UserError(f"{split}: two tables have the id {one['id']!r}; a release has one of each")
     examples = []
     for number, record in enumerate(questions):
         table = by_id.get(record["table_id"])

@@ -33,6 +33,11 @@ def task(*questions):
     return WikiSQL.from_records({"dev": (list(questions), [TABLE])})
 
 
+def test_two_tables_of_one_id_are_refused():
+    with pytest.raises(UserError, match="dev: two tables have the id 't'"):
+        WikiSQL.from_records({"dev": ([question()], [TABLE, TABLE | {"header": ["a", "b"]}])})
+
+
 def test_example():
     [example] = task(question(0, 0, [[1, 1, 8]], " Who scored? ")).examples("dev")
     assert example.prompt == "table: Player | Goals\nquestion: Who scored?\nsql:"
@@ -155,6 +160,7 @@ def test_broken_records_are_told(record, says):
         ("dev.tables.jsonl", {"header": ["a", None]}, "header has a column without a name"),
         ("dev.tables.jsonl", {"types": ["text"] * 99}, "types and each row have as many entries as header"),
         ("dev.tables.jsonl", {"rows": [["x"] * 99]}, "types and each row have as many entries as header"),
+        ("dev.tables.jsonl", {"rows": [None]}, "types and each row have as many entries as header"),
     ],
 )
 def test_a_broken_record_is_told_by_file_and_line(release, file, changes, says):
