@@ -420,6 +420,12 @@ def test_greedy_is_greedy_whatever_the_checkpoint_says(copied, word_model, bench
 # ------------------------------------------------------------------------------------------- weights
 
 
+def test_layers_that_config_json_leaves_out_are_not_dropped_in_silence(copied):
+    refused(
+        copied(**{"config.json": {"n_layer": 1}}), "the checkpoint has 2 layers and its config.json says 1"
+    )
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_weights_that_are_no_numbers_are_named(copied, value):
     from safetensors.torch import load_file, save_file
