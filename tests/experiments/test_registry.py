@@ -48,7 +48,7 @@ experiments.tasks.__path__.append(sys.argv[1] + "/tasks")
 from experiments.config import TASKS, TaskConfig
 from experiments.tasks import load_task, task_identity
 
-assert TASKS == ("mnli", "nli", "sql", "weather", "wikisql"), TASKS
+assert tuple(TASKS) == ("mnli", "nli", "sql", "weather", "wikisql"), [*TASKS]
 task = load_task(TaskConfig("weather", dev=1))
 assert {split: len(task.examples(split)) for split in task.splits} == {"train": 3, "dev": 1}
 assert task.judge(task.examples("dev")[0], "very blue") == {"length": 5}
