@@ -121,14 +121,15 @@ def walk(runs: Sequence[PlannedRun], sweep: float, ended: Callable[[RunConfig, O
         while waiting:
             run = waiting.popleft()
             outcome = run_job(run, sweep)
-            if outcome.status == "busy":
-                waiting.append(run)
-                busy += 1
-            else:
-                ended(run.config, outcome)
-            if outcome.status != "busy" or busy == len(waiting):
-                time.sleep(BUSY_SECONDS if outcome.status == "busy" else 0.0)
+            if outcome.status != "busy":
                 busy = 0
+                ended(run.config, outcome)
+                continue
+            waiting.append(run)
+            busy += 1
+            if busy == len(waiting):  # others are at all that is left
+                busy = 0
+                time.sleep(BUSY_SECONDS)
     finally:
         torch.set_num_threads(threads)
 
