@@ -14,16 +14,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from analysis.adapters import read_adapter, read_deltas
-    from analysis.amplifying import (
+    from analysis.errors import AnalysisError
+    from analysis.geometry.amplification import (
         amplification,
         null_projected_norm,
         own_projected_norms,
         projected_norm,
         random_projected_norms,
     )
-    from analysis.base_weights import BaseWeights
-    from analysis.dimensions import (
+    from analysis.geometry.dimensions import (
         energy_rank,
         entropy_rank,
         intruder_dimensions,
@@ -31,13 +30,14 @@ if TYPE_CHECKING:
         shared_dimension,
         stable_rank,
     )
-    from analysis.errors import AnalysisError
-    from analysis.nulls import empirical_null, phi_null, phi_quantile, z_scores
-    from analysis.similarity import phi, phi_grid
-    from analysis.study import Study, load
-    from analysis.subspaces import directions
-    from analysis.svd import right_singular, thin_svd
-    from analysis.weight_svd import top_directions
+    from analysis.geometry.nulls import empirical_null, phi_null, phi_quantile, z_scores
+    from analysis.geometry.similarity import phi, phi_grid
+    from analysis.geometry.subspaces import directions
+    from analysis.geometry.svd import right_singular, thin_svd
+    from analysis.geometry.weight_svd import top_directions
+    from analysis.reading.adapters import read_adapter, read_deltas
+    from analysis.reading.base_weights import BaseWeights
+    from analysis.reading.study import Study, load
 
 __all__ = [
     "AnalysisError",
@@ -86,16 +86,16 @@ _SPECTRA = (
 )
 _HOME = {
     "AnalysisError": "analysis.errors",
-    "BaseWeights": "analysis.base_weights",
-    "directions": "analysis.subspaces",
-    "top_directions": "analysis.weight_svd",
-    **dict.fromkeys(("Study", "load"), "analysis.study"),
-    **dict.fromkeys(_AMPLIFICATION, "analysis.amplifying"),
-    **dict.fromkeys(("empirical_null", "phi_null", "phi_quantile", "z_scores"), "analysis.nulls"),
-    **dict.fromkeys(("phi", "phi_grid"), "analysis.similarity"),
-    **dict.fromkeys(("read_adapter", "read_deltas"), "analysis.adapters"),
-    **dict.fromkeys(_SPECTRA, "analysis.dimensions"),
-    **dict.fromkeys(("right_singular", "thin_svd"), "analysis.svd"),
+    "BaseWeights": "analysis.reading.base_weights",
+    "directions": "analysis.geometry.subspaces",
+    "top_directions": "analysis.geometry.weight_svd",
+    **dict.fromkeys(("Study", "load"), "analysis.reading.study"),
+    **dict.fromkeys(_AMPLIFICATION, "analysis.geometry.amplification"),
+    **dict.fromkeys(("empirical_null", "phi_null", "phi_quantile", "z_scores"), "analysis.geometry.nulls"),
+    **dict.fromkeys(("phi", "phi_grid"), "analysis.geometry.similarity"),
+    **dict.fromkeys(("read_adapter", "read_deltas"), "analysis.reading.adapters"),
+    **dict.fromkeys(_SPECTRA, "analysis.geometry.dimensions"),
+    **dict.fromkeys(("right_singular", "thin_svd"), "analysis.geometry.svd"),
 }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from analysis.run import Run
+from analysis.reading.run import Run
 from analysis.selection import Selection
 
 _OF_METHOD = ("method", "targets", "rank", "seed", "model")

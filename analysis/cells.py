@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from analysis.errors import AnalysisError
-from analysis.predictions import CHECKPOINTS, read_predictions
+from analysis.reading.predictions import CHECKPOINTS, read_predictions
 from analysis.statistics import CellMean, Outcomes, mean_score
 from experiments.errors import UserError
 from experiments.metrics import CorpusMetric, Metric, metric

@@ -27,15 +27,15 @@ from analysis.defaults import (
     SPLITS,
 )
 from analysis.errors import AnalysisError
-from analysis.files import unreadable
+from analysis.reading.files import unreadable
 from analysis.registry import COMMANDS, SELECTION, Command, Made
 from experiments.wandb_run import DEFAULT_PROJECT, MODES, default_project
 from lora.targets import parse_targets
 
 if TYPE_CHECKING:
+    from analysis.reading.study import Study
     from analysis.result import Result
     from analysis.selection import Selection
-    from analysis.study import Study
 
 DONE, FAILED, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
 
@@ -81,9 +81,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
+    from analysis.reading.study import Study
     from analysis.result import write
     from analysis.selection import Selection
-    from analysis.study import Study
 
     study = Study.open(options.study, options.root)
     for run, reason in study.left_out:
@@ -130,7 +130,7 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _archive(study: Study, options: argparse.Namespace) -> int:
-    from analysis.archive import archive
+    from analysis.reading.archive import archive
 
     try:
         made = archive(study, options.out, {name: COMMANDS[name] for name in options.adapters})

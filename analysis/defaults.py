@@ -11,7 +11,7 @@ DEFAULT_ROOT = Path("outputs")
 """The folder of studies: run.py's."""
 
 BASES = ("A", "dW-right", "dW-left", "B", "A-A0")
-"""Whose singular vectors, by name; captions and tables name the one they use (`analysis.subspaces`)."""
+"""Whose singular vectors, by name; captions and tables name the one used (`analysis.geometry.subspaces`)."""
 
 CHECKPOINTS = ("last", "best")
 """The last step, or the best evaluation on dev."""

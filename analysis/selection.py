@@ -16,9 +16,9 @@ from analysis.defaults import (
     DEFAULT_TARGETS,
 )
 from analysis.errors import AnalysisError
-from analysis.needs import Need, targets_name
-from analysis.run import Run
-from analysis.study import Study
+from analysis.reading.needs import Need, targets_name
+from analysis.reading.run import Run
+from analysis.reading.study import Study
 from lora.targets import parse_targets
 
 if TYPE_CHECKING:

@@ -47,7 +47,7 @@ import analysis
 import experiments
 from analysis import statistics
 from analysis.cells import Cells, Choice, lora_runs
-from analysis.predictions import read_predictions
+from analysis.reading.predictions import read_predictions
 
 repository = Path(experiments.__file__).parent.parent
 

@@ -40,14 +40,14 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from analysis.adapters import AdapterFactors, read_adapter
-from analysis.amplifying import amplification, own_projected_norms, random_projected_norms
-from analysis.dimensions import shared_dimension
-from analysis.nulls import haar, z_scores
-from analysis.similarity import phi_grid
-from analysis.subspaces import directions
-from analysis.svd import thin_svd
-from analysis.weight_svd import top_directions
+from analysis.geometry.amplification import amplification, own_projected_norms, random_projected_norms
+from analysis.geometry.dimensions import shared_dimension
+from analysis.geometry.nulls import haar, z_scores
+from analysis.geometry.similarity import phi_grid
+from analysis.geometry.subspaces import directions
+from analysis.geometry.svd import thin_svd
+from analysis.geometry.weight_svd import top_directions
+from analysis.reading.adapters import AdapterFactors, read_adapter
 from lora.files import FORMAT, VERSION
 from lora.saving import Factors
 

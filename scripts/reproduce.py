@@ -96,7 +96,7 @@ def _planned(options: argparse.Namespace, overrides: Sequence[str]) -> list[Plan
 
 def _reproduce(runs: Sequence[PlannedRun], options: argparse.Namespace) -> int:
     from analysis.commands import main as analyse
-    from analysis.study import Study
+    from analysis.reading.study import Study
     from experiments.engine import train
 
     config = runs[0].config

@@ -10,13 +10,13 @@ import pytest
 
 import experiments.job as job
 from analysis import load
-from analysis.archive import archive
 from analysis.cells import Cells, Choice, lora_runs
 from analysis.claims.accuracy import rank_1_suffices_for_qv
 from analysis.claims.answers import Answers
 from analysis.claims.catalogue import decide
+from analysis.reading.archive import archive
+from analysis.reading.study import Study
 from analysis.selection import Selection
-from analysis.study import Study
 from analysis.tables.accuracy import table6
 from experiments.config import TaskConfig
 from experiments.plan import PlannedRun

@@ -10,8 +10,8 @@ import pytest
 from pandas.testing import assert_frame_equal
 
 from analysis.commands import main
-from analysis.manifest import MANIFEST
-from analysis.study import Study
+from analysis.reading.manifest import MANIFEST
+from analysis.reading.study import Study
 
 RESULTS = Path(__file__).resolve().parent.parent / "results" / "embedded"
 RUNS = RESULTS / "runs"

@@ -64,7 +64,7 @@ def test_every_module_and_every_file_that_is_read_is_in_it(package: str, install
 def test_it_finds_its_configuration_without_a_checkout(installed: Path, tmp_path: Path) -> None:
     program = (
         "import sys; sys.path.insert(0, sys.argv[1])\n"
-        "from analysis.needs import Need, commands\n"
+        "from analysis.reading.needs import Need, commands\n"
         "from experiments.config import CONF; from experiments.plan import plan\n"
         "assert len(plan(['-m', '+experiment=table6', 'seed=0', 'task=sql']).runs) == 18\n"
         "print(CONF); print(*commands('s', 'outputs', {'task': 'sql', 'model': 'gpt2'}, [Need('qv', 8, 0)]))"

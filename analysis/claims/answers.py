@@ -10,8 +10,8 @@ from analysis import paper_values
 from analysis.cells import CHOSEN_ON, CellResult, Cells, Choice, Place, lora_runs
 from analysis.claims.missing import missing_runs, seeds_of
 from analysis.errors import AnalysisError
-from analysis.needs import Need
-from analysis.run import Run
+from analysis.reading.needs import Need
+from analysis.reading.run import Run
 from analysis.selection import Selection
 from analysis.tables.accuracy import BUDGET_RANK, BUDGET_TARGETS
 from experiments.metrics import Metric

@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from analysis import reading
 from analysis.claims import accuracy, subspaces, weights
 from analysis.claims.answers import Answers
 from analysis.claims.evidence import Evidence
@@ -15,7 +14,8 @@ from analysis.claims.geometry import Geometry
 from analysis.claims.judgement import Judgement, Verdict
 from analysis.defaults import DEFAULT_MARGIN
 from analysis.errors import AnalysisError
-from analysis.needs import MissingRunsError, Need
+from analysis.reading import tensors
+from analysis.reading.needs import MissingRunsError, Need
 from analysis.selection import Selection
 from analysis.statistics.holm import holm
 
@@ -201,7 +201,7 @@ def _check(selection: Selection) -> None:
     _ = selection.frame
     runs = selection.available()
     if runs:
-        reading.one_layer(selection, runs[0])
+        tensors.one_layer(selection, runs[0])
 
 
 def _tested(claim: Claim, task: str, evidence: Evidence, decision: Decision) -> Judgement:

@@ -16,16 +16,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Bool, Float, Shaped
 
-from analysis import reading
 from analysis.claims.missing import missing_runs, seeds_of
 from analysis.errors import AnalysisError
-from analysis.needs import Need
+from analysis.reading import tensors
+from analysis.reading.needs import Need
 from analysis.selection import Selection
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from analysis.run import Run
+    from analysis.reading.run import Run
 
 SMALL, LARGE = 8, 64
 """Figure 3's ranks."""
@@ -106,14 +106,14 @@ class Geometry:
             MissingRunsError: there are no two seeds.
             AnalysisError: any two such subspaces meet by chance alone.
         """
-        from analysis.dimensions import shared_dimension
+        from analysis.geometry.dimensions import shared_dimension
 
         seeds, runs = self._runs((LARGE,), least=2)
         layers = self._layers(runs[LARGE, seeds[0]])
         found = np.zeros((len(seeds), len(seeds), len(layers)))
         for place, layer in enumerate(layers):
             vectors = [
-                reading.directions(self.selection, runs[LARGE, seed], layer, letter).vectors for seed in seeds
+                tensors.directions(self.selection, runs[LARGE, seed], layer, letter).vectors for seed in seeds
             ]
             n, d = vectors[0].shape
             if 2 * n > d:
@@ -135,17 +135,17 @@ class Geometry:
             MissingRunsError: there are none.
             AnalysisError: W cannot be read.
         """
-        from analysis.amplifying import amplification, own_projected_norms, random_projected_norms
         from analysis.figures.panels import array
+        from analysis.geometry.amplification import amplification, own_projected_norms, random_projected_norms
+        from analysis.geometry.weight_svd import top_directions
         from analysis.tables.table7_numbers import draws
-        from analysis.weight_svd import top_directions
 
         seeds, runs = self._runs((FEW, MANY))
         any_run = runs[FEW, seeds[0]]
         layers = self._layers(any_run)
         found = {rank: _no_lifts(len(seeds), len(layers), draws(rank)) for rank in (FEW, MANY)}
         for place, layer in enumerate(layers):
-            W = reading.weight(self.selection, any_run, layer, self.weight)
+            W = tensors.weight(self.selection, any_run, layer, self.weight)
             own = own_projected_norms(top_directions(W, min(MANY, *W.shape))[1])
 
             @cache
@@ -154,7 +154,7 @@ class Geometry:
 
             for rank, lifts in found.items():
                 for s, seed in enumerate(seeds):
-                    factors = reading.factors(self.selection, runs[rank, seed], layer, self.weight)
+                    factors = tensors.factors(self.selection, runs[rank, seed], layer, self.weight)
                     one = amplification(W, factors.B, factors.A, factors.scaling)
                     if not one.rank:  # dW = 0
                         continue
@@ -168,8 +168,8 @@ class Geometry:
         return found
 
     def _overlap(self, letter: str) -> Overlap:
-        from analysis.nulls import phi_null
-        from analysis.similarity import phi_grid
+        from analysis.geometry.nulls import phi_null
+        from analysis.geometry.similarity import phi_grid
 
         seeds, runs = self._runs((SMALL, LARGE))
         layers = self._layers(runs[SMALL, seeds[0]])
@@ -177,7 +177,7 @@ class Geometry:
         rows = []
         for (s, seed), (place, layer) in itertools.product(enumerate(seeds), enumerate(layers)):
             small, large = (
-                reading.directions(self.selection, runs[rank, seed], layer, letter).vectors
+                tensors.directions(self.selection, runs[rank, seed], layer, letter).vectors
                 for rank in (SMALL, LARGE)
             )
             top[s, place] = float(phi_grid(small[:1], large[:1])[0, 0])
@@ -194,13 +194,13 @@ class Geometry:
 
     def _neighbour(self, W: Tensor, run: Run, layer: int) -> float:
         """The lift of W with the directions of the next layer's dW, of the first one's after the last."""
-        from analysis.amplifying import null_projected_norm, projected_norm
-        from analysis.arrays import weight_norm
-        from analysis.svd import thin_svd
+        from analysis.geometry.amplification import null_projected_norm, projected_norm
+        from analysis.geometry.arrays import weight_norm
+        from analysis.geometry.svd import thin_svd
 
-        layers = reading.layers(self.selection, run)
+        layers = tensors.layers(self.selection, run)
         other = layers[(layers.index(layer) + 1) % len(layers)]
-        factors = reading.factors(self.selection, run, other, self.weight)
+        factors = tensors.factors(self.selection, run, other, self.weight)
         U, _, Vh = thin_svd(factors.B, factors.A, factors.scaling)
         there = ~Vh.isnan().any(dim=1)
         if other == layer or not there.any() or (len(U), Vh.shape[1]) != tuple(W.shape):
@@ -232,9 +232,9 @@ class Geometry:
     def _layers(self, run: Run) -> tuple[int, ...]:
         selection = self.selection
         return (
-            reading.layers(selection, run)
+            tensors.layers(selection, run)
             if selection.layer is None
-            else (reading.one_layer(selection, run),)
+            else (tensors.one_layer(selection, run),)
         )
 
 

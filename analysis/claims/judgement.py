@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from analysis.needs import Need
+from analysis.reading.needs import Need
 
 Verdict = Literal["supported", "contradicted", "undecided", "not testable"]
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)

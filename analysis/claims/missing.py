@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from analysis.errors import AnalysisError
-from analysis.needs import MissingRunsError, Need
+from analysis.reading.needs import MissingRunsError, Need
 from analysis.selection import Selection
 
 SEEDS = (0, 1, 2, 3, 4)

@@ -19,7 +19,7 @@ from analysis.tables.numbers import MISSING
 if TYPE_CHECKING:
     import pandas as pd
 
-    from analysis.run import Run
+    from analysis.reading.run import Run
     from analysis.selection import Selection
 
 

@@ -17,7 +17,7 @@ from analysis.result import Drawing, Result
 if TYPE_CHECKING:
     import pandas as pd
 
-    from analysis.run import Run
+    from analysis.reading.run import Run
     from analysis.selection import Selection
 
 Rows = Sequence[Sequence[Panel]]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from analysis import reading
 from analysis.figures import ranks
+from analysis.reading import tensors
 
 if TYPE_CHECKING:
     from analysis.result import Result
@@ -19,5 +19,5 @@ def make(selection: Selection) -> Result:
         MissingRunsError: the study lacks r = 8 or r = 64.
     """
     runs = ranks.runs_of(selection)
-    layer = reading.one_layer(selection, runs[ranks.SMALL])
+    layer = tensors.one_layer(selection, runs[ranks.SMALL])
     return ranks.make(selection, runs, [layer], selection.stem("fig3"), "Figure 3.")

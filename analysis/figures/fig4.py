@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from analysis import reading
 from analysis.figures import seeds
 from analysis.figures.assembly import assemble, wrapped
 from analysis.figures.drawing import Look
@@ -13,6 +12,7 @@ from analysis.figures.gaussian import DRAWS, average, gaussian_directions
 from analysis.figures.panels import Panel, frame, similarity
 from analysis.figures.style import TICKS_FIG4_I, TICKS_FIG4_J
 from analysis.figures.words import gaussian_name, heading_of
+from analysis.reading import tensors
 
 if TYPE_CHECKING:
     from analysis.result import Result
@@ -30,8 +30,8 @@ def make(selection: Selection) -> Result:
     """
     pairs = seeds.pairs_of(selection)
     first = pairs[0]
-    count = reading.layers(selection, first[0])[-1] + 1
-    layer = reading.one_layer(selection, first[0])
+    count = tensors.layers(selection, first[0])[-1] + 1
+    layer = tensors.one_layer(selection, first[0])
     panels = seeds.panels_of(selection, first, [layer])
     spaces = list(dict.fromkeys((panel.shape[0], panel.d) for panel in panels))
     means, ones = zip(*(_random(n, d, several=len(spaces) > 1) for n, d in spaces), strict=True)

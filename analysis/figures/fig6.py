@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from analysis import reading
 from analysis.figures import ranks
+from analysis.reading import tensors
 
 if TYPE_CHECKING:
     from analysis.result import Result
@@ -19,5 +19,5 @@ def make(selection: Selection) -> Result:
         MissingRunsError: the study lacks r = 8 or r = 64.
     """
     runs = ranks.runs_of(selection)
-    layers = reading.some_layers(selection, runs[ranks.SMALL])
+    layers = tensors.some_layers(selection, runs[ranks.SMALL])
     return ranks.make(selection, runs, layers, selection.stem("fig6", layer=False), "Figure 6.")

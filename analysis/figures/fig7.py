@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from analysis import reading
 from analysis.figures import seeds
 from analysis.figures.assembly import assemble, wrapped
 from analysis.figures.drawing import Look
 from analysis.figures.style import TICKS_FIG7_I, TICKS_FIG7_J
 from analysis.figures.words import heading_of
+from analysis.reading import tensors
 
 if TYPE_CHECKING:
     from analysis.result import Result
@@ -25,8 +25,8 @@ def make(selection: Selection) -> Result:
         MissingRunsError: the study lacks two seeds at r = 64.
     """
     pair = seeds.pairs_of(selection)[0]
-    count = reading.layers(selection, pair[0])[-1] + 1
-    layers = reading.some_layers(selection, pair[0])
+    count = tensors.layers(selection, pair[0])[-1] + 1
+    layers = tensors.some_layers(selection, pair[0])
     panels = seeds.panels_of(selection, pair, layers)
     # As many whole layers in a row as make the paper's four panels.
     columns = len(selection.letters) * max(1, 4 // len(selection.letters))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from analysis import captions, reading
+from analysis import captions
 from analysis.figures.assembly import assemble
 from analysis.figures.drawing import Look
 from analysis.figures.gaussian import DRAWS, average, gaussian_directions
@@ -22,12 +22,13 @@ from analysis.figures.words import (
     symbol,
     weight,
 )
+from analysis.reading import tensors
 
 if TYPE_CHECKING:
+    from analysis.geometry.subspaces import Directions
+    from analysis.reading.run import Run
     from analysis.result import Result
-    from analysis.run import Run
     from analysis.selection import Selection
-    from analysis.subspaces import Directions
 
 RANKS = (4, 8, 64)
 SHARE = 0.1
@@ -44,15 +45,15 @@ def make(selection: Selection) -> Result:
     seed = selection.seeds_with(RANKS)[0]
     runs = {rank: run for (rank, _), run in selection.runs(RANKS, (seed,)).items()}
     any_run, letter = runs[RANKS[0]], selection.letters[0]
-    count = reading.layers(selection, any_run)[-1] + 1
-    layer = reading.one_layer(selection, any_run)
+    count = tensors.layers(selection, any_run)[-1] + 1
+    layer = tensors.one_layer(selection, any_run)
     top = _top_directions(selection, any_run, layer, letter)
     d = top.vectors.shape[1]
     labels = {"layer": layer + 1, "weight": plain_weight(letter), "seed": seed}
     panels = [
         similarity(
             top,
-            reading.directions(selection, runs[rank], layer, letter),
+            tensors.directions(selection, runs[rank], layer, letter),
             _title(letter, selection.basis, rank),
             {**labels, "against": f"r={rank}"},
         )
@@ -103,10 +104,10 @@ def make(selection: Selection) -> Result:
 
 def _top_directions(selection: Selection, run: Run, layer: int, letter: str) -> Directions:
     """W's, on the side that the basis lives on."""
-    from analysis.subspaces import Directions
-    from analysis.weight_svd import top_directions
+    from analysis.geometry.subspaces import Directions
+    from analysis.geometry.weight_svd import top_directions
 
-    W = reading.weight(selection, run, layer, letter)
+    W = tensors.weight(selection, run, layer, letter)
     k = math.ceil(SHARE * min(W.shape))
     U, S, Vh = top_directions(W, k)
     return Directions(U.T if selection.basis in OUTPUT_SIDE else Vh, S, int((S > 0).sum()), "W")

@@ -11,7 +11,7 @@ import numpy as np
 from analysis.figures.panels import Panel
 
 if TYPE_CHECKING:
-    from analysis.subspaces import Directions
+    from analysis.geometry.subspaces import Directions
 
 DRAWS = 20
 
@@ -23,8 +23,8 @@ def gaussian_directions(count: int, n: int, d: int, device: str = "cpu") -> list
     """
     import torch
 
-    from analysis.subspaces import Directions
-    from analysis.svd import right_svd
+    from analysis.geometry.subspaces import Directions
+    from analysis.geometry.svd import right_svd
 
     generator = torch.Generator().manual_seed(0)
     drawn = []

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from analysis import reading
 from analysis.figures.panels import OtherLayers, array
+from analysis.reading import tensors
 
 if TYPE_CHECKING:
-    from analysis.run import Run
+    from analysis.reading.run import Run
     from analysis.selection import Selection
 
 MOST = 16
@@ -22,7 +22,7 @@ def other_layers(selection: Selection, one: Run, other: Run, letter: str) -> Oth
 
     Layers whose projection has another shape than in the first layer are left out.
     """
-    from analysis.nulls import empirical_null
+    from analysis.geometry.nulls import empirical_null
 
     adapters = [run.adapter(selection.checkpoint) for run in (one, other)]
     there = [layer for layer in adapters[0].layers if all((layer, letter) in held for held in adapters)]
@@ -33,7 +33,7 @@ def other_layers(selection: Selection, one: Run, other: Run, letter: str) -> Oth
         return None
     chosen = np.linspace(0, len(there) - 1, min(MOST, len(there))).round().astype(int)
     first, second = (
-        [reading.directions(selection, run, there[place], letter).vectors for place in chosen]
+        [tensors.directions(selection, run, there[place], letter).vectors for place in chosen]
         for run in (one, other)
     )
     found = empirical_null(first, second)

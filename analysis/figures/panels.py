@@ -15,7 +15,7 @@ from analysis.errors import AnalysisError
 if TYPE_CHECKING:
     import pandas as pd
 
-    from analysis.subspaces import Directions
+    from analysis.geometry.subspaces import Directions
 
 QUANTILE = 0.99
 """Cells whose phi is at most this quantile of the null are hatched: not beyond chance."""
@@ -106,9 +106,9 @@ def similarity(
     Raises:
         AnalysisError: the two lie in spaces of different dimension.
     """
-    from analysis.nulls import phi_null, z_scores
-    from analysis.similarity import phi_grid
-    from analysis.svd import arbitrary_tops
+    from analysis.geometry.nulls import phi_null, z_scores
+    from analysis.geometry.similarity import phi_grid
+    from analysis.geometry.svd import arbitrary_tops
 
     d = rows.vectors.shape[1]
     if columns.vectors.shape[1] != d:
@@ -185,7 +185,7 @@ def frame(panels: Iterable[Panel]) -> pd.DataFrame:
 @lru_cache(maxsize=16)
 def _limit(n1: int, n2: int, d: int) -> Grid:
     """The null's `QUANTILE` for i = 1 .. n1 and j = 1 .. n2; many panels have the same."""
-    from analysis.nulls import phi_quantile
+    from analysis.geometry.nulls import phi_quantile
 
     return array(phi_quantile(np.arange(1, n1 + 1)[:, None], np.arange(1, n2 + 1), d, QUANTILE))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from analysis import captions, reading
+from analysis import captions
 from analysis.figures.assembly import assemble, wrapped
 from analysis.figures.drawing import Look
 from analysis.figures.other_layers import other_layers
@@ -21,10 +21,11 @@ from analysis.figures.words import (
     symbol,
     weight,
 )
+from analysis.reading import tensors
 
 if TYPE_CHECKING:
+    from analysis.reading.run import Run
     from analysis.result import Result
-    from analysis.run import Run
     from analysis.selection import Selection
 
 SMALL, LARGE = 8, 64
@@ -48,7 +49,7 @@ def make(
     selection: Selection, runs: dict[int, Run], layers: Sequence[int], stem: str, heading: str
 ) -> Result:
     """The result for these layers, from 0; `heading` opens the caption."""
-    count = reading.layers(selection, runs[SMALL])[-1] + 1
+    count = tensors.layers(selection, runs[SMALL])[-1] + 1
     rows: list[list[Panel]] = []
     whole: list[Panel] = []
     others = {
@@ -91,7 +92,7 @@ def _panel(
     name_layer: bool,
     others: OtherLayers | None,
 ) -> Panel:
-    small, large = (reading.directions(selection, runs[rank], layer, letter) for rank in (SMALL, LARGE))
+    small, large = (tensors.directions(selection, runs[rank], layer, letter) for rank in (SMALL, LARGE))
     labels = {
         "layer": layer + 1,
         "weight": plain_weight(letter),

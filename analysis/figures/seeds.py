@@ -6,13 +6,14 @@ import itertools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from analysis import captions, reading
+from analysis import captions
 from analysis.figures.other_layers import other_layers
 from analysis.figures.panels import OtherLayers, Panel, similarity
 from analysis.figures.words import basis_name, dimensions, layers_of, listed, plain_weight, symbol, weight
+from analysis.reading import tensors
 
 if TYPE_CHECKING:
-    from analysis.run import Run
+    from analysis.reading.run import Run
     from analysis.selection import Selection
 
 RANK = 64
@@ -43,7 +44,7 @@ def panels_of(selection: Selection, pair: Pair, layers: Sequence[int]) -> list[P
 def _panel(
     selection: Selection, pair: Pair, layer: int, letter: str, name_layer: bool, others: OtherLayers | None
 ) -> Panel:
-    one, other = (reading.directions(selection, run, layer, letter) for run in pair)
+    one, other = (tensors.directions(selection, run, layer, letter) for run in pair)
     labels = {
         "layer": layer + 1,
         "weight": plain_weight(letter),

@@ -83,7 +83,7 @@ def dimensions(panels: Iterable[Panel]) -> str:
 
 def marks(panels: Iterable[Panel], z: bool) -> str:
     """How to read a panel: its null, its hatches and lines."""
-    from analysis.svd import GAP_THRESHOLD
+    from analysis.geometry.svd import GAP_THRESHOLD
 
     found = list(panels)
     null = (

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from analysis.needs import SWEPT
-from analysis.run import Run
+from analysis.reading.needs import SWEPT
+from analysis.reading.run import Run
 from lora.targets import LETTERS, parse_targets
 
 METHODS = {"full": "full fine-tuning", "bias": "biases alone", "none": "base model"}

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from analysis.defaults import SPLITS
 from analysis.figures.words import listed, plain_weight
-from analysis.needs import SWEPT
+from analysis.reading.needs import SWEPT
+from analysis.reading.run import Run, row
 from analysis.report.adapted import letters, method_name, place, varied
 from analysis.result import Cell, Row, Table
-from analysis.run import Run, row
 from analysis.tables.numbers import MISSING
 
 if TYPE_CHECKING:

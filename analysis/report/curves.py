@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from analysis.run import Run
+    from analysis.reading.run import Run
 
 COLUMNS, FEWEST = 6, 3
 # Inches.

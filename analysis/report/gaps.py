@@ -13,7 +13,7 @@ from analysis.claims.answers import Answers
 from analysis.claims.judgement import Judgement
 from analysis.claims.missing import missing_runs, seeds_of
 from analysis.errors import AnalysisError
-from analysis.needs import MissingRunsError, Need
+from analysis.reading.needs import MissingRunsError, Need
 from analysis.registry import Made
 from analysis.report.glance import judged
 from analysis.tables.accuracy import TABLE5_TARGETS, TABLE6_RANKS, TABLE6_TARGETS

@@ -19,9 +19,9 @@ from analysis.defaults import (
     DEFAULT_SPLIT,
     DEFAULT_TARGETS,
 )
-from analysis.needs import SWEPT, Need, command, commands
+from analysis.reading.needs import SWEPT, Need, command, commands
+from analysis.reading.run import Run
 from analysis.result import Cell, Row, Table, versions
-from analysis.run import Run
 from analysis.tables.numbers import MISSING
 from experiments.provenance import git_commit
 

@@ -9,6 +9,7 @@ from analysis.claims.judgement import Judgement
 from analysis.defaults import DEFAULT_MARGIN, DEFAULT_TARGETS
 from analysis.errors import AnalysisError
 from analysis.figures.words import listed
+from analysis.reading.run import Run
 from analysis.registry import COMMANDS, Made, make_each
 from analysis.report import origin
 from analysis.report.adapted import letters
@@ -19,7 +20,6 @@ from analysis.report.glance import MARKS, by_claim, counted, effect, judged, pie
 from analysis.report.markup import prose, slug
 from analysis.report.pictures import FIGURES, figures_of, picture, unmade
 from analysis.result import Drawing, Result, csv_bytes
-from analysis.run import Run
 
 if TYPE_CHECKING:
     from analysis.selection import Selection

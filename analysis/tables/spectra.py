@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from analysis import captions, reading
+from analysis import captions
 from analysis.figures.spectra import draw
 from analysis.figures.words import basis_name
+from analysis.reading import tensors
 from analysis.result import Drawing, Result
 from analysis.tables.spectra_numbers import (
     INTRUDER_K,
@@ -41,7 +42,7 @@ def make(selection: Selection) -> Result:
     runs = [source.run for source in (*lora, *full)]
     selection.check_model(runs)
     lora_runs, full_runs = runs[: len(lora)], runs[len(lora) :]
-    drawn = reading.one_layer(selection, runs[0])
+    drawn = tensors.one_layer(selection, runs[0])
     numbers = spectra_numbers(selection, lora, full, drawn)
     note = (
         f"{captions.lora_sentence(selection, lora_runs)} LoRA: {len(lora)} runs. "

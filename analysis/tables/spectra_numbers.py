@@ -8,14 +8,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from analysis import reading
 from analysis.figures.words import plain_weight
+from analysis.reading import tensors
 
 if TYPE_CHECKING:
     import pandas as pd
     from torch import Tensor
 
-    from analysis.run import Run
+    from analysis.reading.run import Run
     from analysis.selection import Selection
 
 INTRUDER_K, INTRUDER_THRESHOLD = 10, 0.5
@@ -52,7 +52,7 @@ def spectra_numbers(
     """
     import pandas as pd
 
-    layers = reading.layers(selection, lora[0].run)
+    layers = tensors.layers(selection, lora[0].run)
     rows = [*_effective(selection, [*lora, *full], layers, drawn), *_shared(selection, lora, layers)]
     columns = ["layer", "weight", "source", "rank", "seed", "seed_j", "quantity", "k", "value", "arbitrary"]
     frame = pd.DataFrame(rows, columns=columns)
@@ -65,12 +65,12 @@ def _effective(
     """The effective ranks of each dW, intruder dimensions, and the singular values of one layer."""
     from tqdm import tqdm
 
-    from analysis import dimensions
-    from analysis.svd import arbitrary_directions
+    from analysis.geometry import dimensions
+    from analysis.geometry.svd import arbitrary_directions
 
     places = [(layer, letter) for layer in layers for letter in selection.letters]
     for layer, letter in tqdm(places, desc="spectra", unit="projection", leave=False, disable=None):
-        W = reading.weight(selection, sources[0].run, layer, letter).double()
+        W = tensors.weight(selection, sources[0].run, layer, letter).double()
         before = dimensions.left_vectors(W)
         for source in sources:
             found = _delta(selection, source, layer, letter)
@@ -100,7 +100,7 @@ def _effective(
 
 
 def _intruders(W: Tensor, dW: Tensor, before: Tensor) -> dict[str, Any]:
-    from analysis.dimensions import left_cosines
+    from analysis.geometry.dimensions import left_cosines
 
     if not dW.any():
         return {"value": math.nan, "arbitrary": None}
@@ -113,7 +113,7 @@ def _delta(selection: Selection, source: Source, layer: int, letter: str) -> tup
     """Singular values of dW, and dW itself in float64: intruder dimensions are those of W + dW."""
     import torch
 
-    from analysis.svd import thin_svd
+    from analysis.geometry.svd import thin_svd
 
     if source.rank is None:
         deltas = source.run.deltas(selection.checkpoint)
@@ -121,7 +121,7 @@ def _delta(selection: Selection, source: Source, layer: int, letter: str) -> tup
             return None
         dW = deltas[layer, letter].to(selection.device).double()
         return torch.linalg.svdvals(dW), dW
-    factors = reading.factors(selection, source.run, layer, letter)
+    factors = tensors.factors(selection, source.run, layer, letter)
     S = thin_svd(factors.B, factors.A, factors.scaling)[1]
     return S, factors.scaling * factors.B.double() @ factors.A.double()
 
@@ -131,7 +131,7 @@ def _shared(selection: Selection, lora: Sequence[Source], layers: Sequence[int])
 
     The second null compares a layer of the one with the next of the other, and the last with the first.
     """
-    from analysis.dimensions import shared_dimension
+    from analysis.geometry.dimensions import shared_dimension
 
     by_rank: dict[int | None, list[Source]] = {}
     for source in lora:
@@ -140,7 +140,7 @@ def _shared(selection: Selection, lora: Sequence[Source], layers: Sequence[int])
     for (layer, following), letter in itertools.product(places, selection.letters):
         for rank, sources in by_rank.items():
             here, there = (
-                [reading.directions(selection, source.run, place, letter).vectors for source in sources]
+                [tensors.directions(selection, source.run, place, letter).vectors for source in sources]
                 for place in (layer, following)
             )
             for one, other in itertools.combinations(range(len(sources)), 2):

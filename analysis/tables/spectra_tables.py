@@ -118,7 +118,7 @@ def _by_pair(found: pd.DataFrame) -> Iterator[list[float]]:
 
 def _undetermined(numbers: pd.DataFrame) -> str:
     """How many of the intruders counted belong to near-equal singular values."""
-    from analysis.svd import GAP_THRESHOLD
+    from analysis.geometry.svd import GAP_THRESHOLD
 
     found = numbers[numbers["quantity"] == "intruder_dimensions"]
     counted, arbitrary = int(found["value"].sum()), int(found["arbitrary"].sum())

@@ -10,8 +10,9 @@ import math
 import statistics
 from typing import TYPE_CHECKING
 
-from analysis import captions, paper_values, reading
+from analysis import captions, paper_values
 from analysis.figures.words import layers_of, listed, plain_weight
+from analysis.reading import tensors
 from analysis.result import Cell, Result, Row, Table
 from analysis.tables.numbers import MISSING, defined_note, grouped, interval, mean_sd
 from analysis.tables.table7_numbers import (
@@ -41,8 +42,8 @@ def make(selection: Selection) -> Result:
     """
     runs = selection.every_run(PAPER_RANKS)
     any_run = next(iter(runs.values()))
-    count = reading.layers(selection, any_run)[-1] + 1
-    layer = reading.one_layer(selection, any_run)
+    count = tensors.layers(selection, any_run)[-1] + 1
+    layer = tensors.one_layer(selection, any_run)
     numbers = table7_numbers(selection, runs, layer)
     place = layers_of([layer], count)
     used = list(runs.values())
@@ -205,7 +206,7 @@ def _deficient(numbers: pd.DataFrame) -> str:
 
 def _undetermined(numbers: pd.DataFrame) -> str:
     """How many directions of dW are arbitrary: they are in the medians and the CSV all the same."""
-    from analysis.svd import GAP_THRESHOLD
+    from analysis.geometry.svd import GAP_THRESHOLD
 
     gains = numbers[(numbers["quantity"] == "gain") & numbers["value"].notna()]
     by_rank = [

@@ -7,14 +7,15 @@ from collections.abc import Iterator
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from analysis import paper_values, reading
+from analysis import paper_values
 from analysis.figures.words import plain_weight
+from analysis.reading import tensors
 
 if TYPE_CHECKING:
     import pandas as pd
     from torch import Tensor
 
-    from analysis.run import Run
+    from analysis.reading.run import Run
     from analysis.selection import Selection
 
 PAPER_RANKS = (4, 64)
@@ -66,10 +67,10 @@ def _numbers(
     dW, W's own directions, random ones and the null are compared at one rank: dW's numerical rank, which is
     r unless dW is rank-deficient.
     """
-    from analysis.amplifying import amplification, own_projected_norms, random_projected_norms
-    from analysis.weight_svd import top_directions
+    from analysis.geometry.amplification import amplification, own_projected_norms, random_projected_norms
+    from analysis.geometry.weight_svd import top_directions
 
-    W = reading.weight(selection, next(iter(runs.values())), layer, letter)
+    W = tensors.weight(selection, next(iter(runs.values())), layer, letter)
     own = own_projected_norms(top_directions(W, min(max(rank for rank, _ in runs), *W.shape))[1])
 
     @cache
@@ -77,7 +78,7 @@ def _numbers(
         return random_projected_norms(W, rank, draws(rank))
 
     for (rank, seed), run in runs.items():
-        factors = reading.factors(selection, run, layer, letter)
+        factors = tensors.factors(selection, run, layer, letter)
         found = amplification(W, factors.B, factors.A, factors.scaling)
         own_norm = random_norm = sd = low = high = math.nan  # dW = 0 has no rank to compare at
         if found.rank:

@@ -123,8 +123,8 @@ class Planted:
     weights: dict[tuple[int, str], torch.Tensor]
 
     def select(self, **options):
+        from analysis.reading.study import Study
         from analysis.selection import Selection
-        from analysis.study import Study
 
         return Selection.of(Study.open(STUDY, self.root), **options)
 
@@ -147,7 +147,7 @@ def of_the_hub(folder, commit, name="org/tiny"):
 @pytest.fixture
 def two_rates(planted, tmp_path):
     """LoRA at two learning rates, and full fine-tuning at two others, seeds 0 and 1 each."""
-    from analysis.study import Study
+    from analysis.reading.study import Study
 
     for seed in (0, 1):
         for rate in (0.02, 0.5):

@@ -1,8 +1,8 @@
 """Sentences for captions."""
 
 from analysis.captions import full_sentence, lora_sentence, weight_sentence
+from analysis.reading.study import Study
 from analysis.selection import Selection
-from analysis.study import Study
 from tests.analysis.planted import STUDY, of_the_hub, planted, two_rates, write_run
 
 __all__ = ["planted", "two_rates"]

@@ -70,7 +70,7 @@ def test_help_and_wrong_arguments_need_nothing_heavy(arguments):
     [
         *(f"from analysis.commands import main; assert main(['{name}', *place]) == 0" for name in TENSORLESS),
         "from analysis.claims.accuracy import qv_beats_q; from analysis.claims.answers import Answers;"
-        "from analysis.selection import Selection; from analysis.study import Study;"
+        "from analysis.selection import Selection; from analysis.reading.study import Study;"
         "qv_beats_q(Answers(Selection.of(Study.open(place[1], place[3]), 'sql'), 0.01))",
     ],
     ids=[*TENSORLESS, "claim"],

@@ -5,9 +5,9 @@ import pytest
 
 from analysis.captions import lora_sentence
 from analysis.errors import AnalysisError
-from analysis.needs import MissingRunsError
+from analysis.reading.needs import MissingRunsError
+from analysis.reading.study import Study
 from analysis.selection import Selection
-from analysis.study import Study
 from tests.analysis.planted import STUDY, of_the_hub, planted, two_rates, write_base, write_run
 
 __all__ = ["planted", "two_rates"]

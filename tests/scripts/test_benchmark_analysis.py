@@ -21,7 +21,7 @@ def benchmark():
 
 
 def test_a_small_run_reports_every_part(benchmark, monkeypatch, capsys):
-    monkeypatch.setattr("analysis.dimensions.DRAWS", 200)
+    monkeypatch.setattr("analysis.geometry.dimensions.DRAWS", 200)
     size = ["--layers", "2", "--dimension", "512", "--obvious-dimension", "128"]
     monkeypatch.setattr("sys.argv", ["benchmark_analysis.py", *size])
     benchmark.main()

@@ -51,7 +51,7 @@ def reproduce(monkeypatch):
 @pytest.fixture
 def trained(monkeypatch):
     """Training that only says that every run was finished before; of a study without faults."""
-    from analysis.study import Study
+    from analysis.reading.study import Study
 
     monkeypatch.setattr(Study, "open", lambda *_: type("Opened", (), {"left_out": []}))
 
@@ -131,7 +131,7 @@ def test_what_cannot_be_made_is_named_and_not_tried(reproduce, trained, capsys):
 
 
 def test_a_finished_run_that_cannot_be_read_is_told_with_its_repair(reproduce, trained, capsys, monkeypatch):
-    from analysis.study import Study
+    from analysis.reading.study import Study
 
     left_out = [("another", "unfinished: no run.json")]  # no run of these
     monkeypatch.setattr(Study, "open", lambda *_: type("Opened", (), {"left_out": left_out}))

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from analysis.reading.study import Study
 from analysis.selection import Selection
-from analysis.study import Study
 from tests.analysis.claims.builder import FALSE, OTHERS, SEEDS, SOME, STUDY, TRUE, write_base, write_study
 
 STUDIES = {

@@ -8,7 +8,7 @@ import pytest
 
 from analysis.claims import CLAIMS, judge
 from analysis.errors import AnalysisError
-from analysis.study import Study
+from analysis.reading.study import Study
 from tests.analysis.claims.builder import EXAMPLES, FALSE, SEEDS, STUDY, TRUE, D, write_run, write_study
 from tests.analysis.planted import planted
 

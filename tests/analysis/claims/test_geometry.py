@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from analysis import amplification, null_projected_norm, reading
+from analysis import amplification, null_projected_norm
 from analysis.claims import weights
 from analysis.claims.geometry import FEW, LARGE, MANY, SMALL, Geometry, Lifts
+from analysis.reading import tensors
 from tests.analysis.claims.builder import FALSE, LAYERS, TRUE, D, factors, weight
 
 
@@ -78,7 +79,7 @@ def test_the_others_are_held_against_all_but_the_first_of_the_large_rank(monkeyp
     def directions(selection, run, layer, letter):
         return SimpleNamespace(vectors={SMALL: small, LARGE: axes[:LARGE]}[run.settings["rank"]])
 
-    monkeypatch.setattr(reading, "directions", directions)
+    monkeypatch.setattr(tensors, "directions", directions)
 
     found = Geometry(Axes()).overlap("q")
     assert found.top.tolist() == [[0.0] * LAYERS]

@@ -11,8 +11,8 @@ import pytest
 from analysis.claims import CLAIMS
 from analysis.claims.report import make
 from analysis.commands import main
+from analysis.reading.study import Study
 from analysis.selection import Selection
-from analysis.study import Study
 from tests.analysis.claims.builder import FALSE, STUDY, TRUE, write_run, write_study
 
 

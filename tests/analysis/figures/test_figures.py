@@ -7,7 +7,7 @@ import pytest
 from scipy.linalg import subspace_angles
 
 from analysis.figures import fig3, fig4, fig6, fig7, fig8
-from analysis.needs import MissingRunsError
+from analysis.reading.needs import MissingRunsError
 from analysis.tables.numbers import short
 from tests.analysis.planted import LAYERS, D, factors, write_run
 
@@ -85,8 +85,8 @@ def test_fig3_leaves_dW_of_zero_undefined(planted):
 
 
 def test_fig3_of_a_weight_with_more_outputs_than_inputs(planted, tmp_path):
+    from analysis.reading.study import Study
     from analysis.selection import Selection
-    from analysis.study import Study
 
     for rank in (8, 64):
         write_run(tmp_path, planted.base, rank, 0, letters=("q", "up"))
@@ -156,8 +156,8 @@ def test_random_panels_say_which_side_they_are_of(planted, basis, said):
 
 
 def test_fig4_has_a_random_panel_for_each_dimension(planted, tmp_path):
+    from analysis.reading.study import Study
     from analysis.selection import Selection
-    from analysis.study import Study
 
     for seed in (0, 1):
         write_run(tmp_path, planted.base, 64, seed, letters=("q", "up"))

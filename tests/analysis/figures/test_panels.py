@@ -7,8 +7,8 @@ from scipy.linalg import subspace_angles
 
 from analysis.errors import AnalysisError
 from analysis.figures.panels import OtherLayers, frame, similarity, zoom
-from analysis.nulls import phi_quantile
-from analysis.subspaces import Directions
+from analysis.geometry.nulls import phi_quantile
+from analysis.geometry.subspaces import Directions
 
 
 def directions(n, d, seed, values=None, rank=None):

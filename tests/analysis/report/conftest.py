@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from analysis.reading.study import Study
 from analysis.registry import Made
 from analysis.report import make
 from analysis.result import Result
 from analysis.selection import Selection
-from analysis.study import Study
 from tests.analysis.claims.builder import FALSE, STUDY, TRUE, write_base, write_study
 from tests.analysis.report.builder import complete
 from tests.analysis.report.reading import Page

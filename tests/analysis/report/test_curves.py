@@ -8,8 +8,8 @@ import shutil
 import pandas
 import pytest
 
+from analysis.reading.study import Study
 from analysis.report.curves import curves, histories
-from analysis.study import Study
 from experiments.store import HISTORY
 from tests.analysis.claims.builder import STUDY
 

@@ -8,10 +8,10 @@ import shlex
 import pytest
 
 from analysis.commands import _chosen, _parser
+from analysis.reading.study import Study
 from analysis.report import origin
 from analysis.report.adapted import place
 from analysis.selection import Selection
-from analysis.study import Study
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ def test_commands_are_what_run_py_reads(mixed):
     from hydra import compose, initialize_config_dir
     from omegaconf import OmegaConf
 
-    from analysis.needs import CONF
+    from analysis.reading.needs import CONF
     from experiments.config import read_config
 
     recorded = {

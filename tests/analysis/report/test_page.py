@@ -18,13 +18,13 @@ import pytest
 from analysis.claims import CLAIMS
 from analysis.commands import main
 from analysis.errors import AnalysisError
+from analysis.reading.study import Study
 from analysis.registry import COMMANDS
 from analysis.report import make
 from analysis.report.glance import MARKS
 from analysis.report.page import TITLES
 from analysis.result import Result, csv_bytes, write
 from analysis.selection import Selection
-from analysis.study import Study
 from analysis.tables.numbers import MISSING
 from tests.analysis.claims.builder import STUDY, TRUE, write_study
 from tests.analysis.report.builder import complete

@@ -9,7 +9,7 @@ import pytest
 from analysis import paper_values
 from analysis.defaults import CHECKPOINTS
 from analysis.errors import AnalysisError
-from analysis.run import Run, row
+from analysis.reading.run import Run, row
 from analysis.tables.accuracy import table5, table6
 from experiments.store import PREDICTIONS, write_jsonl
 

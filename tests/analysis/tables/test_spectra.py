@@ -1,12 +1,12 @@
 import numpy as np
 import pytest
 
-from analysis.dimensions import shared_dimension
 from analysis.errors import AnalysisError
-from analysis.needs import MissingRunsError
+from analysis.geometry.dimensions import shared_dimension
+from analysis.geometry.svd import right_singular
+from analysis.reading.needs import MissingRunsError
+from analysis.reading.study import Study
 from analysis.selection import Selection
-from analysis.study import Study
-from analysis.svd import right_singular
 from analysis.tables import spectra
 from tests.analysis.planted import LAYERS, STUDY, D, delta, factors, write_base, write_run
 
@@ -135,7 +135,7 @@ def test_near_equal_singular_values_are_marked(planted, result):
 
 
 def test_w0_is_decomposed_once_for_all_runs(planted, monkeypatch):
-    from analysis import dimensions as library
+    from analysis.geometry import dimensions as library
 
     decomposed = []
     whole = library.left_vectors

@@ -5,11 +5,11 @@ import pytest
 import torch
 
 import tests.analysis.planted
-from analysis.amplifying import null_projected_norm, random_projected_norms
 from analysis.errors import AnalysisError
-from analysis.needs import MissingRunsError
+from analysis.geometry.amplification import null_projected_norm, random_projected_norms
+from analysis.reading.needs import MissingRunsError
+from analysis.reading.study import Study
 from analysis.selection import Selection
-from analysis.study import Study
 from analysis.tables import table7
 from analysis.tables.numbers import interval
 from analysis.tables.table7_numbers import draws

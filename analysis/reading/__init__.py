@@ -1,0 +1,1 @@
+"""What is on disk: studies and their runs, adapters, base weights, predictions, and archives of all these."""

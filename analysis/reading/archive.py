@@ -1,0 +1,175 @@
+"""`python -m analysis archive`: a slim copy of a study, small enough to be committed beside its results.
+
+    FOLDER/STUDY/archive.json             what was made from what, and the sha256 of every file
+    FOLDER/STUDY/RUN/run.json             as it was; "archive" names the files that are left out, and has
+                                          the shapes of their tensors
+    FOLDER/STUDY/RUN/predictions.jsonl.gz checkpoint, split, id, and correct or score of each answer
+    FOLDER/STUDY/RUN/history.jsonl        without the throughput
+    FOLDER/STUDY/RUN/adapter.safetensors  of the runs that the chosen figures read
+
+It has the run store's layout, so every command reads it with --root FOLDER. Its files hold no time: archiving
+the same study again gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from analysis.errors import AnalysisError
+from analysis.reading.manifest import (
+    ARCHIVE,
+    FOREIGN,
+    FORMAT_VERSION,
+    MANIFEST,
+    OUTLINE,
+    is_archive,
+    not_counting,
+    outline,
+    sha256,
+)
+from analysis.reading.predictions import KEYS, OUTCOMES, PACKED, read_records
+from experiments.store import (
+    ADAPTER,
+    ADAPTER_BEST,
+    ADAPTER_INIT,
+    DELTA,
+    DELTA_BEST,
+    HISTORY,
+    RUN,
+    read_jsonl,
+)
+
+if TYPE_CHECKING:
+    from analysis.reading.run import Run
+    from analysis.reading.study import Study
+    from analysis.registry import Command
+
+TENSORS = (ADAPTER, ADAPTER_BEST, ADAPTER_INIT, DELTA, DELTA_BEST)
+KEPT_TENSORS = (ADAPTER, DELTA)
+"""The last checkpoint's: all that a figure reads unless it is told otherwise."""
+THROUGHPUT = "_per_second"
+
+
+@dataclass(frozen=True)
+class Archive:
+    """What was made.
+
+    Attributes:
+        folder: the study in it.
+        runs: how many.
+        with_adapters: of them, how many with their adapter.
+        size: bytes.
+    """
+
+    folder: Path
+    runs: int
+    with_adapters: int
+    size: int
+
+
+def archive(study: Study, folder: Path, figures: Mapping[str, Command]) -> Archive:
+    """Write the finished runs of a study into `folder`/STUDY, in the place of an earlier archive.
+
+    Args:
+        figures: commands of the analysis by name, each of one task at a time; the runs that they read keep
+            their adapters.
+
+    Raises:
+        AnalysisError: the study has no finished run or lacks one that a figure reads, a file is damaged, or
+            what lies at the place is no archive or holds other runs too.
+    """
+    if not study.runs:
+        raise AnalysisError(f"study {study.name} has no finished run to archive")
+    place = folder / study.name
+    if place.exists() and not is_archive(place):
+        raise AnalysisError(f"{place} is no archive and stays as it is; give another folder with --out")
+    foreign = [run for run, reason in not_counting(place).items() if reason == FOREIGN]
+    if foreign:
+        raise AnalysisError(
+            f"{place} holds {', '.join(foreign)}, which {MANIFEST} does not name and which would be lost; "
+            "move it away, or give another folder with --out"
+        )
+    wanted = runs_of(study, figures)
+    workspace = folder / f".{study.name}"
+    shutil.rmtree(workspace, ignore_errors=True)
+    sums: dict[str, dict[str, str]] = {}
+    size = 0
+    for run in study.runs:
+        files = _files(run, KEPT_TENSORS if run.id in wanted else ())
+        (workspace / run.id).mkdir(parents=True)
+        for name, data in files.items():
+            (workspace / run.id / name).write_bytes(data)
+            size += len(data)
+        sums[run.id] = {name: sha256(data) for name, data in files.items()}
+    manifest = _json(
+        {
+            "format": FORMAT_VERSION,
+            "study": study.name,
+            "adapters": sorted(figures),
+            "left_out": dict(study.left_out),
+            "runs": sums,
+        }
+    )
+    (workspace / MANIFEST).write_bytes(manifest)
+    shutil.rmtree(place, ignore_errors=True)
+    workspace.rename(place)
+    return Archive(place, len(sums), len(wanted), size + len(manifest))
+
+
+def runs_of(study: Study, figures: Mapping[str, Command]) -> set[str]:
+    """The ids of the runs that these figures and tables read, found by making them.
+
+    Raises:
+        AnalysisError: the study lacks one.
+    """
+    from analysis.selection import Selection
+
+    together = Selection.of_tasks(study)
+    results = (command.make(selection) for command in figures.values() for selection in together.each_task())
+    return {str(run) for result in results for run in result.provenance["runs"]}
+
+
+def _files(run: Run, tensors: Sequence[str]) -> dict[str, bytes]:
+    """The run's files in the archive, by name."""
+    files = {PACKED: _packed(read_records(run.path))}
+    if (run.path / HISTORY).is_file():
+        files[HISTORY] = _history(run)
+    for name in tensors:
+        if (run.path / name).is_file():
+            files[name] = (run.path / name).read_bytes()
+    had = [name for name in TENSORS if name in run.left_out or (run.path / name).is_file()]
+    absent = [name for name in had if name not in files]
+    note: dict[str, Any] = {"left_out": absent}
+    if ADAPTER in absent and (kept := outline(run.adapter())):
+        note[OUTLINE] = kept
+    return {RUN: _json({**run.record, ARCHIVE: note}), **files}
+
+
+def _packed(records: Iterable[Mapping[str, Any]]) -> bytes:
+    kept = ({key: record[key] for key in (*KEYS, *OUTCOMES) if key in record} for record in records)
+    return gzip.compress(_lines(kept), mtime=0)
+
+
+def _history(run: Run) -> bytes:
+    try:
+        return _lines(
+            {key: value for key, value in record.items() if not key.endswith(THROUGHPUT)}
+            for record in read_jsonl(run.path / HISTORY)
+        )
+    except (OSError, ValueError, AttributeError) as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise AnalysisError(f"{run.id}: {HISTORY} is damaged ({reason}); train the run again") from None
+
+
+def _lines(records: Iterable[Mapping[str, Any]]) -> bytes:
+    return "".join(json.dumps(record, separators=(",", ":")) + "\n" for record in records).encode()
+
+
+def _json(record: Mapping[str, Any]) -> bytes:
+    return (json.dumps(record, indent=2, allow_nan=False) + "\n").encode()

@@ -1,0 +1,266 @@
+"""W0, the weights before adaptation, one matrix at a time from a checkpoint's safetensors or .bin files.
+
+No model is built: of a 70B base, one projection needs that projection's memory, and of a sharded checkpoint
+on the hub only the shards that hold it are downloaded.  A .bin file is mapped into memory and read as tensors
+alone: nothing in it is run.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+from analysis.errors import AnalysisError
+from analysis.reading.checkpoint import ADAPTER_CONFIG, Checkpoint
+from analysis.reading.files import open_safetensors, read_json
+from experiments.identity import (
+    INDEX_SUFFIX,
+    PICKLED,
+    SAFETENSORS,
+    content_identity,
+    weights_sha256,
+)
+from lora.architectures import Architecture, architecture_of, check_letter
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+    from torch import Tensor
+
+WEIGHTS = (SAFETENSORS, f"{SAFETENSORS}{INDEX_SUFFIX}", PICKLED, f"{PICKLED}{INDEX_SUFFIX}")
+"""Where a checkpoint's weights may be, in the order in which training looks for them."""
+
+
+@dataclass(frozen=True, eq=False)
+class BaseWeights:
+    """The projections of a checkpoint.
+
+    Attributes:
+        checkpoint: where the files are.
+        architecture: the entry of `lora.architectures` for them.
+        layers: number of layers.
+    """
+
+    checkpoint: Checkpoint
+    architecture: Architecture
+    layers: int
+    _prefix: str = field(repr=False)
+    _files: Mapping[str, str] = field(repr=False)  # parameter name -> file name
+
+    @classmethod
+    def open(cls, source: str | Path, revision: str | None = None) -> BaseWeights:
+        """Read config.json and the names of the weights; no weight is read yet.
+
+        Args:
+            source: the folder of a Hugging Face checkpoint, a hub id (local cache first), or "embedded", this
+                repository's model.
+            revision: the hub's branch, tag or commit; None is main.
+
+        Raises:
+            AnalysisError: the checkpoint cannot be had, holds no weights, is of an architecture that
+                `lora.architectures` does not know, is quantised, or holds adapted weights: those are not W0.
+        """
+        checkpoint = Checkpoint.find(source, revision)
+        config = checkpoint.config
+        try:
+            architecture = architecture_of(config)
+        except ValueError as error:
+            raise AnalysisError(f"{source}: {error}") from None
+        if (checkpoint.folder / ADAPTER_CONFIG).is_file():
+            raise AnalysisError(
+                f"{source}: holds {ADAPTER_CONFIG}, an adapter beside the weights, which may be merged into "
+                "them; W must be W0: give the base model's own folder or hub id"
+            )
+        if getattr(config, "quantization_config", None):
+            raise AnalysisError(
+                f"{source}: the weights are quantised; give the checkpoint they were made from"
+            )
+        files = _files(checkpoint)
+        _check_plain(str(source), files)
+        try:
+            return cls(checkpoint, architecture, config.num_hidden_layers, architecture.prefix(files), files)
+        except (AttributeError, ValueError) as error:
+            raise AnalysisError(f"{source}: {error}") from None
+
+    def projection(self, layer: int, letter: str) -> Float[Tensor, "d_out d_in"]:
+        """W0 of one projection, output rows first, as a contiguous float32 copy on the CPU.
+
+        Only this matrix is read; of a fused weight, this projection's rows.
+
+        Args:
+            layer: from 0.
+            letter: one of q k v o up down.
+
+        Raises:
+            AnalysisError: there is no such projection, its file is damaged, or it is not floating point.
+        """
+        import torch
+
+        name, rows = self._locate(layer, letter)
+        place = self.architecture.places[letter]
+        with self._opened(name) as opened:
+            if isinstance(rows, slice):
+                part = opened.get_slice(name)
+                stored = part[:, rows] if place.transposed else part[rows]
+                W = stored.T if place.transposed else stored
+            else:
+                W = place.take(opened.get_tensor(name), self._config)
+        if not W.is_floating_point():
+            raise AnalysisError(f"{self.checkpoint.source}: {name} is {W.dtype}; W must be floating point")
+        return W.to(torch.float32, copy=True, memory_format=torch.contiguous_format)
+
+    def shape(self, layer: int, letter: str) -> tuple[int, int]:
+        """(d_out, d_in) of one projection, from the header of its file.
+
+        Raises:
+            AnalysisError: there is no such projection, or its file is damaged.
+        """
+        name, rows = self._locate(layer, letter)
+        with self._opened(name) as opened:
+            first, second = opened.get_slice(name).get_shape()
+        d_out, d_in = (second, first) if self.architecture.places[letter].transposed else (first, second)
+        return (len(range(d_out)[rows]) if isinstance(rows, slice) else len(rows)), d_in
+
+    def sha256(self) -> str | None:
+        """What run.json calls this base by: the sha256 of its weights' file, or one over those of its shards.
+
+        A model from the hub has None: its revision tells.
+        """
+        if self.checkpoint.revision is not None:
+            return None
+        return weights_sha256(self.checkpoint.folder.resolve())
+
+    def has_sha256(self, recorded: str) -> bool:
+        """Whether run.json calls this base by `recorded`; before, shards had 16 digits over their folder."""
+        if self.checkpoint.revision is None and len(recorded) == 16:
+            return content_identity(self.checkpoint.folder.resolve()) == recorded
+        return self.sha256() == recorded
+
+    @property
+    def _config(self) -> SimpleNamespace:
+        return self.checkpoint.config
+
+    def _locate(self, layer: int, letter: str) -> tuple[str, Any]:
+        """The parameter that holds a projection, and which of its outputs are the projection's."""
+        source = self.checkpoint.source
+        try:
+            rows = self.architecture.places[check_letter(letter)].rows(self._config)
+        except (AttributeError, ValueError) as error:
+            raise AnalysisError(f"{source}: {error}") from None
+        if not 0 <= layer < self.layers:
+            raise AnalysisError(f"{source}: layer {layer} does not exist; it has 0 to {self.layers - 1}")
+        name = f"{self.architecture.module(self._prefix, layer, letter)}.weight"
+        if name not in self._files:
+            raise AnalysisError(f"{source}: the checkpoint holds no {name}; it is not whole")
+        return name, rows
+
+    def _opened(self, name: str) -> Any:
+        """The file that holds a parameter, for `with`."""
+        path = self.checkpoint.file(self._files[name])
+        if path is None:
+            raise AnalysisError(f"{self.checkpoint.source}: {self._files[name]} is missing; it holds {name}")
+        return _open(path)
+
+
+def _files(checkpoint: Checkpoint) -> dict[str, str]:
+    """Which file holds each parameter."""
+    path = checkpoint.file(*WEIGHTS)
+    if path is None:
+        raise AnalysisError(
+            f"{checkpoint.source}: holds no weights: none of {', '.join(WEIGHTS)} is there; give a whole "
+            "checkpoint, as save_pretrained writes it"
+        )
+    if not path.name.endswith(INDEX_SUFFIX):
+        with _open(path, framework="np") as opened:
+            return dict.fromkeys(opened.keys(), path.name)
+    files = read_json(path).get("weight_map")
+    if not isinstance(files, dict):
+        raise AnalysisError(f"{path}: has no weight_map; it is no index of a sharded checkpoint")
+    return files
+
+
+def _check_plain(source: str, names: Iterable[str]) -> None:
+    for name in names:
+        if re.search(r"(^|\.)(lora_\w+|base_layer)\b", name):
+            raise AnalysisError(
+                f"{source}: holds {name}, so it was saved from an adapted model; W must be W0: give the base "
+                "model's own folder or hub id"
+            )
+
+
+def _open(path: Path, framework: str = "pt") -> Any:
+    """An open file of weights, with the interface of safetensors."""
+    if path.suffix != ".bin":
+        return open_safetensors(path) if framework == "pt" else open_safetensors(path, framework)
+    if not path.is_file():
+        raise AnalysisError(f"{path}: no such file")
+    stat = path.stat()
+    return _Pickle(_unpickled(path, stat.st_mtime_ns, stat.st_size))
+
+
+class _Pickle:
+    """A .bin file's tensors under the interface of an open safetensors file."""
+
+    def __init__(self, tensors: Mapping[str, Tensor]):
+        self._tensors = tensors
+
+    def __enter__(self) -> _Pickle:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        return None
+
+    def keys(self) -> list[str]:
+        return [*self._tensors]
+
+    def get_tensor(self, name: str) -> Tensor:
+        return self._tensors[name]
+
+    def get_slice(self, name: str) -> _PickledSlice:
+        return _PickledSlice(self._tensors[name])
+
+
+@dataclass(frozen=True)
+class _PickledSlice:
+    """A tensor as safetensors' slices are asked for theirs."""
+
+    tensor: Tensor
+
+    def get_shape(self) -> list[int]:
+        return [*self.tensor.shape]
+
+    def __getitem__(self, rows: Any) -> Tensor:
+        return self.tensor[rows]
+
+
+@functools.lru_cache(maxsize=2)
+def _unpickled(path: Path, modified: int, size: int) -> dict[str, Tensor]:
+    """The tensors of a .bin file, mapped where it is of torch's zip format, read where it is an older one.
+
+    Raises:
+        AnalysisError: it is damaged, or holds anything but tensors, which could run any program.
+    """
+    import torch
+
+    try:
+        with path.open("rb") as file:
+            mapped = file.read(2) == b"PK"
+        tensors = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+    except Exception as error:  # of torch, pickle and zipfile: a dozen unrelated kinds
+        reason = " ".join(str(error).split())[:120]
+        raise AnalysisError(
+            f"{path}: not a file of tensors alone, or not a whole one; save the model as safetensors, with "
+            f"save_pretrained ({type(error).__name__}: {reason})"
+        ) from None
+    named = isinstance(tensors, dict) and all(
+        isinstance(name, str) and isinstance(tensor, torch.Tensor) for name, tensor in tensors.items()
+    )
+    if not named:
+        raise AnalysisError(
+            f"{path}: holds no tensors by name; give a checkpoint as save_pretrained writes it"
+        )
+    return tensors

@@ -1,0 +1,220 @@
+"""Runs that an analysis needs and a study lacks, and the commands that train them."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import shlex
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from analysis.defaults import DEFAULT_ROOT
+from analysis.errors import AnalysisError
+from experiments.config import CONF
+from lora.targets import parse_targets
+
+SWEPT = ("targets", "rank", "seed")
+_WRITTEN_APART = ("task", "model", "steps", "epochs", "precision")
+_WORDS = ("null", "true", "false", "nan", "inf")  # of Hydra's grammar: no text, unless quoted
+_RECORDED = ("method", "science_version", "task.identity", "model.identity")  # no keys of run.py
+
+
+@dataclass(frozen=True)
+class Need:
+    """A LoRA run.
+
+    Attributes:
+        targets: in any form that run.py takes; kept as run.json names them, "qv" or "q-up".
+        rank: r of every target.
+        seed: of the run.
+
+    Raises:
+        AnalysisError: `targets` name no projections.
+    """
+
+    targets: str
+    rank: int
+    seed: int
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "targets", targets_name(self.targets))
+
+    def __str__(self) -> str:
+        return f"{self.targets} r={self.rank} seed={self.seed}"
+
+
+class MissingRunsError(AnalysisError):
+    """Runs are needed that the study does not have.
+
+    Attributes:
+        missing: every run that is needed and not there.
+        commands: the command lines that train exactly these.
+        reason: why there are none, where there are none.
+    """
+
+    def __init__(
+        self,
+        study: str,
+        missing: Sequence[Need],
+        commands: Sequence[str],
+        archived: bool = False,
+        reason: str = "",
+    ) -> None:
+        self.missing = tuple(missing)
+        self.commands = tuple(commands)
+        self.reason = reason
+        what = f"{len(missing)} run" if len(missing) == 1 else f"{len(missing)} runs"
+        how = reason or "to train them:"
+        lines = [f"study {study} lacks {what}: {'; '.join(map(str, missing))}; {how}", *commands]
+        if any("task.path=???" in command for command in commands):
+            lines.append(
+                "(task.path: the release that the study was trained on; runs do not record where it is)"
+            )
+        if archived:
+            lines.append(
+                f"(an archive takes no run: train them beside the study's other runs, in {DEFAULT_ROOT})"
+            )
+        super().__init__("\n  ".join(lines))
+
+
+def targets_name(targets: str | Iterable[str]) -> str:
+    """Targets as run.json names them: "qv", or "q-up" where one is more than a letter.
+
+    Raises:
+        AnalysisError: they name no projections.
+    """
+    try:
+        letters = parse_targets(targets.replace("-", ",") if isinstance(targets, str) else targets)
+    except ValueError as error:
+        raise AnalysisError(str(error)) from None
+    return ("" if all(len(letter) == 1 for letter in letters) else "-").join(letters)
+
+
+def commands(study: str, root: str | Path, settings: Mapping[str, Any], missing: Sequence[Need]) -> list[str]:
+    """`python run.py -m ...` lines that train the missing runs and nothing else.
+
+    Each line is a grid of targets x ranks x seeds, all of whose cells are missing: no run that exists is
+    named, even though run.py would skip it. Cells are joined along one axis after the other, and of the six
+    orders of the axes the one with the fewest lines is taken.
+
+    Args:
+        settings: of the study's runs, as `analysis.reading.run.settings` gives them, with targets, rank and
+            seed left out; what they do not name stays at run.py's default. The precision is always written,
+            since "auto" means another one on another machine.
+    """
+    grids = [dict(zip(SWEPT, grid, strict=True)) for grid in _grids(missing)]
+    return [command(study, root, settings, grid) for grid in grids]
+
+
+def command(
+    study: str, root: str | Path, settings: Mapping[str, Any], swept: Mapping[str, Sequence[Any]]
+) -> str:
+    """The `python run.py -m ...` line that trains every combination of `swept` with these settings.
+
+    Args:
+        settings: as of `commands`.
+        swept: the values of each key; targets as run.json names them, and other texts in Hydra's grammar.
+    """
+    grid = (
+        f"{key}={','.join(_targets_value(value) if key == 'targets' else str(value) for value in values)}"
+        for key, values in swept.items()
+    )
+    return shlex.join(["python", "run.py", "-m", *_overrides(study, root, settings), *grid])
+
+
+def _grids(missing: Iterable[Need]) -> list[tuple[tuple[Any, ...], ...]]:
+    """Boxes (targets, ranks, seeds) that together hold each missing run once."""
+    cells = list(dict.fromkeys((need.targets, need.rank, need.seed) for need in missing))
+    found = []
+    for order in itertools.permutations(range(3)):
+        boxes = [tuple((value,) for value in cell) for cell in cells]
+        for axis in order:
+            boxes = _joined(boxes, axis)
+        found.append(boxes)
+    return min(found, key=len)
+
+
+def _joined(boxes: list[tuple[tuple[Any, ...], ...]], axis: int) -> list[tuple[tuple[Any, ...], ...]]:
+    """Boxes that differ in one axis alone, as one."""
+    groups: dict[tuple[Any, ...], list[Any]] = {}
+    for box in boxes:
+        groups.setdefault((*box[:axis], *box[axis + 1 :]), []).extend(box[axis])
+    return [(*rest[:axis], tuple(values), *rest[axis:]) for rest, values in groups.items()]
+
+
+def _overrides(study: str, root: str | Path, settings: Mapping[str, Any]) -> Iterator[str]:
+    """What to write so that run.py makes a run of these settings, in its own order of keys."""
+    task, model = settings.get("task"), settings.get("model")
+    yield f"study={_value(study)}"
+    if Path(root) != DEFAULT_ROOT:
+        yield f"root={_value(str(root))}"
+    choice = [f"task={task}"] if task else []
+    if model:
+        named = _model_file(model)
+        choice += [f"model={named}"] if named else ["model=hf", f"model.name={_value(model)}"]
+    if settings.get("method", "lora") != "lora":
+        choice.append(f"method={settings['method']}")
+    yield from choice
+    if str(settings.get("task.identity", "")).startswith("files:"):
+        yield "task.path=???"  # run.py asks for it
+    _, _, revision = str(settings.get("model.identity", "")).rpartition("@")
+    if str(settings.get("model.identity", "")).startswith("hub:") and revision != "main":
+        yield f"model.revision={_value(revision)}"
+    defaults = _defaults(tuple(choice))
+    budget = {key: settings[key] for key in ("steps", "epochs") if settings.get(key) is not None}
+    if any(value != defaults["model"]["budget"].get(key) for key, value in budget.items()):
+        yield from (f"{key}={_value(value)}" for key, value in budget.items())
+    for key, value in settings.items():
+        if key not in (*SWEPT, *_WRITTEN_APART, *_RECORDED) and value != _look_up(defaults, key):
+            yield f"{key}={_value(value)}"
+    if "precision" in settings:
+        yield f"precision={settings['precision']}"
+
+
+def _model_file(name: str) -> str | None:
+    """The choice of conf/model that is this model, or None: then it is model=hf."""
+    import yaml
+
+    for file in sorted((CONF / "model").glob("*.yaml")):
+        if yaml.safe_load(file.read_text(encoding="utf-8"))["model"]["name"] == name:
+            return file.stem
+    return None
+
+
+@cache
+def _defaults(choice: tuple[str, ...]) -> Mapping[str, Any]:
+    """run.py's configuration of a run, given these choices; of LoRA, unless they say otherwise."""
+    from hydra import compose, initialize_config_dir
+    from omegaconf import OmegaConf
+
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = OmegaConf.to_container(compose("config", overrides=list(choice)), resolve=True)
+    assert isinstance(config, dict)
+    return {str(key): value for key, value in config.items()}
+
+
+def _look_up(tree: Mapping[str, Any], key: str) -> Any:
+    for word in key.split("."):
+        tree = tree.get(word, {})
+    return tree
+
+
+def _targets_value(name: str) -> str:
+    return f"[{','.join(name.split('-'))}]" if "-" in name else name
+
+
+def _value(value: Any) -> str:
+    """A value in Hydra's grammar; text that could be taken for something else is quoted."""
+    if value is None:
+        return "null"
+    if isinstance(value, float):
+        return f"{value:g}" if float(f"{value:g}") == value else repr(value)
+    if not isinstance(value, str):
+        return str(value).lower()
+    if re.fullmatch(r"[A-Za-z_./][\w./+-]*", value) and value.lower() not in _WORDS:
+        return value
+    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
