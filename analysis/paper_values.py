@@ -33,6 +33,12 @@ TASKS = {
 """The project's tasks -> the paper's column: generated tasks stand for the ones they are modelled on."""
 
 
+def task_order(task: str) -> tuple[int, str]:
+    """To sort tasks by, wherever they stand: the paper's in its order, then the others by name."""
+    names = [*TASKS]
+    return names.index(task) if task in names else len(names), task
+
+
 @dataclass(frozen=True)
 class PaperValue:
     """One cell.

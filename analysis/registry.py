@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from analysis.errors import AnalysisError
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from analysis.selection import Selection
 
 SELECTION = ("task", "targets", "basis", "checkpoint", "layer", "seeds", "choose", "base", "device")
+Place = Literal["first", "subspaces", "tables", "folded"]
+"""On the report's page."""
 ANSWERS = ("task", "checkpoint", "split", "seeds", "choose")
 
 
@@ -32,6 +34,8 @@ class Command:
         every_task: takes all tasks together where none is chosen.
         own: its options that are no part of a selection; `make` has them as keywords.
         sums_up: is made of what the others make, which `make` has as `made`; its module has `publish` too.
+        title: in headings and links, such as "Figure 3"; the command's name where it has none.
+        place: where the report has it: among what came out, the subspaces, the tables, or folded at the end.
     """
 
     module: str
@@ -40,6 +44,8 @@ class Command:
     every_task: bool = False
     own: tuple[str, ...] = ()
     sums_up: bool = False
+    title: str = ""
+    place: Place = "tables"
 
     def selections(self, together: Selection) -> list[Selection]:
         """What it is made of: all tasks together, or each by itself."""
@@ -64,29 +70,71 @@ COMMANDS = {
         "which weights to adapt at equal budget, ours beside the paper's",
         ANSWERS,
         True,
+        title="Table 5",
     ),
     "table6": Command(
-        "analysis.tables.table6", "the effect of the rank, ours beside the paper's", ANSWERS, True
+        "analysis.tables.table6",
+        "the effect of the rank, ours beside the paper's",
+        ANSWERS,
+        True,
+        title="Table 6",
     ),
     "baselines": Command(
         "analysis.tables.baselines",
         "LoRA beside the model as it is, full fine-tuning and biases: what adapting reaches",
         ANSWERS,
         True,
+        title="Baselines",
     ),
-    "fig3": Command("analysis.figures.fig3", "subspaces of r=8 in those of r=64, middle layer"),
-    "fig4": Command("analysis.figures.fig4", "subspaces of two seeds at r=64, and of random matrices"),
-    "fig6": Command("analysis.figures.fig6", "as fig3, in four layers"),
-    "fig7": Command("analysis.figures.fig7", "as fig4, in four layers"),
-    "fig8": Command("analysis.figures.fig8", "top directions of W against those of dW at r=4, 8, 64"),
-    "table7": Command("analysis.tables.table7", "what dW amplifies: projections of W, amplification factors"),
-    "spectra": Command("analysis.tables.spectra", "effective ranks, intruder dimensions, shared dimension"),
+    "fig3": Command(
+        "analysis.figures.fig3",
+        "subspaces of r=8 in those of r=64, middle layer",
+        title="Figure 3",
+        place="subspaces",
+    ),
+    "fig4": Command(
+        "analysis.figures.fig4",
+        "subspaces of two seeds at r=64, and of random matrices",
+        title="Figure 4",
+        place="subspaces",
+    ),
+    "fig6": Command(
+        "analysis.figures.fig6",
+        "subspaces of r=8 in those of r=64, in four layers",
+        title="Figure 6",
+        place="subspaces",
+    ),
+    "fig7": Command(
+        "analysis.figures.fig7",
+        "subspaces of two seeds at r=64, in four layers",
+        title="Figure 7",
+        place="subspaces",
+    ),
+    "fig8": Command(
+        "analysis.figures.fig8",
+        "top directions of W against those of dW at r=4, 8, 64",
+        title="Figure 8",
+        place="subspaces",
+    ),
+    "table7": Command(
+        "analysis.tables.table7",
+        "what dW amplifies: projections of W, amplification factors",
+        title="Table 7",
+    ),
+    "spectra": Command(
+        "analysis.tables.spectra",
+        "effective ranks, intruder dimensions, shared dimension",
+        title="Spectra of dW",
+        place="folded",
+    ),
     "claims": Command(
         "analysis.claims.report",
         "each claim of Section 7: supported, contradicted or undecided",
         (*SELECTION, "split", "margin"),
         True,
         ("margin",),
+        title="Verdicts",
+        place="first",
     ),
     "report": Command(
         "analysis.report",

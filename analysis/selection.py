@@ -16,6 +16,7 @@ from analysis.defaults import (
     DEFAULT_TARGETS,
 )
 from analysis.errors import AnalysisError
+from analysis.paper_values import task_order
 from analysis.reading.needs import Need, targets_name
 from analysis.reading.run import Run
 from analysis.reading.study import Study
@@ -285,8 +286,8 @@ def _numbers(numbers: Iterable[int]) -> str:
 
 
 def tasks_of(study: Study) -> list[str]:
-    """The tasks of a study's runs."""
-    return sorted({run.settings["task"] for run in study.runs})
+    """The tasks of a study's runs, in their order everywhere."""
+    return sorted({run.settings["task"] for run in study.runs}, key=task_order)
 
 
 def _check_device(name: str) -> None:

@@ -2,8 +2,8 @@
 
 Besides the store, analysis takes from experiments only what is no training code: how files are identified,
 where results come from, the W&B sink, the terminal, what equal budgets are, where conf/ is, what metrics are
-(their values can be computed anew for other examples), and the embedded
-model's files.
+(their values can be computed anew for other examples), what methods are called, and the embedded model's
+files.
 """
 
 import ast
@@ -25,6 +25,7 @@ SHARED = (
     "experiments.budget",
     "experiments.config",
     "experiments.errors",
+    "experiments.methods",
     "experiments.metrics",
     "experiments.metrics.metric",
     "experiments.embedded.checkpoint",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from analysis.cells import CHOSEN_ON
 from analysis.figures.style import WIDTH, paper_style
 from analysis.figures.words import weight
-from analysis.report.adapted import letters, method_name, place, varied
+from analysis.report.runs import letters, method_name, place, varied
 from analysis.result import Drawing
 from experiments.store import HISTORY, read_jsonl
 
@@ -24,6 +24,8 @@ COLUMNS, FEWEST = 6, 3
 # Inches.
 LEFT, RIGHT, BOTTOM, TITLE, LOSS, METRIC, GAP, COLUMN_GAP = 0.46, 0.06, 0.32, 0.26, 0.72, 0.42, 0.05, 0.09
 LINE: dict[str, Any] = {"color": "#0072B2", "linewidth": 0.6, "alpha": 0.75}
+LINES = {"loss": LINE, CHOSEN_ON: {**LINE, "marker": "o", "markersize": 1.8, "markeredgewidth": 0}}
+"""What is drawn of a run, from the top."""
 
 LOGGED = ("run", "step", "loss", CHOSEN_ON)
 
@@ -77,19 +79,18 @@ def curves(task: str, runs: Sequence[Run], history: pd.DataFrame) -> Drawing | N
     if not drawn:
         return None
     metric = str(drawn[0].record["metric"]).replace("_", " ")
-    panels = _panels(drawn)
+    history = history[history["run"].isin([run.id for run in drawn])]
+    several = history.groupby("run")[CHOSEN_ON].count().max() > 1  # one evaluation is no curve
     caption = (
         f"Learning curves on {task} of {len(drawn)} run{'s' * (len(drawn) > 1)}: a panel for each choice of "
-        "weights and rank, a thin line a seed. Above, the training loss, each point the mean since the one "
-        f"before, on a logarithmic axis; below, {metric} on {CHOSEN_ON}, a dot an evaluation"
-        f"{_once(history[history['run'].isin([run.id for run in drawn])])}. All panels share their axes."
+        "weights and rank, a thin line a seed. "
+        f"{'Above, the' if several else 'The'} training loss, each point the mean since the one before, on a "
+        f"logarithmic axis{f'; below, {metric} on {CHOSEN_ON}, a dot an evaluation' if several else ''}. All "
+        "panels share their axes."
     )
-    return Drawing(_draw(panels, history, metric), caption)
-
-
-def _once(history: pd.DataFrame) -> str:
-    counts = history.dropna(subset=[CHOSEN_ON]).groupby("run")["step"].count()
-    return " (one a run, at its end)" if len(counts) and (counts == 1).all() else ""
+    if not several:
+        caption += f" {CHOSEN_ON}, evaluated at most once a run, is no curve: the table of costs has it."
+    return Drawing(_draw(_panels(drawn), history, several), caption)
 
 
 def _panels(runs: Sequence[Run]) -> list[Titled]:
@@ -110,74 +111,69 @@ def _title(run: Run, besides: Iterable[str]) -> str:
     return "\n".join([name, *(f"{key} = {told[key]}" for key in besides if key in told)])
 
 
-def _draw(panels: Sequence[Titled], history: pd.DataFrame, metric: str) -> Figure:
+def _draw(panels: Sequence[Titled], history: pd.DataFrame, judged: bool) -> Figure:
+    """`judged`: below each panel of the loss is one of the evaluations on dev."""
     from matplotlib.figure import Figure
 
     columns = min(COLUMNS, max(FEWEST, len(panels)))
     lines = max(title.count("\n") for title, _ in panels)
     heading = TITLE + 0.11 * lines
-    pitch = heading + LOSS + GAP + METRIC
+    heights = [LOSS, METRIC] if judged else [LOSS]
+    pitch = heading + sum(heights) + GAP * len(heights)
     rows = -(-len(panels) // columns)
     total = rows * pitch + BOTTOM
     width = (WIDTH - LEFT - RIGHT - (columns - 1) * COLUMN_GAP) / columns
     by_run = dict(iter(history.groupby("run")))
-    shared = _limits(history[history["run"].isin([run for _, runs in panels for run in runs])])
+    shared = _limits(history)
     with paper_style():
         figure = Figure(figsize=(WIDTH, total))
         for number, (title, runs) in enumerate(panels):
             y, x = divmod(number, columns)
-            left, top = LEFT + x * (width + COLUMN_GAP), total - y * pitch - heading
-            places = ((top - LOSS, LOSS), (top - LOSS - GAP - METRIC, METRIC))
-            loss, dev = (
-                figure.add_axes((left / WIDTH, bottom / total, width / WIDTH, height / total))
-                for bottom, height in places
-            )
-            for run in runs:
-                _lines(loss, dev, by_run[run])
-            loss.set(yscale="log", **shared["loss"])
-            loss.set_title(title, fontsize=6.5, pad=3)
-            dev.set(**shared[CHOSEN_ON])
-            _labels(loss, dev, metric, first=x == 0, last=number + columns >= len(panels))
+            left, bottom = LEFT + x * (width + COLUMN_GAP), total - y * pitch - heading
+            stack = {}
+            for name, height in zip(LINES, heights, strict=False):
+                bottom -= height
+                stack[name] = figure.add_axes((left / WIDTH, bottom / total, width / WIDTH, height / total))
+                stack[name].set(**shared[name])
+                for run in runs:
+                    logged = by_run[run].dropna(subset=[name])
+                    stack[name].plot(logged["step"], logged[name], **LINES[name])
+                bottom -= GAP
+            stack["loss"].set_title(title, fontsize=6.5, pad=3)
+            _labels(stack, first=x == 0, last=number + columns >= len(panels))
     return figure
 
 
-def _lines(loss: Axes, dev: Axes, history: pd.DataFrame) -> None:
-    trained, judged = history.dropna(subset=["loss"]), history.dropna(subset=[CHOSEN_ON])
-    loss.plot(trained["step"], trained["loss"], **LINE)
-    dev.plot(judged["step"], judged[CHOSEN_ON], marker="o", markersize=1.8, markeredgewidth=0, **LINE)
-
-
-def _limits(history: pd.DataFrame) -> dict[str, dict[str, tuple[float, float]]]:
+def _limits(history: pd.DataFrame) -> dict[str, dict[str, Any]]:
     """The axes' ranges, with a little room; of the loss by a factor, as its axis is logarithmic."""
     last = max(float(history["step"].max()), 1.0)
     steps = (-0.03 * last, 1.05 * last)
-    found: dict[str, dict[str, tuple[float, float]]] = {}
+    found: dict[str, dict[str, Any]] = {"loss": {"yscale": "log", "xlim": steps}, CHOSEN_ON: {"xlim": steps}}
     losses = history["loss"][history["loss"] > 0]
-    found["loss"] = {"xlim": steps}
     if len(losses):
         found["loss"]["ylim"] = (float(losses.min()) / 1.15, float(losses.max()) * 1.15)
     scores = history[CHOSEN_ON].dropna()
-    found[CHOSEN_ON] = {"xlim": steps}
     if len(scores):
         room = 0.08 * max(float(scores.max() - scores.min()), 0.05)
         found[CHOSEN_ON]["ylim"] = (float(scores.min()) - room, float(scores.max()) + room)
     return found
 
 
-def _labels(loss: Axes, dev: Axes, metric: str, first: bool, last: bool) -> None:
+def _labels(stack: dict[str, Axes], first: bool, last: bool) -> None:
+    """`first` of its row, `last` of its column."""
     from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 
-    loss.tick_params(labelbottom=False, labelleft=first)
-    dev.tick_params(labelbottom=last, labelleft=first)
+    loss, lowest = stack["loss"], [*stack.values()][-1]
     low, high = loss.get_ylim()
     loss.yaxis.set_major_locator(LogLocator(subs=(1,) if high > 50 * low else (1, 2, 5), numticks=6))
     loss.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     loss.yaxis.set_minor_formatter(NullFormatter())
-    dev.yaxis.set_major_locator(MaxNLocator(3))
-    for axes in (loss, dev):
+    if CHOSEN_ON in stack:
+        stack[CHOSEN_ON].yaxis.set_major_locator(MaxNLocator(3))
+    for name, axes in stack.items():
+        axes.tick_params(labelbottom=last and axes is lowest, labelleft=first)
         axes.xaxis.set_major_locator(MaxNLocator(3, integer=True))
-    if first:
-        loss.set_ylabel("training loss")
-        dev.set_ylabel(f"{CHOSEN_ON}")
+        if first:
+            axes.set_ylabel("training loss" if name == "loss" else name)
     if last:
-        dev.set_xlabel("step")
+        lowest.set_xlabel("step")

@@ -3,38 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from analysis.claims.judgement import Judgement
 from analysis.defaults import DEFAULT_MARGIN, DEFAULT_TARGETS
 from analysis.errors import AnalysisError
 from analysis.figures.words import listed
 from analysis.reading.run import Run
-from analysis.registry import COMMANDS, Made, make_each
+from analysis.registry import Made, Place, make_each
 from analysis.report import origin
-from analysis.report.adapted import letters
-from analysis.report.costs import costs, each_run, totals
+from analysis.report.blocks import blocks, judged, picture, title_of
 from analysis.report.curves import curves, histories
 from analysis.report.gaps import gaps
-from analysis.report.glance import MARKS, by_claim, counted, effect, judged, pieces
-from analysis.report.markup import prose, slug
-from analysis.report.pictures import FIGURES, figures_of, picture, unmade
+from analysis.report.runs import costs, each_run, letters, totals
+from analysis.report.words import MARKS, by_claim, counted, effect, pieces, prose, slug
 from analysis.result import Drawing, Result, csv_bytes
 
 if TYPE_CHECKING:
     from analysis.selection import Selection
 
 TEMPLATE, STYLE = "page.html.j2", "page.css"
-TITLES = {
-    "table5": "Table 5",
-    "table6": "Table 6",
-    "table7": "Table 7",
-    "baselines": "Baselines",
-    "claims": "the claims",
-    **{name: title for name, (title, _) in FIGURES.items()},
-}
-MANY_RUNS = 24
-"""More are folded."""
 
 
 def make(selection: Selection, margin: float = DEFAULT_MARGIN, made: Made | None = None) -> Result:
@@ -98,7 +86,7 @@ def _learning(runs: Sequence[Run], tasks: Iterable[str], history: Any) -> dict[s
 def _summary(judgements: Sequence[Judgement], lacking: Sequence[tuple[str, str | None]]) -> str:
     """For the terminal: the verdicts, and what the page says is missing."""
     lines = [f"{task}: {told}" for task, told in counted(judgements).items()]
-    names = [f"{TITLES[command]}{f' on {task}' if task else ''}" for command, task in lacking]
+    names = [f"{title_of(command)}{f' on {task}' if task else ''}" for command, task in lacking]
     return "\n".join([*lines, *([f"not in the report, which says why: {', '.join(names)}"] if names else [])])
 
 
@@ -119,18 +107,15 @@ def _render(
     environment = jinja2.Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     )
-    environment.filters |= {"prose": prose, "slug": slug, "effect": effect, "pieces": pieces}
+    environment.filters |= {"prose": prose, "slug": slug, "by_claim": by_claim, "counted": counted}
+    environment.filters |= {"effect": effect, "pieces": pieces}
     folder = files("analysis.report")
     template = environment.from_string(folder.joinpath(TEMPLATE).read_text(encoding="utf-8"))
-    tables = {
-        key: outcome.tables for key, outcome in made.items() if isinstance(outcome, Result) and outcome.tables
-    }
-    of_all = {command: found for (command, _), found in tables.items() if COMMANDS[command].every_task}
-    judgements = judged(made)
     try:
         trained, untold = origin.training_commands(selection, runs), ""
     except AnalysisError as error:
         trained, untold = [], str(error)
+    shows = "Line charts of the training loss, and of dev where it was evaluated, of every run on"
     return template.render(
         style=folder.joinpath(STYLE).read_text(encoding="utf-8"),
         study=selection.study.name,
@@ -138,34 +123,13 @@ def _render(
         tasks=tasks,
         several=len(tasks) > 1,
         marks=MARKS,
-        verdicts=by_claim(judgements),
-        counts=counted(judgements),
-        claim_notes=of_all["claims"][0].notes if judgements else (),
-        accuracy=of_all,
-        tables={
-            task: {
-                command: found
-                for (command, of_task), found in tables.items()
-                if of_task == task and command not in of_all
-            }
-            for task in tasks
-        },
-        figures={task: figures_of(made, task, spectra=False) for task in tasks},
-        spectra={task: figures_of(made, task, spectra=True) for task in tasks},
-        unmade={task: unmade(made, task) for task in tasks},
-        titles=TITLES,
-        learning={
-            task: picture(
-                drawing, f"Line charts of the training loss and the dev metric of every run on {task}"
-            )
-            for task, drawing in learning.items()
-        },
+        blocks={place: blocks(made, place) for place in get_args(Place)},
+        learning={task: picture(drawing, f"{shows} {task}") for task, drawing in learning.items()},
         without=without,
         totals=totals(frame) if runs else None,
         each=each_run(runs, frame, selection.checkpoint) if runs else None,
-        many=len(runs) > MANY_RUNS,
         left_out=selection.study.left_out,
-        gaps=gaps(selection, made, TITLES),
+        gaps=gaps(selection, made),
         settings=[origin.shared_settings(runs), origin.differing_settings(runs)] if runs else [],
         sources=[*([origin.sources(runs)] if runs else []), origin.analysis_sources()],
         trained=trained,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from analysis.registry import Made
-from analysis.report.pictures import image
+from analysis.report.blocks import image
 from analysis.result import Result
 from experiments.wandb_run import start, wandb_id
 
@@ -66,7 +66,7 @@ def _media(wandb: Any, results: dict[str, Result]) -> dict[str, Any]:
 
 def _table(wandb: Any, table: Table) -> Any:
     heads = [head or f"label {n}" for n, head in enumerate((*table.labels, *table.columns), start=1)]
-    rows = [[*row.labels, *(cell.text for cell in row.cells)] for group in table.groups for row in group]
+    rows = [[*row.labels, *(cell.signed for cell in row.cells)] for group in table.groups for row in group]
     return wandb.Table(heads, rows)
 
 

@@ -74,7 +74,7 @@ def _mark_notes(results: Sequence[TaskResult]) -> Iterable[str]:
     others = [result.task for result in compared if not result.best.decided]
     if decided:
         yield (
-            f"Bold ({BEST} on a terminal) on {', '.join(decided)}: the task's highest. {TIED}: not {rule}; "
+            f"Bold ({BEST}) on {', '.join(decided)}: the task's highest. {TIED}: not {rule}; "
             "where seeds differ much, that is said of low means too."
         )
     if others:

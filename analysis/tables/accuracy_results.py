@@ -69,10 +69,8 @@ class TaskResult:
 
 def task_results(runs: DataFrame, places: Sequence[Place], choice: Choice) -> list[TaskResult]:
     """The tasks: the paper's in its order, then the others."""
-    there = set(runs["task"])
-    tasks = [task for task in paper_values.TASKS if task in there]
     results = []
-    for task in [*tasks, *sorted(there - {*tasks})]:
+    for task in sorted(set(runs["task"]), key=paper_values.task_order):
         of_task = Cells(runs[runs["task"] == task], choice)
         wanted = [place for place in places if place in of_task]
         if not wanted:

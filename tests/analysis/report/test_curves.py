@@ -77,13 +77,16 @@ def test_nothing_to_draw(reported):
     assert curves("nli", runs, empty) is None
 
 
-def test_one_evaluation_a_run_is_said_and_other_settings_are_told_apart(reported):
+def test_one_evaluation_a_run_is_no_curve_and_other_settings_are_told_apart(reported):
     runs = of_task(reported.selection.study, "nli")
     history, _ = histories(runs)
     history.loc[history["step"] < 600, "dev"] = float("nan")
-    assert "(one a run, at its end)" in curves("nli", runs, history).caption
+    once = curves("nli", runs, history)
+    assert once.caption.endswith("dev, evaluated at most once a run, is no curve: the table of costs has it.")
+    assert [axes.get_yscale() for axes in once.figure.axes] == ["log"] * 2  # the loss of each panel alone
+    assert [axes.get_xlabel() for axes in once.figure.axes] == ["step"] * 2
     record = {**runs[0].record, "config": {**runs[0].record["config"], "lr": 0.5}}
     other = dataclasses.replace(runs[0], record=record)
-    titles = [axes.get_title() for axes in curves("nli", [other, *runs[1:]], history).figure.axes[::2]]
+    titles = [axes.get_title() for axes in curves("nli", [other, *runs[1:]], history).figure.axes]
     assert titles[0] == "$W_{q}$, $W_{v}$   $r$ = 64\nlr = 0.02" or "lr = 0.5" in "".join(titles)
     assert len(titles) == 3

@@ -10,7 +10,7 @@ import pytest
 from analysis.commands import _chosen, _parser
 from analysis.reading.study import Study
 from analysis.report import origin
-from analysis.report.adapted import place
+from analysis.report.runs import place
 from analysis.selection import Selection
 
 

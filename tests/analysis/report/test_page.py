@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
+import types
 from io import StringIO
 from pathlib import Path
 
@@ -19,11 +20,11 @@ from analysis.claims import CLAIMS
 from analysis.commands import main
 from analysis.errors import AnalysisError
 from analysis.reading.study import Study
-from analysis.registry import COMMANDS
+from analysis.registry import COMMANDS, Command
 from analysis.report import make
-from analysis.report.glance import MARKS
-from analysis.report.page import TITLES
-from analysis.result import Result, csv_bytes, write
+from analysis.report.blocks import title_of
+from analysis.report.words import MARKS
+from analysis.result import Cell, Result, Row, Table, csv_bytes, write
 from analysis.selection import Selection
 from analysis.tables.numbers import MISSING
 from tests.analysis.claims.builder import STUDY, TRUE, write_study
@@ -31,7 +32,7 @@ from tests.analysis.report.builder import complete
 from tests.analysis.report.reading import Page
 
 REPOSITORY = Path(__file__).resolve().parents[3]
-SECTIONS = ["verdicts", "tables", "figures", "curves", "cost", "missing", "origin"]
+SECTIONS = ["first", "subspaces", "tables", "curves", "missing", "folded", "cost", "origin"]
 
 
 def plain(text):
@@ -49,6 +50,10 @@ def nothing(selection):
     }
 
 
+def nothing_but(selection, name):
+    return {key: error for key, error in nothing(selection).items() if key[0] != name}
+
+
 def test_sections_in_order_and_every_link_leads_somewhere(reported):
     page = reported.page
     assert [section.attributes["id"] for section in page.root.all("section")] == SECTIONS
@@ -61,7 +66,7 @@ def test_sections_in_order_and_every_link_leads_somewhere(reported):
     assert [link for link in listed if link.removeprefix("#") in SECTIONS] == [
         f"#{name}" for name in SECTIONS
     ]
-    assert {"#tables-sql", "#figures-nli"} <= {*listed}
+    assert {"#tables-sql", "#subspaces-nli"} <= {*listed}
 
 
 def test_the_page_needs_nothing_but_itself(reported):
@@ -83,13 +88,13 @@ def test_images_have_words_and_the_size_that_they_are_drawn_in(reported):
     assert len(images) == 2 * (5 + 4) + 2 + 2  # figures and their z, one task without Fig 8; spectra; curves
     assert all(len(image.attributes["alt"]) > 40 for image in images)
     assert {int(image.attributes["width"]) for image in images} == {1350}
-    captions = [figure.one("figcaption").text for figure in reported.page.section("figures").all("figure")]
+    captions = [figure.one("figcaption").text for figure in reported.page.section("subspaces").all("figure")]
     texts = [re.sub("How to read it ?", "", caption) for caption in captions]
     assert texts != captions
     drawings = [
         drawing.caption
         for (name, _), result in sorted(
-            reported.made.items(), key=lambda item: (item[0][1] or "", item[0][0])
+            reported.made.items(), key=lambda item: (item[0][1] != "sql", item[0][0])
         )
         if name.startswith("fig") and not isinstance(result, AnalysisError)
         for drawing in result.drawings.values()
@@ -97,6 +102,36 @@ def test_images_have_words_and_the_size_that_they_are_drawn_in(reported):
     assert [
         re.sub(r"W(q|v)\b", r"W_\1", plain(text)).replace("dout, din", "d_out, d_in") for text in texts
     ] == [plain(" ".join(caption.split())) for caption in drawings]
+
+
+def test_figures_tables_and_verdicts_stand_where_their_commands_are_registered_for(reported):
+    for (name, task), outcome in reported.made.items():
+        place = reported.page.section(COMMANDS[name].place)
+        assert len(place.all("div", id=f"{name}-{task}" if task else name)) == isinstance(outcome, Result)
+    unmade = {name for (name, _), outcome in reported.made.items() if isinstance(outcome, AnalysisError)}
+    absent = [found.text for found in reported.page.root.all("p", class_="absent")]
+    for name in {name for name, _ in reported.made}:
+        assert any(title_of(name) in text for text in absent) == (name in unmade)
+    folded = [name for name in SECTIONS if reported.page.section(name).children[1].tag == "details"]
+    assert folded == ["folded", "cost", "origin"]
+
+
+def test_a_new_result_is_first_by_its_registration_alone(reported, monkeypatch):
+    """An answer, a picture and a table, none of which the page has heard of."""
+    toy = types.ModuleType("toy")
+    table = Table("Which rank", ("weights",), ("r=1",), ((Row(("qv",), (Cell("80.0", tied=True),)),),))
+    drawing = reported.made["fig3", "sql"].drawings[""]
+    made = Result(
+        "toy", pandas.DataFrame(), {}, {"": drawing}, tables=(table,), answers=("sql: r = 1 is enough.",)
+    )
+    toy.make = lambda selection: made
+    monkeypatch.setitem(sys.modules, "toy", toy)
+    monkeypatch.setitem(COMMANDS, "toy", Command("toy", "a toy", (), True, title="The toy", place="first"))
+    page = Page.read(make(reported.selection, made=nothing_but(reported.selection, "toy")).texts[".html"])
+    first = page.section("first")
+    assert plain(first.all("p")[0].text) == "sql: r = 1 is enough."
+    assert first.one("img").attributes["alt"] == "The toy: a toy"
+    assert first.all("details")[-1].one("tr", class_="ours").all("td")[-1].text == "80.0†"
 
 
 def test_the_table_the_numbers_and_the_judgements_are_the_same_ones(reported):
@@ -118,9 +153,9 @@ def test_the_table_the_numbers_and_the_judgements_are_the_same_ones(reported):
 
 def test_verdicts_are_those_of_the_claims(reported):
     numbers = reported.made["claims", None].numbers.set_index(["task", "claim"])
-    rows = reported.page.section("verdicts").one("table").all("tr")
+    rows = reported.page.section("first").one("table").all("tr")
     heads = [cell.text for cell in rows[0].all("th")]
-    assert heads == ["claim", "nli", "sql"]
+    assert heads == ["claim", "sql", "nli"]
     assert [row.attributes["id"] for row in rows[1:]] == [claim.name for claim in CLAIMS]
     for row, claim in zip(rows[1:], CLAIMS, strict=True):
         assert plain(row.one(class_="statement").text) == claim.statement.replace("W_", "W")
@@ -180,8 +215,8 @@ def test_every_run_is_in_the_table_of_costs(reported):
         "seconds",
         "steps/s",
         "peak MiB",
-        "dev %",
-        "test %",
+        "dev",
+        "test",
     ]
     records = {}
     for run in reported.selection.study.runs:
@@ -209,13 +244,13 @@ def test_what_is_missing_is_named_with_the_commands(reported):
     section = reported.page.section("missing")
     assert "half-written: unfinished: no run.json" in section.one("ul").text
     headings = [heading.text for heading in section.all("h3")]
-    assert headings == ["Runs that were left out", "nli", "sql"]
+    assert headings == ["Runs that were left out", "sql", "nli"]
     terms = [term.text for term in section.all("dt")]
-    assert terms.count("Figure 8") == 1
+    assert ", ".join(terms).split(", ").count("Figure 8") == 1
     error = reported.made["fig8", "nli"]
     assert {code.text for code in section.all("code")} >= {*error.commands}
     assert "lacks 1 run: qv r=4 (seed 0)" in plain(section.text)
-    assert "not made" in reported.page.section("figures").text
+    assert "Figure 8: not made" in reported.page.section("subspaces").text
     assert reported.result.provenance["not_made"] == ["baselines", "fig8 nli"]
     assert reported.result.printed().endswith("which says why: Baselines, Figure 8 on nli")
 
@@ -231,7 +266,7 @@ def test_provenance(reported):
 def test_the_lead_says_what_study_this_is(reported):
     assert reported.page.root.one("h1").text == f"Study {STUDY}"
     assert plain(reported.page.root.one("p", class_="lead").text).startswith(
-        "12 finished runs of base (d = 136, 2 layers) on nli and sql, seeds 0 and 1."
+        "12 finished runs of base (d = 136, 2 layers) on sql and nli, seeds 0 and 1."
     )
 
 
@@ -245,7 +280,7 @@ def test_the_lead_says_which_runs_were_chosen(reported):
 
 def test_files(reported, tmp_path):
     names = [path.name for path in write(reported.result, tmp_path)]
-    curves = [f"report-curves-{task}.{kind}" for task in ("nli", "sql") for kind in ("pdf", "png", "txt")]
+    curves = [f"report-curves-{task}.{kind}" for task in ("sql", "nli") for kind in ("pdf", "png", "txt")]
     assert names == [*curves, "report.html", "report-curves.csv", "report.csv", "report.json"]
     assert (tmp_path / "report.html").stat().st_size < 4e6
     record = json.loads((tmp_path / "report.json").read_text())
@@ -281,7 +316,6 @@ def test_nothing_is_made_twice(reported):
     assert "no claims today" in page.section("missing").text
     assert "no fig3 today" in page.section("missing").text
     assert len(page.root.all("img")) == 2  # the learning curves
-    assert {*TITLES} == {name for name, _ in made}
 
 
 def test_all_hands_on_what_it_has_made(reported, tmp_path, monkeypatch):

@@ -78,7 +78,9 @@ def test_an_offline_run_has_the_tables_the_figures_and_the_page(reported, few, e
     media = files[0].parent / "files"
     table = json.loads((media / logged["table6"]["path"]).read_text(encoding="utf-8"))
     shown = few["table6", None].tables[0]
-    assert table["data"] == [[*r.labels, *(c.text for c in r.cells)] for group in shown.groups for r in group]
+    assert table["data"] == [
+        [*r.labels, *(c.signed for c in r.cells)] for group in shown.groups for r in group
+    ]
     assert len({*table["columns"]}) == len(table["columns"])
     assert (media / logged["report"]["path"]).read_text(encoding="utf-8") == reported.result.texts[".html"]
 

@@ -139,7 +139,7 @@ def test_table6_in_the_papers_layout(study):
         "logical form accuracy on sql, accuracy on nli, in %",
         "over 2 seeds; test split, 200 (sql), 200 (nli) examples; checkpoint: the last step.",
         "bootstrap over seeds and examples.",
-        "Bold (* on a terminal) on sql: the task's highest. †: not significantly worse than",
+        "Bold (*) on sql: the task's highest. †: not significantly worse than",
         "Learning rate: 0.02, fixed.",
         "its noise is ±0.5 on WikiSQL, ±0.1 on MultiNLI.",
         "Not in the study: q r=2,",

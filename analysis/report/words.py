@@ -1,22 +1,36 @@
-"""The verdicts at a glance: a row a claim, a cell a task."""
+"""Words of the page's template: text as HTML, anchors, and what stands beside a verdict."""
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 
+from markupsafe import Markup, escape
+
 from analysis.claims.judgement import SMALL_P, Judgement, Verdict
-from analysis.registry import Made
-from analysis.result import Result
 
 MARKS: dict[Verdict, str] = {"supported": "✓", "contradicted": "✗", "undecided": "?", "not testable": "–"}
 """A sign for each verdict, which stands beside its name."""
 
+_SYMBOL = re.compile(r"(?<!\w)(Δ?)(?:(W)_(q|k|v|o|up|down)|(d)_(in|out))(?!\w)")
+_CODE = re.compile(r"`([^`]+)`")
+_EQUAL = re.compile(r"\b([a-zA-Z]) = (?=\w)")
+_MINUS = re.compile(r"(?<![\w)])-(?=\d)")
 
-def judged(made: Made) -> Sequence[Judgement]:
-    """The judgements of the claims; none where these could not be made."""
-    results = (outcome for outcome in made.values() if isinstance(outcome, Result))
-    return [found for result in results for found in result.judgements]
+
+def prose(text: str) -> Markup:
+    """Escaped; W_q and d_out as symbols, `words` as code, a minus before a number, "r = 8" on one line."""
+    code = _CODE.sub(r"<code>\1</code>", str(escape(text)))
+    symbols = _SYMBOL.sub(r"\1<i>\2\4</i><sub>\3\5</sub>", code)
+    kept = _EQUAL.sub("\\1\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}", symbols)
+    return Markup(_MINUS.sub("\N{MINUS SIGN}", kept))
+
+
+def slug(*words: str | None) -> str:
+    """A name for an anchor: letters, digits and hyphens; different words, different names."""
+    text = "-".join(word for word in words if word)
+    return re.sub(r"[^A-Za-z0-9-]", lambda found: f"_{ord(found[0]):x}", text)
 
 
 def by_claim(judgements: Sequence[Judgement]) -> dict[str, list[Judgement]]:

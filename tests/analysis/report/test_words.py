@@ -1,6 +1,6 @@
 import pytest
 
-from analysis.report.markup import prose, slug
+from analysis.report.words import prose, slug
 
 
 @pytest.mark.parametrize(

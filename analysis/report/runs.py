@@ -1,18 +1,22 @@
-"""What each run cost: parameters, time, memory, and what came of it."""
+"""The runs of a study: their order, what they adapt and differ in, what each cost, and what came of it."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from analysis import paper_values
 from analysis.defaults import SPLITS
 from analysis.figures.words import listed, plain_weight
 from analysis.reading.needs import SWEPT
 from analysis.reading.run import Run, row
-from analysis.report.adapted import letters, method_name, place, varied
 from analysis.result import Cell, Row, Table
 from analysis.tables.numbers import MISSING
+from experiments.errors import UserError
+from experiments.methods import lookup
+from experiments.metrics import metric
+from lora.targets import LETTERS, parse_targets
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,6 +24,51 @@ if TYPE_CHECKING:
 TIMINGS = ("seconds", "seconds_training", "steps_per_second", "tokens_per_second", "peak_memory_bytes")
 OF_A_RUN = ("method", *SWEPT)
 MIB = 2**20
+
+
+def letters(run: Run) -> tuple[str, ...]:
+    """The projections that have factors of low rank; none where the method has no rank."""
+    if "rank" not in run.settings:
+        return ()
+    return parse_targets(run.settings["targets"].replace("-", ","))
+
+
+def method_name(method: str) -> str:
+    """What its label calls it, before it says what is trained; the bare name where it is not to be found."""
+    try:
+        return lookup(method).label.partition(":")[0]
+    except UserError:
+        return method
+
+
+def place(run: Run) -> tuple[Any, ...]:
+    """To sort by: low rank first, few weights before many, in the order q k v o; by rank, then by seed."""
+    told = run.settings
+    adapted, rank = letters(run), told.get("rank", 0)
+    mixed = isinstance(rank, str)
+    return (
+        paper_values.task_order(told["task"]),
+        not adapted,
+        told["method"],
+        len(adapted),
+        [LETTERS.index(letter) for letter in adapted],
+        mixed,
+        str(rank) if mixed else rank,
+        told["seed"],
+        run.id,
+    )
+
+
+def varied(runs: Iterable[Run]) -> list[str]:
+    """The settings, but for targets, rank, seed and model, in which runs of one task and method differ."""
+    groups: dict[Any, list[Run]] = {}
+    for run in runs:
+        groups.setdefault((run.settings["task"], run.settings["method"]), []).append(run)
+    found: dict[str, None] = {}
+    for group in groups.values():
+        keys = dict.fromkeys(key for run in group for key in run.settings if key not in (*SWEPT, "model"))
+        found |= dict.fromkeys(key for key in keys if len({str(run.settings.get(key)) for run in group}) > 1)
+    return [*found]
 
 
 def costs(runs: Sequence[Run]) -> pd.DataFrame:
@@ -67,7 +116,7 @@ def each_run(runs: Sequence[Run], frame: pd.DataFrame, checkpoint: str) -> Table
             _number(values["seconds"], ",.1f"),
             _number(values["steps_per_second"], ",.2f"),
             _number(values["peak_memory_bytes"], ",.0f", MIB),
-            *(_number(values.get(f"{split}_{checkpoint}"), ".1f", 0.01) for split in SPLITS),
+            *(_score(values.get(f"{split}_{checkpoint}"), values["metric"]) for split in SPLITS),
         ]
         line = Row(
             (values["task"], weights, _text(values["rank"]), _text(values["seed"])), tuple(map(Cell, cells))
@@ -76,7 +125,7 @@ def each_run(runs: Sequence[Run], frame: pd.DataFrame, checkpoint: str) -> Table
     return Table(
         "Every run",
         ("task", "weights", "r", "seed"),
-        (*besides, "trainable", "seconds", "steps/s", "peak MiB", *(f"{split} %" for split in SPLITS)),
+        (*besides, "trainable", "seconds", "steps/s", "peak MiB", *SPLITS),
         tuple(map(tuple, groups.values())),
         (f"{_metrics(frame)}, {checkpoint} checkpoint.",),
     )
@@ -136,6 +185,15 @@ def _metrics(frame: pd.DataFrame) -> str:
     by_task = frame.groupby("task", sort=False)["metric"].first()
     told = [f"{str(metric).replace('_', ' ')} on {task}" for task, metric in by_task.items()]
     return f"{', '.join(SPLITS)}: {listed(told)}"
+
+
+def _score(value: Any, name: str) -> str:
+    """As people read the metric: a share in per cent; a metric that is not known here as it stands."""
+    try:
+        known = metric(name)
+    except UserError:
+        return _text(value)
+    return _number(value, f".{known.decimals}f", 1 / known.scale)
 
 
 def _is_missing(value: Any) -> bool:
