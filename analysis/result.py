@@ -43,7 +43,7 @@ PACKAGES = ("torch", "numpy", "scipy", "pandas", "matplotlib")
 BEST, TIED = "*", "†"
 """Behind a cell: the best, where there is no bold type; and one that is not shown to be worse."""
 NOTE_WIDTH = 80
-PAGE_WIDTH = 90
+PAGE_WIDTH = 64
 """A table of more characters is wider than a page of LaTeX's, and is scaled down to it."""
 _LATEX = {
     "\\": r"\textbackslash{}",

@@ -46,9 +46,9 @@ def test_a_study_of_several_tasks_needs_one(planted, tmp_path):
     write_run(tmp_path, planted.base, 8, 0)
     write_run(tmp_path, planted.base, 8, 0, task="nli")
     study = Study.open(STUDY, tmp_path)
-    with pytest.raises(AnalysisError, match="has the tasks nli, sql; choose one with --task"):
+    with pytest.raises(AnalysisError, match="has the tasks sql, nli; choose one with --task"):
         Selection.of(study)
-    with pytest.raises(AnalysisError, match="has no task 'mnli'; it has nli, sql"):
+    with pytest.raises(AnalysisError, match="has no task 'mnli'; it has sql, nli"):
         Selection.of(study, "mnli")
     selection = Selection.of(study, "nli")
     assert selection.runs((8,), (0,))[8, 0].settings["task"] == "nli"

@@ -66,7 +66,7 @@ def test_the_tidy_form_has_every_judgement(several):
     assert run(several, "claims") == 0
     frame = pandas.read_csv(several / "results" / "claims.csv")
     assert len(frame) == 2 * len(CLAIMS)
-    assert [*frame["task"].unique()] == ["nli", "sql"]
+    assert [*frame["task"].unique()] == ["sql", "nli"]
     by_claim = frame.set_index(["task", "claim"])
     better = by_claim.loc["sql", "qv-beats-q"]
     assert (better["verdict"], better["section"], better["seeds"], better["level"]) == (
@@ -89,8 +89,9 @@ def test_tasks_stand_in_one_table_and_commands_below(several, capsys):
     out = capsys.readouterr().out
     assert "Claims of Section 7 on study claims: " in out
     rows = [line.split()[:4] for line in out.splitlines() if line.startswith(("sql ", "nli "))]
-    assert [row[0] for row in rows] == ["nli"] * len(CLAIMS) + ["sql"] * len(CLAIMS)
-    assert "On nli: lacks 6 runs. On sql: in %: qv r=4:" in words(out)
+    assert [row[0] for row in rows] == ["sql"] * len(CLAIMS) + ["nli"] * len(CLAIMS)
+    assert "points. On sql: in %: qv r=4:" in words(out)
+    assert "On nli: lacks 6 runs." in words(out)
     commands = [line for line in out.splitlines() if line.startswith("  python run.py -m study=claims ")]
     # Each run is asked for once, though several claims lack it.
     count = 0
@@ -145,7 +146,7 @@ def test_tables_5_and_6_take_all_tasks(several, capsys):
     assert {*cells[cells["mean"].notna()]["task"]} == {"sql", "nli"}
     assert {*cells["seeds"].dropna()} == {2}
     record = json.loads((several / "results" / "table5.json").read_text())
-    assert record["task"] == ["nli", "sql"]
+    assert record["task"] == ["sql", "nli"]
     assert {"targets", "basis"}.isdisjoint(record)
     assert {name.split("-r")[0] for name in record["runs"]} == {"sql-q", "sql-qv"}
     assert run(several, "table5", "--task", "nli") == 1
