@@ -78,8 +78,7 @@ def about(field: FieldInfo, what: Literal["section", "counts", "only"]) -> Any:
 
 
 def _task(name: Any) -> Any:
-    if name not in TASKS:
-        raise UserError(f"task={name} is unknown; valid are {', '.join(TASKS)}{nearest(name, TASKS)}")
+    TASKS.find(name)
     return name
 
 
@@ -186,7 +185,7 @@ class RunConfig:
     method: Annotated[
         str,
         BeforeValidator(_method),
-        key(METHOD, ALWAYS, "what is trained, or the import path of a module that registers a method"),
+        key(METHOD, ALWAYS, "what is trained, or an import path: my_module:MyMethod"),
     ]
 
     targets: Annotated[
@@ -271,7 +270,11 @@ class RunConfig:
                 values[name] = getattr(self, name)
         values |= {
             "model": {"identity": model_identity, **_always(self.model)},
-            "task": {**_always(self.task, self.task.name), "identity": task_identity},
+            "task": {
+                **_always(self.task, self.task.name),
+                "name": TASKS.find(self.task.name).name,
+                "identity": task_identity,
+            },
             "method": method.name,
             "precision": precision,
         }
@@ -298,7 +301,7 @@ class RunConfig:
         method = lookup(self.method)
         words = "-".join(method.words(self)) or method.name
         rate = f"-lr{self.lr:g}" if method.trains else ""
-        return f"{self.task.name}-{model}-{words}{rate}-seed{self.seed}"
+        return f"{TASKS.find(self.task.name).name}-{model}-{words}{rate}-seed{self.seed}"
 
 
 BUDGET = key(

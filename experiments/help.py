@@ -11,7 +11,7 @@ import yaml
 
 from experiments import config
 from experiments.config import CONF, RunConfig, about, choices_of, keys
-from experiments.methods import methods
+from experiments.methods import METHODS
 
 WIDTH, COLUMN = 110, 26
 
@@ -82,7 +82,7 @@ def help_page() -> str:
         return "\n".join(filter(None, [head, offered, of(section)]))
 
     return PAGE.format(
-        method=group("method", config.METHOD, {name: one.label for name, one in methods().items()}),
+        method=group("method", config.METHOD, {name: one.label for name, one in METHODS.items()}),
         task=group("task", config.TASK, _heads("task")),
         model=group("model", config.MODEL, _heads("model")),
         experiments="\n".join(

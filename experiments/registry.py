@@ -6,7 +6,8 @@
     class SQL(Task):
         name = "sql"
 
-A contributor adds one file to the package; nothing else names it.
+A contributor adds one file to the package; nothing else names it.  A class that lies elsewhere is named by
+its import path: task=my_module:MyTask.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import pkgutil
 from collections.abc import Iterator, Mapping
 from typing import Any, Generic, TypeVar
 
-from experiments.errors import UserError
+from experiments.errors import UserError, nearest
 
 Entry = TypeVar("Entry", bound=type[Any])
 
@@ -26,10 +27,12 @@ class Registry(Mapping[str, Entry], Generic[Entry]):
 
     Args:
         noun: what a class of it is, for errors: "task".
+        needs: the attributes without which a class is refused.
         package: whose modules register them; none may import what is heavy (torch, datasets) at its top.
     """
 
-    def __init__(self, noun: str, package: str) -> None:
+    def __init__(self, noun: str, package: str, needs: tuple[str, ...] = ("name",)) -> None:
+        self._needs = needs
         self._noun = noun
         self._package = package
         self._classes: dict[str, Entry] = {}
@@ -39,28 +42,49 @@ class Registry(Mapping[str, Entry], Generic[Entry]):
         """A decorator: the class is found by its `name` from here on.
 
         Raises:
-            ValueError: another class has the name.
+            UserError: it lacks what it needs, or another class has the name.
         """
+        if lacking := [word for word in self._needs if not hasattr(entry, word)]:
+            raise UserError(
+                f"{entry.__module__}.{entry.__name__} lacks {', '.join(lacking)}; "
+                f"a {self._noun} has {', '.join(self._needs)}"
+            )
         other = self._classes.setdefault(entry.name, entry)
         if (other.__module__, other.__qualname__) != (entry.__module__, entry.__qualname__):
-            raise ValueError(
+            raise UserError(
                 f"{self._noun} {entry.name} is defined twice: in {other.__module__} and {entry.__module__}; "
                 "give one of them another name"
             )
         return entry
 
     def find(self, name: str) -> Entry:
-        """The class of this name.
+        """The class of this name, or that at this import path: "my_module:MyTask".
 
         Raises:
             UserError: there is none; names those there are.
         """
-        if name not in self:
-            place = self._package.replace(".", "/")
-            raise UserError(
-                f"{self._noun}={name} is unknown; valid are {', '.join(self)}; each is a file of {place}/"
-            )
+        if isinstance(name, str) and ":" in name:
+            return self._imported(name)
+        if not isinstance(name, str) or name not in self:
+            raise UserError(f"{self._noun}={name} is unknown; {self._valid}{nearest(name, self)}")
         return self[name]
+
+    @property
+    def _valid(self) -> str:
+        return f"valid are {', '.join(self)}, or an import path such as my_module:My{self._noun.title()}"
+
+    def _imported(self, path: str) -> Entry:
+        module, _, name = path.partition(":")
+        try:
+            entry = getattr(importlib.import_module(module), name)
+        except (ImportError, AttributeError, ValueError) as error:
+            raise UserError(
+                f"{self._noun}={path} cannot be imported ({error}); {self._valid}, "
+                "of a module that Python finds (PYTHONPATH)"
+            ) from error
+        if self._classes.get(getattr(entry, "name", None)) is not entry:
+            raise UserError(f"{self._noun}={path} is registered by nothing; put @register before the class")
+        return entry  # type: ignore[no-any-return]
 
     def __getitem__(self, name: str) -> Entry:
         return self._all()[name]

@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 from experiments.config import TASKS, ModelConfig, RunConfig, TaskConfig, WandbConfig, read_config
 from experiments.config import keys as declared_keys
 from experiments.help import help_page
-from experiments.methods import methods
+from experiments.methods import METHODS
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
 
@@ -36,7 +36,7 @@ def test_the_groups_offer_what_the_code_knows() -> None:
 
 @pytest.mark.parametrize("model", choices("model"))
 def test_every_combination_is_a_valid_run(model: str) -> None:
-    for method, task in itertools.product(methods(), TASKS):
+    for method, task in itertools.product(METHODS, TASKS):
         config = configured(f"method={method}", f"task={task}", f"model={model}", "model.name=some/model")
         assert (config.method, config.task.name) == (method, task)
         assert (config.steps is None) != (config.epochs is None)
@@ -56,7 +56,7 @@ def test_the_default_is_the_readme_s_run() -> None:
 
 def test_the_learning_rate_follows_method_and_model_unless_given() -> None:
     embedded = yaml.safe_load((CONF / "model/embedded.yaml").read_text(encoding="utf-8"))["model"]["lr"]
-    trained = [method for method in methods() if method != "none"]
+    trained = [method for method in METHODS if method != "none"]
     assert {method: configured(f"method={method}").lr for method in trained} == embedded
     assert configured("method=full", "lr=0.25").lr == 0.25
 
@@ -121,7 +121,7 @@ def test_help_names_every_key_and_choice() -> None:
     for group in ("task", "model"):
         for choice in choices(group):
             assert f"\n  {group}={choice} " in page
-    for method in methods():
+    for method in METHODS:
         assert f"\n  method={method} " in page
     for experiment in choices("experiment"):
         assert f"\n  +experiment={experiment} " in page
@@ -154,4 +154,4 @@ def test_help_tells_the_defaults() -> None:
         assert default in lines
     assert lines["init=gaussian"].startswith("gaussian or kaiming: ")
     assert lines["scaling=alpha/r"] == "alpha/r, 1/r or alpha/sqrt(r)"
-    assert lines["method=none"] == methods()["none"].label
+    assert lines["method=none"] == METHODS["none"].label

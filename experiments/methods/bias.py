@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from experiments.methods import Method, register, train_only
+from experiments.methods.method import METHODS, Method, train_only
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from experiments.config import RunConfig
 
 
-@register
+@METHODS.register
 class Bias(Method):
     name = "bias"
     label = "BitFit: the biases alone, and a new task head"

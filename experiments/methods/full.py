@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import lora
-from experiments.methods import Method, register
+from experiments.methods.method import METHODS, Method
 
 if TYPE_CHECKING:
     import torch
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from experiments.config import RunConfig
 
 
-@register
+@METHODS.register
 class Full(Method):
     name = "full"
     label = "full fine-tuning: every weight; dW of the targets is kept"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import lora
 from experiments.errors import UserError
-from experiments.methods import Method, register
+from experiments.methods.method import METHODS, Method
 from experiments.store import ADAPTER, ADAPTER_BEST, ADAPTER_INIT, RunFolder
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _LETTER_COST, _RANK_COST = 0.04, 0.0005
 
 
-@register
+@METHODS.register
 class LoRA(Method):
     name = "lora"
     label = "LoRA: A and B of each target projection, and a new task head"

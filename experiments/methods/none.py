@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from experiments.methods import Method, register
+from experiments.methods.method import METHODS, Method
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from experiments.config import RunConfig
 
 
-@register
+@METHODS.register
 class Untrained(Method):
     name = "none"
     label = "no training: the base model as it is"

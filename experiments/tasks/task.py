@@ -125,4 +125,4 @@ def _sample_hash(task: type[GeneratedTask]) -> str:
     return hashlib.sha256("\n".join(texts).encode()).hexdigest()[:16]
 
 
-TASKS: Registry[type[Task]] = Registry("task", "experiments.tasks")
+TASKS: Registry[type[Task]] = Registry("task", "experiments.tasks", needs=("name", "labels", "metrics"))
