@@ -31,7 +31,9 @@ def load_tokenizer(name: str, folder: Path | None, revision: str | None) -> Any:
     from transformers import AutoTokenizer
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(str(folder or name), revision=revision)
+        tokenizer = AutoTokenizer.from_pretrained(
+            str(folder or name), revision=revision, trust_remote_code=False
+        )
     except Exception as error:  # the libraries raise bare exceptions, too
         if folder is not None and not (folder / WHOLE).is_file():
             pair = ["vocab.json", "merges.txt"]
