@@ -29,7 +29,7 @@ class BudgetedRank:
     """One set of letters at its rank.
 
     Attributes:
-        targets: the letters, in the order q k v o up down.
+        targets: the letters, in the order q k v o gate up down.
         rank: of each of them.
         parameters: what that costs.
         budget: what it was to cost.

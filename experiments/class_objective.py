@@ -57,12 +57,14 @@ class ClassObjective(Objective):
         shape = len(batch), max(len(example.ids) for example in batch)
         ids = torch.full(shape, model.config.pad_token_id or 0)
         mask, segments = torch.zeros_like(ids), torch.zeros_like(ids)
+        # A model of one segment, or of none, is trained without them, whatever its tokenizer gives.
+        segmented = getattr(model.config, "type_vocab_size", 0) > 1
         for row, example in enumerate(batch):
             width = len(example.ids)
             ids[row, :width] = torch.tensor(example.ids)
             mask[row, :width] = 1
-            # A model of one segment is trained without them, whatever its tokenizer gives.
-            if example.segments and model.config.type_vocab_size > 1:
+            if example.segments:
                 segments[row, :width] = torch.tensor(example.segments)
-        inputs = {"input_ids": ids, "attention_mask": mask, "token_type_ids": segments}
+        inputs = {"input_ids": ids, "attention_mask": mask}
+        inputs |= {"token_type_ids": segments} if segmented else {}
         return model(**{name: tensor.to(device) for name, tensor in inputs.items()}).logits.float()

@@ -194,7 +194,7 @@ class RunConfig:
         key(
             LORA,
             USED,
-            "weights to adapt: any of q k v o, and up, down of the MLP: 'targets=[q,v,up]'; null: the "
+            "weights to adapt: any of q k v o, and gate, up, down of the MLP: 'targets=[q,v,up]'; null: the "
             "letters of rank",
         ),
     ]

@@ -95,15 +95,22 @@ def address(config: RunConfig) -> Address:
 
 
 def check_rank(config: RunConfig) -> None:
-    """Raise UserError for a rank above min(d_out, d_in) of its W, where the model's shapes are known."""
-    if "rank" not in lookup(config.method).settings:
+    """Raise UserError for a letter that the model lacks, and for a rank above min(d_out, d_in) of its W.
+
+    Where the model's shapes are not known, nothing is said.
+    """
+    settings = lookup(config.method).settings
+    if "targets" not in settings:
         return
     try:
         shapes, _ = projection_shapes(config.model)
     except UserError:
         return  # told, better, where the model is loaded
-    for letter, rank in config.rank.items():
-        if letter in shapes and rank > min(shapes[letter]):
+    for letter in config.targets:
+        if letter not in shapes:
+            raise UserError(f"targets: this model has no {letter}; it has {' '.join(shapes)}")
+    for letter, rank in config.rank.items() if "rank" in settings else ():
+        if rank > min(shapes[letter]):
             raise UserError(
                 f"rank={rank} is too large for W_{letter}, which is {shapes[letter]}; at most "
                 f"{min(shapes[letter])} is possible"

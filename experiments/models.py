@@ -1,4 +1,4 @@
-"""Base models: the embedded one, or any GPT-2, BERT or RoBERTa checkpoint from a folder or the hub."""
+"""Base models: the embedded one, or a checkpoint of a known architecture from a folder or the hub."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from experiments.config import ModelConfig
 from experiments.errors import UserError
 from experiments.identity import checkpoint_identity, weights_sha256
 from experiments.tokenizing import POSITIONS_FROM_PAD, check_tokenizer, load_tokenizer
-from lora.architectures import architecture_of, plain_config, shapes
+from lora.architectures import ARCHITECTURES, plain_config, shapes
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 EMBEDDED = "embedded"
 CONFIG = "config.json"
 ADAPTER_CONFIG = "adapter_config.json"
-TEXT_MODELS = ("gpt2",)
-CLASSIFIERS = ("bert", "roberta", "xlm-roberta")
 
 
 @dataclass(frozen=True)
@@ -130,14 +128,14 @@ def _hugging_face(config: ModelConfig, labels: int | None) -> BaseModel:
             "the base model; give the base model's own folder"
         )
     try:
-        settings = AutoConfig.from_pretrained(source, revision=config.revision)
+        settings = AutoConfig.from_pretrained(source, revision=config.revision, trust_remote_code=False)
     except Exception as error:  # the libraries raise a dozen unrelated kinds
         raise UserError(_unavailable(config, folder, error)) from error
-    kind = settings.model_type
-    generates = kind in TEXT_MODELS
-    if kind not in TEXT_MODELS + CLASSIFIERS:
-        known = ", ".join(TEXT_MODELS + CLASSIFIERS)
+    kind, architecture = settings.model_type, ARCHITECTURES.get(settings.model_type)
+    if architecture is None or architecture.kind == "other":
+        known = ", ".join(name for name, entry in ARCHITECTURES.items() if entry.kind != "other")
         raise UserError(f"model.name={config.name} is a {kind} model; known architectures are {known}")
+    generates = architecture.kind == "decoder"
     if not generates and labels is None:
         raise UserError(
             f"model.name={config.name} is a {kind} encoder, which cannot write queries; choose a "
@@ -151,6 +149,7 @@ def _hugging_face(config: ModelConfig, labels: int | None) -> BaseModel:
         model, loading = loader.from_pretrained(
             source,
             revision=config.revision,
+            trust_remote_code=False,
             dtype=torch.float32,
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # of another task's head; `_check_weights` tells the others
@@ -158,7 +157,7 @@ def _hugging_face(config: ModelConfig, labels: int | None) -> BaseModel:
         )
     except Exception as error:
         raise UserError(_unavailable(config, folder, error)) from error
-    _check_weights(config, model, loading, architecture_of(settings).heads)
+    _check_weights(config, model, loading, architecture.heads)
     check_tokenizer(config.name, tokenizer, model, generates)
     provenance = {
         "name": config.name,
@@ -184,6 +183,12 @@ def _check_weights(
         raise UserError(
             f"model.name={config.name}: the checkpoint has {max(beyond) + 1} layers and its config.json says "
             f"{layers}; they must agree"
+        )
+    if absent and all(".pooler." in name for name in absent):
+        raise UserError(
+            f"model.name={config.name}: the checkpoint has no pooler, which stands between the encoder and "
+            f"the classifier of a {model.config.model_type} model: it would stay random under LoRA. "
+            "Give a checkpoint that has one, or a model whose task head needs none, such as RoBERTa"
         )
     if absent:
         raise UserError(

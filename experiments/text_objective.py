@@ -22,7 +22,7 @@ class TextObjective(Objective):
     """Prompt, target and an end-of-text token; a task with labels is answered by the likeliest label."""
 
     def encode(self, examples: Sequence[Example]) -> list[Encoded]:
-        room = self.max_length - self.answer_room
+        room = self.max_length - self.answer_room - len(self.start)
         prompts = self._ids([example.prompt for example in examples])
         targets = self._ids([example.target for example in examples])
         check_known(self.tokenizer, [example.prompt for example in examples], prompts)
@@ -34,8 +34,15 @@ class TextObjective(Objective):
                 # The question stands last, so the front of the prompt is what can be spared.
                 prompt = prompt[-room:]
                 self.truncated += 1
+            prompt = [*self.start, *prompt]
             encoded.append(Encoded((*prompt, *answer), len(prompt)))
         return encoded
+
+    @functools.cached_property
+    def start(self) -> list[int]:
+        """The token that the tokenizer sets before every text, where it does: Llama's, Mistral's, Gemma's."""
+        first: list[int] = self.tokenizer("")["input_ids"][:1]
+        return first if first == [self.tokenizer.bos_token_id] else []
 
     @functools.cached_property
     def answer_room(self) -> int:
@@ -93,7 +100,9 @@ class TextObjective(Objective):
     def _logits(self, model: PreTrainedModel, ids: torch.Tensor, where: torch.Tensor) -> torch.Tensor:
         """Float32 logits (positions, vocabulary) at the chosen positions; the rest are never computed."""
         hidden = model.base_model(input_ids=ids, use_cache=False).last_hidden_state
-        return model.get_output_embeddings()(hidden[where]).float()
+        logits = model.get_output_embeddings()(hidden[where]).float()
+        cap = getattr(model.config, "final_logit_softcapping", None)  # Gemma's
+        return cap * torch.tanh(logits / cap) if cap else logits
 
     def predict(self, model: PreTrainedModel, batch: Sequence[Encoded], device: torch.device) -> list[str]:
         prompts = [example.ids[: example.target_start] for example in batch]

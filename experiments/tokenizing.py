@@ -6,6 +6,7 @@ tokenizer for another model; either run ends without an error, at chance.
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +32,9 @@ def load_tokenizer(name: str, folder: Path | None, revision: str | None) -> Any:
     from transformers import AutoTokenizer
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(str(folder or name), revision=revision)
+        tokenizer = AutoTokenizer.from_pretrained(
+            str(folder or name), revision=revision, trust_remote_code=False
+        )
     except Exception as error:  # the libraries raise bare exceptions, too
         if folder is not None and not (folder / WHOLE).is_file():
             pair = ["vocab.json", "merges.txt"]
@@ -40,6 +43,10 @@ def load_tokenizer(name: str, folder: Path | None, revision: str | None) -> Any:
                 raise UserError(_missing(name, pair, absent)) from error
             if not [*folder.glob("vocab*"), *folder.glob("*.model")]:
                 raise UserError(_missing(name, [])) from error
+        if "tiktoken" in str(error) and find_spec("sentencepiece") is None:  # the library's last guess
+            raise UserError(
+                f"model.name={name}: the tokenizer is a sentencepiece model; pip install sentencepiece"
+            ) from error
         reason = " ".join(str(error).split())[:200]
         where = (
             f"; where there is a network run `hf download {name}` and pass the folder" if not folder else ""

@@ -93,7 +93,7 @@ class AdaptedModule(nn.Module):
 
     Attributes:
         base: the original module, unchanged, with weight (d_out, d_in), or (d_in, d_out) in a Conv1D.
-        adapters: letter -> Adapter, in the order q k v o up down.
+        adapters: letter -> Adapter, in the order q k v o gate up down.
         layer: number of the layer, from 0.
     """
 
@@ -130,7 +130,7 @@ class AdaptedModule(nn.Module):
         return cast("nn.Parameter", self.base.weight)
 
     def items(self) -> Iterable[tuple[str, Adapter]]:
-        """(letter, Adapter), in the order q k v o up down."""
+        """(letter, Adapter), in the order q k v o gate up down."""
         return cast("Iterable[tuple[str, Adapter]]", self.adapters.items())
 
     def rows(self, letter: str) -> slice | Tensor:

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from lora.adapter import AdaptedModule, Adapter, initial_factors, is_conv1d
-from lora.architectures import Architecture, architecture_of, check_letter
+from lora.architectures import Architecture, architecture_of
 from lora.targets import LETTERS, parse_ranks, parse_targets, scaling_value
 
 Model = TypeVar("Model", bound=nn.Module)
@@ -77,7 +77,7 @@ def adapt(
 
     Args:
         model: a Hugging Face model whose type is in `lora.architectures.ARCHITECTURES`.
-        targets: any of q k v o up down: "qv", "q,up", ["q", "up"].
+        targets: any of q k v o gate up down: "qv", "q,up", ["q", "up"]; of T5 in all its stacks.
         rank: r, for all targets or by letter.
         alpha: numerator of the scale.
         seed: of A; each projection draws from its own generator, made from (seed, layer, letter, rank).
@@ -97,19 +97,26 @@ def adapt(
     ranks = parse_ranks(rank, letters)
     scalings = {letter: scaling_value(scaling, alpha, ranks[letter]) for letter in letters}
     _check_adaptable(model)
-    pairs: dict[tuple[int, str], Adapter] = {}
-    for layer in range(layer_count(model)):
-        for letter in letters:
-            d_out, d_in = projection(model, layer, letter).shape
-            if ranks[letter] > min(d_out, d_in):
-                raise ValueError(
-                    f"rank: {ranks[letter]} is too large for W_{letter} of layer {layer}, which is "
-                    f"({d_out}, {d_in}); at most {min(d_out, d_in)} is possible"
-                )
-            factors = initial_factors(
-                (d_out, d_in), ranks[letter], init, seed=seed, layer=layer, letter=letter
+    architecture = model_architecture(model)
+    for letter in letters:
+        if letter not in architecture.places:
+            raise ValueError(
+                f"targets: a {architecture.name} model has no {letter}; it has "
+                f"{' '.join(architecture.places)}"
             )
-            pairs[layer, letter] = Adapter(*factors, alpha=alpha, scaling=scalings[letter])
+    pairs: dict[tuple[int, str], Adapter] = {}
+    for layer, letter in projections(model):
+        if letter not in letters:
+            continue
+        d_out, d_in = projection(model, layer, letter).shape
+        if ranks[letter] > min(d_out, d_in):
+            raise ValueError(
+                f"rank: {ranks[letter]} is too large for W_{letter} of "
+                f"{architecture.layer_name(layer, _config(model))}, which is ({d_out}, {d_in}); "
+                f"at most {min(d_out, d_in)} is possible"
+            )
+        factors = initial_factors((d_out, d_in), ranks[letter], init, seed=seed, layer=layer, letter=letter)
+        pairs[layer, letter] = Adapter(*factors, alpha=alpha, scaling=scalings[letter])
     return install(model, pairs, scaling=scaling, dropout=dropout, bias=bias)
 
 
@@ -141,7 +148,7 @@ def install(
     for (layer, letter), adapter in pairs.items():
         weight = projection(model, layer, letter)
         adapter.to(weight.device, torch.promote_types(weight.dtype, torch.float32))
-        held[layer, architecture.module(prefix, layer, letter)][letter] = adapter
+        held[layer, architecture.module(prefix, layer, letter, _config(model))][letter] = adapter
     places: dict[tuple[nn.Module, str], str] = {}
     for _, path in held:
         owner, _, leaf = path.rpartition(".")
@@ -184,7 +191,7 @@ def remove(model: Model) -> Model:
 
 
 def adapters(model: nn.Module) -> dict[tuple[int, str], Adapter]:
-    """The model's adapters by (layer from 0, letter), each layer's in the order q k v o up down.
+    """The model's adapters by (layer from 0, letter), each layer's in the order q k v o gate up down.
 
     Empty for a bare model. A merged model's are those that were put aside.
     """
@@ -200,8 +207,8 @@ def projection(model: nn.Module, layer: int, letter: str) -> Float[Tensor, "d_ou
 
     Args:
         model: adapted or not.
-        layer: from 0.
-        letter: one of q k v o up down.
+        layer: from 0; T5's decoder counts on from its encoder, and its cross attentions from the decoder.
+        letter: one of q k v o gate up down.
 
     Raises:
         ValueError: no such layer or letter, an unknown architecture, or the model is merged: its weight is
@@ -211,10 +218,8 @@ def projection(model: nn.Module, layer: int, letter: str) -> Float[Tensor, "d_ou
     if state is not None and state.merged is not None:
         raise ValueError("projection: the model is merged (its weight is W0 + dW); unmerge it first")
     architecture, prefix = located(model)
-    place = architecture.places[check_letter(letter)]
-    if not 0 <= layer < layer_count(model):
-        raise ValueError(f"layer {layer} does not exist; this model has 0 to {layer_count(model) - 1}")
-    path = architecture.module(prefix, layer, letter)
+    path = architecture.module(prefix, layer, letter, _config(model))
+    place = architecture.places[letter]
     module = model.get_submodule(path)
     if isinstance(module, AdaptedModule):
         module = module.base
@@ -305,8 +310,11 @@ def model_architecture(model: nn.Module) -> Architecture:
     return architecture_of(_config(model), names)
 
 
-def layer_count(model: nn.Module) -> int:
-    return _config(model).num_hidden_layers
+def projections(model: nn.Module) -> Iterator[tuple[int, str]]:
+    """(layer from 0, letter) of every projection, in order."""
+    architecture, config = model_architecture(model), _config(model)
+    for layer in range(architecture.layer_count(config)):
+        yield from ((layer, letter) for letter in architecture.located(layer, config)[0].places)
 
 
 def located(model: nn.Module) -> tuple[Architecture, str]:

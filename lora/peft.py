@@ -16,7 +16,7 @@ import math
 import os
 import re
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -31,9 +31,9 @@ from lora.adapting import (
     Model,
     adaptation,
     base_parameters,
-    layer_count,
     located,
     model_architecture,
+    projections,
     wrapped,
 )
 from lora.files import safetensors_bytes, write_atomically
@@ -105,7 +105,7 @@ def export_peft(model: nn.Module, folder: str | os.PathLike[str], base_model_nam
             raise ValueError(
                 f"export_peft: {name} is trained too, and a PEFT adapter has no place for it; freeze it"
             )
-    patterns = _patterns(sizes, layer_count(model))
+    patterns = _patterns(sizes, _places(model))
     (rank, alpha), _ = Counter(patterns.values()).most_common(1)[0]
     config = {
         "alpha_pattern": {pattern: a for pattern, (_, a) in patterns.items() if a != alpha},
@@ -149,7 +149,7 @@ def import_peft(model: Model, folder: str | os.PathLike[str]) -> Model:
     for path, given in file.shapes.items():
         if path not in places:
             raise AdapterFileError(
-                f"{file.folder}: adapts {path}, which holds none of q k v o up down in this model"
+                f"{file.folder}: adapts {path}, which holds none of q k v o gate up down in this model"
             )
         place = places[path]
         if given != place.shape:
@@ -255,23 +255,26 @@ def _fused(module: AdaptedModule) -> tuple[Float[Tensor, "r d_in"], Float[Tensor
     return A, B, int(alpha) if alpha.is_integer() else alpha
 
 
-def _patterns(sizes: Mapping[str, tuple[int, float]], layers: int) -> dict[str, tuple[int, float]]:
+def _patterns(sizes: Mapping[str, tuple[int, float]], every: Iterable[str]) -> dict[str, tuple[int, float]]:
     """Regular expressions for full module paths, and the (rank, alpha) of what each matches.
 
     One for all layers where they agree, else one a layer. Suffixes would not do: BERT's `output.dense` is one
     of `attention.output.dense`.
+
+    Args:
+        every: the paths of all modules that hold projections, adapted or not.
     """
     kinds: dict[str, list[str]] = defaultdict(list)
-    for path in sizes:
-        kind = r"\.\d+\.".join(re.escape(part) for part in re.split(r"\.\d+\.", path))
-        kinds[kind].append(path)
+    for path in every:  # the layer's number is the first; T5 has others
+        kinds[re.sub(r"\\\.\d+\\\.", r"\\.\\d+\\.", re.escape(path), count=1)].append(path)
     patterns = {}
     for kind, paths in kinds.items():
-        found = {sizes[path] for path in paths}
-        if len(found) == 1 and len(paths) == layers:
-            patterns[kind] = found.pop()
+        found = {sizes.get(path) for path in paths}
+        one = found.pop() if len(found) == 1 else None
+        if one is not None:
+            patterns[kind] = one
         else:
-            patterns.update({re.escape(path): sizes[path] for path in paths})
+            patterns.update({re.escape(path): sizes[path] for path in paths if path in sizes})
     return patterns
 
 
@@ -374,13 +377,12 @@ def _places(model: nn.Module) -> dict[str, _Held]:
     """The modules that hold projections, by path."""
     architecture, prefix = located(model)
     places: dict[str, _Held] = {}
-    for layer in range(layer_count(model)):
-        for letter, place in architecture.places.items():
-            path = architecture.module(prefix, layer, letter)
-            if path not in places:
-                stored = cast("Tensor", model.get_submodule(path).weight)
-                places[path] = _Held(layer, tuple(stored.T.shape if place.transposed else stored.shape), {})
-            places[path].rows[letter] = place.rows(model.config)
+    for layer, letter in projections(model):
+        place, path = architecture.places[letter], architecture.module(prefix, layer, letter, model.config)
+        if path not in places:
+            stored = cast("Tensor", model.get_submodule(path).weight)
+            places[path] = _Held(layer, tuple(stored.T.shape if place.transposed else stored.shape), {})
+        places[path].rows[letter] = place.rows(model.config)
     return places
 
 

@@ -1,6 +1,6 @@
 """The native adapter file: one safetensors file with the factors as trained, neither fused nor scaled.
 
-    layers.{i}.{letter}.A     (r, d_in)   float32       layers counted from 0, letter one of q k v o up down
+    layers.{i}.{letter}.A     (r, d_in)   float32       layers counted from 0, letters q k v o gate up down
     layers.{i}.{letter}.B     (d_out, r)  float32
     extra.{parameter name}                as trained    task head and biases, by the base model's names
                                                         (a tied one by each of them)
@@ -30,7 +30,6 @@ from lora.adapting import (
     base_parameters,
     head_names,
     install,
-    layer_count,
     model_architecture,
     projection,
     tied_names,
@@ -280,9 +279,10 @@ def _check_fits(model: nn.Module, file: AdapterFile, name: str, partial: bool) -
     if trained_on != architecture:
         raise AdapterFileError(f"{name}: an adapter of a {trained_on} model; this is a {architecture} model")
     for (layer, letter), pair in file.factors.items():
-        if layer >= layer_count(model):
-            raise AdapterFileError(f"{name}: has layer {layer}; this model has {layer_count(model)} layers")
-        expected = tuple(projection(model, layer, letter).shape)
+        try:
+            expected = tuple(projection(model, layer, letter).shape)
+        except ValueError as error:
+            raise AdapterFileError(f"{name}: {error}") from None
         given = (pair.B.shape[0], pair.A.shape[1])
         if given != expected:
             raise AdapterFileError(

@@ -6,24 +6,24 @@ Nothing here imports torch, so a wrong value is reported at once.
 import math
 from collections.abc import Iterable, Mapping
 
-LETTERS = ("q", "k", "v", "o", "up", "down")
-"""The projections of a Transformer layer: W_q W_k W_v W_o of attention, and the two of the MLP."""
+LETTERS = ("q", "k", "v", "o", "gate", "up", "down")
+"""The projections of a Transformer layer: W_q W_k W_v W_o of attention, and the two or three of the MLP."""
 
 SCALINGS = ("alpha/r", "1/r", "alpha/sqrt(r)")
 """The paper's scale (section 4.1), that of its first version, and rsLoRA's (arXiv 2312.03732)."""
 
-_VALID = "valid are q k v o (also written together, as qv) and up, down"
+_VALID = "valid are q k v o (also written together, as qv) and gate, up, down"
 
 
 def parse_targets(targets: str | Iterable[str]) -> tuple[str, ...]:
-    """The projections named by `targets`, in the order q k v o up down.
+    """The projections named by `targets`, in the order q k v o gate up down.
 
     Args:
         targets: letters written together ("qv"), separated ("q,up"), both ("qkvo,up"), or a list of such
             words; in any order.
 
     Raises:
-        ValueError: nothing is named, or a word is neither `up`, `down` nor made of q k v o.
+        ValueError: nothing is named, or a word is neither `gate`, `up`, `down` nor made of q k v o.
     """
     words = [targets] if isinstance(targets, str) else targets
     if not isinstance(words, Iterable):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from pathlib import Path
 
 import pytest
@@ -77,6 +78,9 @@ def test_a_rank_for_each_letter() -> None:
     [
         # Table 11, E2E column: batch, epochs, lr, warm-up, r, alpha, weight decay, smoothing, dropout.
         ("gpt2-medium", (8, 5.0, 2e-4, 500, 4, 32.0, 0.01, 0.1, 0.1)),
+        ("gpt2-large", (8, 5.0, 2e-4, 500, 4, 32.0, 0.01, 0.1, 0.1)),
+        # Table 10, MNLI column; its dropout is that before the classifier.
+        ("deberta-v2-xxlarge", (8, 5.0, 1e-4, 0.1, 8, 8.0, 0.0, 0.0, 0.0)),
         # Table 9, MNLI column; it names no weight decay, smoothing or dropout.
         ("roberta-base", (16, 30.0, 5e-4, 0.06, 8, 8.0, 0.0, 0.0, 0.0)),
         ("roberta-large", (4, 10.0, 3e-4, 0.06, 8, 16.0, 0.0, 0.0, 0.0)),
@@ -84,7 +88,7 @@ def test_a_rank_for_each_letter() -> None:
 )
 def test_the_paper_s_hyper_parameters(model: str, values: tuple[float, ...]) -> None:
     config = configured(f"model={model}", "task=mnli")
-    assert config.model.name == model
+    assert config.model.name.rpartition("/")[2] == model
     assert config.targets == ("q", "v")
     assert values == (
         config.batch_size,
@@ -102,6 +106,16 @@ def test_the_paper_s_hyper_parameters(model: str, values: tuple[float, ...]) -> 
 def test_the_paper_s_lengths() -> None:
     assert configured("model=roberta-base").model.max_length == 512
     assert configured("model=roberta-large").model.max_length == 128
+    assert configured("model=deberta-v2-xxlarge").model.max_length == 256
+
+
+@pytest.mark.parametrize("model", sorted({*choices("model")} - {"embedded", "hf", "deberta-v2-xxlarge"}))
+def test_a_model_of_the_hub_is_pinned(model: str) -> None:
+    """To a commit of its own, not that of the file from which it inherits."""
+    revision = configured(f"model={model}").model.revision
+    assert re.fullmatch("[0-9a-f]{40}", revision or "")
+    sharing = [other for other in choices("model") if revision in (CONF / f"model/{other}.yaml").read_text()]
+    assert sharing == [model]
 
 
 @pytest.mark.parametrize("file", sorted(CONF.rglob("*.yaml")), ids=lambda file: str(file.relative_to(CONF)))

@@ -37,7 +37,7 @@ class AdapterFactors(Projections["Factors"]):
     Attributes:
         architecture: the model type that it is of, or None where only arrays were given.
         ranks: r of each projection.
-        left_out: modules of a PEFT adapter that hold none of q k v o up down (a gate, a task head).
+        left_out: modules of a PEFT adapter that hold none of q k v o gate up down (a task head).
     """
 
     def __init__(

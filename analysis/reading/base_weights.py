@@ -25,7 +25,7 @@ from experiments.identity import (
     content_identity,
     weights_sha256,
 )
-from lora.architectures import Architecture, architecture_of, check_letter
+from lora.architectures import Architecture, architecture_of
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -67,7 +67,7 @@ class BaseWeights:
         checkpoint = Checkpoint.find(source, revision)
         config = checkpoint.config
         try:
-            architecture = architecture_of(config)
+            architecture_of(config)
         except ValueError as error:
             raise AnalysisError(f"{source}: {error}") from None
         if (checkpoint.folder / ADAPTER_CONFIG).is_file():
@@ -82,7 +82,9 @@ class BaseWeights:
         files = _files(checkpoint)
         _check_plain(str(source), files)
         try:
-            return cls(checkpoint, architecture, config.num_hidden_layers, architecture.prefix(files), files)
+            architecture = architecture_of(config, files)
+            layers = architecture.layer_count(config)
+            return cls(checkpoint, architecture, layers, architecture.prefix(files), files)
         except (AttributeError, ValueError) as error:
             raise AnalysisError(f"{source}: {error}") from None
 
@@ -93,7 +95,7 @@ class BaseWeights:
 
         Args:
             layer: from 0.
-            letter: one of q k v o up down.
+            letter: one of q k v o gate up down.
 
         Raises:
             AnalysisError: there is no such projection, its file is damaged, or it is not floating point.
@@ -148,12 +150,10 @@ class BaseWeights:
         """The parameter that holds a projection, and which of its outputs are the projection's."""
         source = self.checkpoint.source
         try:
-            rows = self.architecture.places[check_letter(letter)].rows(self._config)
+            name = f"{self.architecture.module(self._prefix, layer, letter, self._config)}.weight"
+            rows = self.architecture.places[letter].rows(self._config)
         except (AttributeError, ValueError) as error:
             raise AnalysisError(f"{source}: {error}") from None
-        if not 0 <= layer < self.layers:
-            raise AnalysisError(f"{source}: layer {layer} does not exist; it has 0 to {self.layers - 1}")
-        name = f"{self.architecture.module(self._prefix, layer, letter)}.weight"
         if name not in self._files:
             raise AnalysisError(f"{source}: the checkpoint holds no {name}; it is not whole")
         return name, rows

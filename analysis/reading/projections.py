@@ -8,13 +8,13 @@ from typing import TypeAlias, TypeVar
 from lora.targets import LETTERS
 
 Key: TypeAlias = tuple[int, str]
-"""A projection: the layer, from 0, and one of q k v o up down."""
+"""A projection: the layer, from 0, and one of q k v o gate up down."""
 
 Value = TypeVar("Value")
 
 
 class Projections(Mapping[Key, Value]):
-    """What is stored for each (layer, letter), by layer and then in the order q k v o up down.
+    """What is stored for each (layer, letter), by layer and then in the order q k v o gate up down.
 
     Attributes:
         source: where it is from, for errors and captions.

@@ -279,6 +279,14 @@ def test_a_tokenizer_of_special_tokens_alone(copied, tmp_path):
     refused(folder, r"the checkpoint has no tokenizer; put its files beside the weights: tokenizer\.json")
 
 
+def test_a_tokenizer_of_sentencepiece_without_the_package(tmp_path, monkeypatch):
+    """The library then speaks of tiktoken."""
+    encoder_folder(tmp_path / "m", "DebertaV2")
+    (tmp_path / "m" / "spm.model").write_bytes(b"\x0a\x0b")
+    monkeypatch.setattr("experiments.tokenizing.find_spec", lambda name: None)
+    refused(tmp_path / "m", "is a sentencepiece model; pip install sentencepiece", labels=3)
+
+
 def test_a_damaged_tokenizer(copied):
     folder = copied()
     (folder / "tokenizer.json").write_text("{")

@@ -1,49 +1,15 @@
-"""Tiny random models; transformers is imported only by the tests that build one."""
+"""Tiny random models, and what is done to them."""
 
 import pytest
 import torch
 
-VOCABULARY = 31
+from tests.lora.tiny_models import VOCABULARY, tiny_model
 
 
 @pytest.fixture
 def tiny():
-    """`tiny("gpt2")`: a random model of 2 layers in eval mode, the same one for the same name and seed."""
-
-    def build(kind, seed=0, **changes):
-        import transformers
-
-        torch.manual_seed(seed)
-        gpt2 = {"n_embd": 16, "n_layer": 2, "n_head": 2, "vocab_size": VOCABULARY, "n_positions": 24}
-        gpt2 |= {"bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 0, "num_labels": 3}
-        bert = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 40}
-        bert |= {"vocab_size": VOCABULARY, "max_position_embeddings": 24, "num_labels": 3}
-        grouped = bert | {"num_attention_heads": 4, "num_key_value_heads": 2}  # W_k and W_v are oblong
-        name, settings = {
-            "gpt2": ("GPT2LMHeadModel", gpt2),
-            "gpt2-backbone": ("GPT2Model", gpt2),
-            "gpt2-classifier": ("GPT2ForSequenceClassification", gpt2),
-            "bert": ("BertForSequenceClassification", bert),
-            "bert-backbone": ("BertModel", bert),
-            "bert-mlm": ("BertForMaskedLM", bert),
-            "roberta": ("RobertaForSequenceClassification", bert),
-            "xlm-roberta": ("XLMRobertaForSequenceClassification", bert),
-            "gpt-neox": ("GPTNeoXForCausalLM", bert | {"rotary_pct": 0.0}),
-            "llama": ("LlamaForCausalLM", grouped),
-            "mistral": ("MistralForCausalLM", grouped),
-            "qwen2": ("Qwen2ForCausalLM", grouped),
-            "qwen3": ("Qwen3ForCausalLM", grouped | {"head_dim": 6}),  # W_q and W_o are oblong too
-        }[kind]
-        model_class = getattr(transformers, name)
-        settings = settings | {"initializer_range": 0.2} | changes  # the usual 0.02 leaves attention flat
-        model = model_class(model_class.config_class(**settings))
-        with torch.no_grad():  # transformers starts biases at zero, where a wrong slice would not show
-            for parameter in model.parameters():
-                if parameter.ndim == 1:
-                    parameter.add_(0.1 * torch.randn_like(parameter))
-        return model.eval()
-
-    return build
+    """`tiny("gpt2")`: see `tiny_model`."""
+    return tiny_model
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import torch
 
 import lora
 from lora.adapter import AdaptedModule
-from lora.targets import LETTERS
+from lora.targets import parse_targets
 
 KINDS = ["gpt2", "gpt2-classifier", "bert", "roberta"]
 
@@ -214,7 +214,7 @@ def test_remove_gives_the_model_back(tiny, ids, shake, bias):
 def test_projection_is_w0_before_and_after_adapting(tiny, shake):
     model = tiny("gpt2")
     weight = model.transformer.h[1].attn.c_attn.weight.detach().clone()
-    bare = {letter: lora.projection(model, 1, letter) for letter in LETTERS}
+    bare = {letter: lora.projection(model, 1, letter) for letter in parse_targets("qkvo,up,down")}
     assert torch.equal(bare["k"], weight[:, 16:32].T)
     assert not bare["k"].requires_grad
     shake(lora.adapt(model, "qkvo,up,down"))

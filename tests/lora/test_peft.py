@@ -9,33 +9,20 @@ import safetensors.torch
 import torch
 
 import lora
+from lora.architectures import architecture_of
+from tests.lora.tiny_models import KINDS, forward
 
 peft = pytest.importorskip("peft")
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")  # transformers', of names that peft uses
 
-KINDS = ["gpt2", "gpt2-classifier", "gpt2-backbone", "bert", "bert-mlm", "roberta", "xlm-roberta"]
-KINDS += ["gpt-neox", "llama"]
-OF_PEFT = {  # modules with their rank and alpha patterns; o and down for BERT
-    "gpt2": (["c_attn", "mlp.c_proj"], {"mlp.c_proj": 2}, {"mlp.c_proj": 5}),
-    "gpt-neox": (["query_key_value", "attention.dense"], {"attention.dense": 2}, {"1.attention.dense": 5}),
-    "llama": (["q_proj", "v_proj"], {"v_proj": 2}, {"1.self_attn.v_proj": 5}),
-    "bert": (
-        ["query", "output.dense"],
-        {"attention.output.dense": 1, "output.dense": 2},
-        {"1.output.dense": 3},
-    ),
-}
-EVERY = {
-    "targets": "qkvo,up,down",
-    "rank": {"q": 1, "k": 2, "v": 3, "o": 4, "up": 5, "down": 6},
-    "alpha": 3.0,
-}
+RANKS = {"q": 1, "k": 2, "v": 3, "o": 4, "gate": 3, "up": 5, "down": 6}
+EVERY = {"rank": RANKS, "alpha": 3.0}  # of the letters that the model has
 CHOICES = {
     "default": {},
     "every letter at its own rank": EVERY,
     "rslora": EVERY | {"scaling": "alpha/sqrt(r)"},
-    "one scale for all": EVERY | {"scaling": "1/r", "rank": 2},
+    "one scale for all": EVERY | {"scaling": "1/r", "rank": dict.fromkeys(RANKS, 2)},
     "o alone": {"targets": "o", "rank": 2},
     "down alone": {"targets": "down", "rank": 2},
     "o and down": {"targets": "o,down", "rank": {"o": 1, "down": 3}},
@@ -45,9 +32,9 @@ CHOICES = {
 }
 
 
+@torch.no_grad()
 def outputs(model, ids):
-    with torch.no_grad():
-        return model(ids)[0]
+    return forward(model, ids)
 
 
 def close(one, other):
@@ -89,11 +76,20 @@ def trained_by_peft(base, folder, seed=3, **settings):
     return model
 
 
+def chosen(model, choice):
+    """The settings of a choice, of the letters that the model has."""
+    settings = CHOICES[choice]
+    if "targets" in settings or not settings:
+        return settings
+    letters = list(architecture_of(model.config).places)
+    return settings | {"targets": letters, "rank": {letter: settings["rank"][letter] for letter in letters}}
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("choice", CHOICES)
 def test_export_and_import_give_the_same_outputs(tiny, ids, shake, tmp_path, kind, choice):
     base = tiny(kind)
-    model = shake(lora.adapt(tiny(kind), **CHOICES[choice]))
+    model = shake(lora.adapt(tiny(kind), **chosen(base, choice)))
     expected = outputs(model, ids)
     assert (expected - outputs(base, ids)).abs().max() > 1e-3
     lora.export_peft(model, tmp_path)
@@ -110,15 +106,16 @@ def test_export_and_import_give_the_same_outputs(tiny, ids, shake, tmp_path, kin
 @pytest.mark.parametrize("bias", ["none", "lora_only", "all"])
 def test_adapters_of_pefts_own_making(tiny, ids, tmp_path, kind, rslora, bias):
     base = tiny(kind)
-    modules, ranks, alphas = OF_PEFT.get(kind, OF_PEFT["gpt2" if kind.startswith("gpt2") else "bert"])
+    places = architecture_of(base.config).places
+    attention, o, down = places["q"].module.split(".")[-1], places["o"].module, places["down"].module
     loaded = trained_by_peft(
         base,
         tmp_path,
         r=4,
         lora_alpha=6,
-        target_modules=modules,
-        rank_pattern=ranks,
-        alpha_pattern=alphas,
+        target_modules=[attention, down],  # BERT's down is the end of its o's name
+        rank_pattern={o: 1, down: 2},
+        alpha_pattern={f"1.{down}": 5},
         fan_in_fan_out=kind.startswith("gpt2"),
         modules_to_save={"gpt2-classifier": ["score"], "bert": ["classifier"]}.get(kind),
         use_rslora=rslora,
@@ -447,7 +444,9 @@ def test_what_peft_itself_writes_for_dora_and_for_embeddings(tiny, tmp_path):
 
 def test_modules_that_hold_no_projection(tiny, tmp_path):
     trained_by_peft(tiny("bert"), tmp_path, target_modules=["pooler.dense"])
-    check_refused(tiny("bert"), tmp_path, r"adapts bert\.pooler\.dense, which holds none of q k v o up down")
+    check_refused(
+        tiny("bert"), tmp_path, r"adapts bert\.pooler\.dense, which holds none of q k v o gate up down"
+    )
 
 
 def test_an_adapter_for_another_model(exported, tiny):

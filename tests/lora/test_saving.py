@@ -222,7 +222,7 @@ def test_a_later_version(tiny, path):
     ("kind", "changes", "message"),
     [
         ("bert", {}, "an adapter of a gpt2 model; this is a bert model"),
-        ("gpt2", {"n_layer": 1}, "has layer 1; this model has 1 layers"),
+        ("gpt2", {"n_layer": 1}, "layer 1 does not exist; this model has 0 to 0"),
         ("gpt2", {"n_embd": 32}, r"W_q of layer 0 is \(16, 16\) in the file and \(32, 32\) in this model"),
         ("gpt2-classifier", {}, r"holds no score\.weight"),
     ],

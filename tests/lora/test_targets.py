@@ -17,7 +17,8 @@ from lora.targets import LETTERS, SCALINGS, parse_ranks, parse_targets, scaling_
         ("q", ("q",)),
         (["q", "up"], ("q", "up")),
         (("down", "qk"), ("q", "k", "down")),
-        ("qkvo,up,down", LETTERS),
+        ("qkvo,up,down,gate", LETTERS),
+        ("gate,q", ("q", "gate")),
         ("down, o", ("o", "down")),
         ("vv", ("v",)),
     ],
@@ -36,7 +37,7 @@ def test_targets_in_any_order_come_in_the_canonical_one(letters, separator):
 
 
 @pytest.mark.parametrize(
-    ("wrong", "named"), [("qx", "'qx'"), ("q,gate", "'gate'"), ("Q", "'Q'"), (["q", "upq"], "'upq'")]
+    ("wrong", "named"), [("qx", "'qx'"), ("q,gat", "'gat'"), ("Q", "'Q'"), (["q", "upq"], "'upq'")]
 )
 def test_a_wrong_target_is_named_with_the_valid_ones(wrong, named):
     with pytest.raises(ValueError, match=r"valid are q k v o .* up, down") as error:
@@ -51,7 +52,7 @@ def test_targets_that_name_nothing(wrong):
         parse_targets(wrong)
 
 
-@pytest.mark.parametrize(("letters", "name"), [("q", "q"), (("q", "v"), "qv"), (["q", "up"], "q-up")])
+@pytest.mark.parametrize(("letters", "name"), [("q", "q"), (("q", "v"), "qv"), (["q", "gate"], "q-gate")])
 def test_the_name_of_targets(letters, name):
     assert targets_name(letters) == name
 

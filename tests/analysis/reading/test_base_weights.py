@@ -17,7 +17,9 @@ from analysis.reading import base_weights
 from analysis.reading.base_weights import BaseWeights
 from analysis.reading.checkpoint import Checkpoint
 from experiments.identity import content_identity, weights_sha256
+from lora.adapting import projections
 from lora.targets import LETTERS
+from tests.lora.tiny_models import tiny_model
 
 KINDS = [
     "gpt2",
@@ -33,14 +35,14 @@ KINDS += ["mistral", "qwen2", "qwen3"]
 
 
 def check_equal(weights, model):
-    assert weights.layers == 2
-    for layer in range(2):
-        for letter in LETTERS:
-            W, expected = weights.projection(layer, letter), lora.projection(model, layer, letter)
-            assert torch.equal(W, expected.float())
-            assert W.dtype == torch.float32
-            assert W.is_contiguous()
-            assert weights.shape(layer, letter) == tuple(W.shape)
+    places = list(projections(model))
+    assert weights.layers == places[-1][0] + 1
+    for layer, letter in places:
+        W, expected = weights.projection(layer, letter), lora.projection(model, layer, letter)
+        assert torch.equal(W, expected.float())
+        assert W.dtype == torch.float32
+        assert W.is_contiguous()
+        assert weights.shape(layer, letter) == tuple(W.shape)
 
 
 def check_refused(act, message):
@@ -59,6 +61,15 @@ def test_every_projection_of_every_architecture(saved, kind):
     model, folder = saved(kind)
     check_equal(BaseWeights.open(folder), model)
     check_equal(BaseWeights.open(str(folder)), model)
+
+
+@pytest.mark.parametrize(
+    "kind", ["distilbert", "deberta-v2", "opt", "gemma2", "gemma3", "phi3", "t5", "t5-gated", "vit"]
+)
+def test_the_other_architectures(tmp_path, kind):
+    model = tiny_model(kind)
+    model.save_pretrained(tmp_path)
+    check_equal(BaseWeights.open(tmp_path), model)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -83,6 +94,7 @@ def test_oblong_projections_keep_their_orientation(saved):
         (16, 32),
         (16, 32),
         (32, 32),
+        (80, 32),
         (80, 32),
         (32, 80),
     ]
@@ -219,9 +231,11 @@ def test_a_shard_is_missing(saved):
 def test_wrong_layers_letters_and_architectures(saved):
     _, folder = saved("gpt2")
     weights = BaseWeights.open(folder)
-    check_refused(lambda: weights.projection(2, "q"), "layer 2 does not exist; it has 0 to 1")
+    check_refused(lambda: weights.projection(2, "q"), "layer 2 does not exist; this model has 0 to 1")
     check_refused(lambda: weights.shape(-1, "q"), "layer -1 does not exist")
-    check_refused(lambda: weights.projection(0, "w"), "'w' is not a projection; valid are q k v o up down")
+    check_refused(
+        lambda: weights.projection(0, "w"), "'w' is not a projection; valid are q k v o gate up down"
+    )
     change_config(folder, model_type="bert")
     check_refused(lambda: BaseWeights.open(folder), r"this bert model has no bert\.encoder\.layer")
     change_config(folder, model_type="mamba")
