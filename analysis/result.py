@@ -8,7 +8,7 @@
     NAME.pdf NAME.png          a figure; its caption is in the files' metadata too
     NAME.txt                   the caption
     NAME.csv                   every number, one row each
-    NAME.md NAME.tex           the tables
+    NAME.md NAME.tex           the tables; the second begins with the LaTeX packages that it needs
     NAME.json                  provenance: the runs used, choices, versions, commit, captions
 
 Each form is rendered here and nowhere else, but HTML by the report's template; nothing is read back from one.
@@ -27,7 +27,7 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from analysis.errors import AnalysisError
 from experiments.provenance import git_commit
@@ -40,32 +40,54 @@ if TYPE_CHECKING:
     from analysis.claims.judgement import Judgement
 
 PACKAGES = ("torch", "numpy", "scipy", "pandas", "matplotlib")
-MARK = "*"
+BEST, TIED = "*", "†"
+"""Behind a cell: the best, where there is no bold type; and one that is not shown to be worse."""
 NOTE_WIDTH = 80
+PAGE_WIDTH = 90
+"""A table of more characters is wider than a page of LaTeX's, and is scaled down to it."""
 _LATEX = {
     "\\": r"\textbackslash{}",
-    "±": r"$\pm$",
     "–": "--",
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
+    TIED: r"$^\dagger$",
 }
+_MATHS = {"±": "pm", "×": "times", "≤": "le", "≥": "ge", "Δ": "Delta", "φ": "phi"}
+_LATEX |= {character: rf"$\{name}$" for character, name in _MATHS.items()}
+_LATEX |= {character: f"${character}$" for character in "<>|"}  # other characters in TeX's own text fonts
 _LATEX |= {character: "\\" + character for character in "&%$#_{}"}
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A cell's text, and whether it is marked."""
+    """A cell.
+
+    Attributes:
+        text: plain.
+        strong: it is the best, and is set in bold.
+        tied: it is not shown to be worse than the best, and has a sign behind it.
+    """
 
     text: str
     strong: bool = False
+    tied: bool = False
+
+    @property
+    def signed(self) -> str:
+        return self.text + TIED * self.tied
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line: a label for each of the table's label columns, a cell for each of its columns."""
+    """One line: a label for each of the table's label columns, a cell for each of its columns.
+
+    Attributes:
+        kind: whose numbers they are: the study's, their intervals, or the paper's.
+    """
 
     labels: tuple[str, ...]
     cells: tuple[Cell, ...]
+    kind: Literal["ours", "interval", "paper"] = "ours"
 
 
 @dataclass(frozen=True)
@@ -115,7 +137,7 @@ class Table:
         heads = [*self.labels, *self.columns]
         rule = ["---"] * len(self.labels) + ["---:"] * len(self.columns)
         rows = [
-            [*row.labels, *(f"**{cell.text}**" if cell.strong else cell.text for cell in row.cells)]
+            [*row.labels, *(f"**{cell.text}**" if cell.strong else cell.signed for cell in row.cells)]
             for group in self.groups
             for row in group
         ]
@@ -124,14 +146,21 @@ class Table:
         ]
         return "\n\n".join([f"**{self.title}.**", "\n".join(lines), *self.notes]) + "\n"
 
-    def latex(self) -> str:
-        """A table for the package booktabs."""
+    @property
+    def is_wide(self) -> bool:
+        """Wider than a page, so that in LaTeX it is scaled."""
+        lines = [[*self.labels, *self.columns]]
+        lines += [[*row.labels, *(c.signed for c in row.cells)] for group in self.groups for row in group]
+        return sum(max(map(len, column)) + 2 for column in zip(*lines, strict=True)) > PAGE_WIDTH
+
+    def latex(self, label: str = "") -> str:
+        """A table for the package booktabs, and graphicx where it is wide; the label is for \\\\ref."""
         heads = [*self.labels, *self.columns]
         groups = [
             [
                 [
                     *map(_latex, row.labels),
-                    *(rf"\textbf{{{_latex(c.text)}}}" if c.strong else _latex(c.text) for c in row.cells),
+                    *(rf"\textbf{{{_latex(c.text)}}}" if c.strong else _latex(c.signed) for c in row.cells),
                 ]
                 for row in group
             ]
@@ -147,13 +176,15 @@ class Table:
                 r"\begin{table}",
                 r"\centering",
                 rf"\caption{{{_latex(self.title)}.}}",
+                *([rf"\label{{{label}}}"] * bool(label)),
+                *([r"\resizebox{\textwidth}{!}{%"] * self.is_wide),
                 rf"\begin{{tabular}}{{{'l' * len(self.labels)}{'r' * len(self.columns)}}}",
                 r"  \toprule",
                 line([_latex(head) for head in heads]),
                 r"  \midrule",
                 body,
                 r"  \bottomrule",
-                r"\end{tabular}",
+                r"\end{tabular}" + "}" * self.is_wide,
                 *(
                     [rf"\par\smallskip{{\footnotesize {_latex(' '.join(self.notes))}\par}}"]
                     * bool(self.notes)
@@ -200,6 +231,7 @@ class Result:
         terminal: what the command prints in the place of its tables.
         judgements: of the claims.
         commands: that train what is missing; below the tables.
+        answers: what came out, in sentences; last where the tables are printed, first on the page.
     """
 
     name: str
@@ -211,6 +243,7 @@ class Result:
     terminal: str | None = None
     judgements: Sequence[Judgement] = ()
     commands: CommandLines | None = None
+    answers: Sequence[str] = ()
 
     def printed(self) -> str:
         """What the command prints; nothing of a figure."""
@@ -220,7 +253,8 @@ class Result:
         shown += [f"{table.title}: {self.name}.md" for table in self.tables if table.long]
         lines = [] if self.commands is None else self.commands.lines
         lead = [] if self.commands is None else ["", self.commands.lead]
-        return "\n".join(["\n\n".join(shown), *lead, *(f"  {line}" for line in lines)])
+        answers = [line for text in self.answers for line in ("", *textwrap.wrap(text, NOTE_WIDTH))]
+        return "\n".join(["\n\n".join(shown), *lead, *(f"  {line}" for line in lines), *answers])
 
     def documents(self) -> dict[str, str]:
         """The texts that are written, by their ending: tables in Markdown and LaTeX, and further files."""
@@ -230,7 +264,12 @@ class Result:
         if self.commands is not None:
             fenced = ["```\n" + "\n".join(self.commands.lines) + "\n```\n"] if self.commands.lines else []
             markdown += [f"{self.commands.lead}\n", *fenced]
-        latex = [table.latex() for table in self.tables]
+        markdown += [f"{text}\n" for text in self.answers]
+        packages = ["booktabs", *(["graphicx"] * any(table.is_wide for table in self.tables))]
+        latex = [f"% In the preamble: \\usepackage{{{', '.join(packages)}}}\n"]
+        for number, table in enumerate(self.tables, start=1):
+            which = f"-{number}" if len(self.tables) > 1 else ""
+            latex.append(table.latex(f"tab:{self.name}{which}"))
         return {".md": "\n".join(markdown), ".tex": "\n".join(latex), **self.texts}
 
 
@@ -301,7 +340,7 @@ def _utf8(text: str) -> bytes:
 
 
 def _marked(cell: Cell) -> str:
-    return cell.text + (MARK if cell.strong else " ")
+    return cell.text + (BEST if cell.strong else TIED if cell.tied else " ")
 
 
 def _latex(text: str) -> str:

@@ -93,13 +93,13 @@ def table5(
     papers = {place[0]: place for place in _paper_places("table5")}
 
     def group(result: TaskResult) -> tuple[Row, ...]:
-        ours = [result.cell((targets, ranks.get(targets, 0))) for targets in TABLE5_TARGETS]
+        ours = [(targets, ranks.get(targets, 0)) for targets in TABLE5_TARGETS]
         theirs = [_paper("table5", result.task, papers[targets]) for targets in TABLE5_TARGETS]
         return (*_rows(result, (result.task,), ours), *_paper_rows(result, (), theirs))
 
     head = (
         Row(("r", "ours"), tuple(Cell(str(ranks.get(t, MISSING))) for t in TABLE5_TARGETS)),
-        Row(("", "paper"), tuple(Cell(str(papers[t][1])) for t in TABLE5_TARGETS)),
+        Row(("", "paper"), tuple(Cell(str(papers[t][1])) for t in TABLE5_TARGETS), "paper"),
     )
     missing = [targets for targets in TABLE5_TARGETS if targets not in ranks]
     shown = Table(
@@ -134,7 +134,7 @@ def table6(
     def group(result: TaskResult) -> tuple[Row, ...]:
         rows: list[Row] = []
         for targets in TABLE6_TARGETS:
-            ours = [result.cell((targets, rank)) for rank in ranks]
+            ours = [(targets, rank) for rank in ranks]
             theirs = [_paper("table6", result.task, (targets, rank)) for rank in ranks]
             rows.extend(_rows(result, (result.task, _weights(targets)), ours))
             rows.extend(_paper_rows(result, ("",), theirs))
@@ -177,9 +177,7 @@ def as_result(selection: Selection, name: str, made: AccuracyTable) -> Result:
         selection.stem(name, targets=False, basis=False, layer=False, split=True),
         made.cells,
         selection.provenance(used, targets=False, basis=False, split=True),
-        texts={".md": made.table.markdown(), ".tex": made.table.latex()},
         tables=(made.table,),
-        terminal=made.table.terminal(),
     )
 
 
@@ -213,14 +211,15 @@ def _cost(found: DataFrame, rank: int) -> int:
 # ------------------------------------------------------------------------------------------- the layout
 
 
-def _rows(
-    result: TaskResult, labels: tuple[str, ...], cells: Sequence[tuple[CellResult | None, bool]]
-) -> tuple[Row, ...]:
+def _rows(result: TaskResult, labels: tuple[str, ...], places: Sequence[Place]) -> tuple[Row, ...]:
     """Our two lines: mean and spread of seeds, then the interval."""
     blank = ("",) * len(labels)
-    means = tuple(Cell(result.mean(cell.mean), marked) if cell else Cell(MISSING) for cell, marked in cells)
-    intervals = tuple(Cell(result.interval(cell.mean) if cell else "") for cell, _ in cells)
-    return (Row((*labels, "ours"), means), Row((*blank, "95%"), intervals))
+    cells = map(result.cells.get, places)
+    intervals = tuple(Cell(result.interval(cell.mean) if cell else "") for cell in cells)
+    return (
+        Row((*labels, "ours"), tuple(map(result.shown, places))),
+        Row((*blank, "95%"), intervals, "interval"),
+    )
 
 
 def _paper_rows(
@@ -230,7 +229,7 @@ def _paper_rows(
     if result.column is None:
         return ()
     cells = tuple(Cell(f"{value.value:.1f}" if value else "") for value in values)
-    return (Row((PAPER_TASKS[result.column], *labels, "paper"), cells),)
+    return (Row((PAPER_TASKS[result.column], *labels, "paper"), cells, "paper"),)
 
 
 def _weights(targets: str) -> str:

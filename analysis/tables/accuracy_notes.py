@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from analysis import paper_values
 from analysis.cells import CHOSEN_ON, CellResult, Choice
+from analysis.result import BEST, TIED
 from analysis.tables.accuracy_results import TaskResult
 
 PAPER_TASKS = {"wikisql": "WikiSQL", "multinli": "MultiNLI"}
@@ -72,7 +73,10 @@ def _mark_notes(results: Sequence[TaskResult]) -> Iterable[str]:
     decided = [result.task for result in compared if result.best.decided]
     others = [result.task for result in compared if not result.best.decided]
     if decided:
-        yield f"Marked on {', '.join(decided)}: the cells that are not {rule}."
+        yield (
+            f"Bold ({BEST} on a terminal) on {', '.join(decided)}: the task's highest. {TIED}: not {rule}; "
+            "where seeds differ much, that is said of low means too."
+        )
     if others:
         yield f"No cell is marked on {', '.join(others)}: none is {rule}."
 

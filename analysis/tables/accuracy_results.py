@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 from analysis import paper_values
 from analysis.cells import CellResult, Cells, Choice, Place
 from analysis.errors import AnalysisError
+from analysis.result import Cell
 from analysis.statistics import Best, CellMean, best_together
+from analysis.tables.numbers import MISSING
 from experiments.metrics import Metric
 
 if TYPE_CHECKING:
@@ -30,6 +32,14 @@ class TaskResult:
     def cell(self, place: Place) -> tuple[CellResult | None, bool]:
         """The cell, and whether it is marked."""
         return self.cells.get(place), self.best.decided and place in self.best.together
+
+    def shown(self, place: Place) -> Cell:
+        """Its mean with its mark, where some cell of the task is shown to be worse than the highest."""
+        cell, marked = self.cell(place)
+        if cell is None:
+            return Cell(MISSING)
+        is_top = place == self.best.top
+        return Cell(self.mean(cell.mean), strong=marked and is_top, tied=marked and not is_top)
 
     def number(self, value: float) -> str:
         """A value of the metric as people read it: a share in per cent."""

@@ -167,7 +167,7 @@ def _row(row: dict[str, Any], result: TaskResult) -> Row:
         (
             Cell(f"{row['trainable']:,}"),
             Cell(MISSING if row["dev"] is None else f"{row['dev']:.{result.metric.decimals}f}"),
-            Cell(result.mean(mean), row["marked"]),
+            result.shown((row["targets"], row["rank"])),
             Cell(result.interval(mean)),
             Cell("" if row["gap_closed"] is None else f"{row['gap_closed']:.0f}%"),
             Cell(f"{row['seconds']:.0f}"),

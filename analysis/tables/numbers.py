@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 MISSING = "–"
 
@@ -25,18 +25,37 @@ def mean_sd(values: Sequence[float]) -> str:
     return grouped([[value] for value in values])
 
 
-def grouped(
-    groups: Sequence[Sequence[float]], statistic: Callable[[Sequence[float]], float] = statistics.fmean
-) -> str:
-    """As `mean_sd`, of one statistic of each group; "(n of m)" counts the values of all groups."""
+def grouped(groups: Sequence[Sequence[float]]) -> str:
+    """As `mean_sd`, of the mean of each group; "(n of m)" counts the values of all groups."""
     present = [[value for value in group if not math.isnan(value)] for group in groups]
-    found = [statistic(group) for group in present if group]
+    found = [statistics.fmean(group) for group in present if group]
     if not found:
         return MISSING
     mean = statistics.fmean(found)
     text = short(mean)
     if max(found) != min(found):
         text += f" ± {_spread(statistics.stdev(found), mean)}"
+    defined, total = sum(map(len, present)), sum(map(len, groups))
+    return text if defined == total else f"{text} ({defined} of {total})"
+
+
+def median_range(values: Sequence[float]) -> str:
+    """The median and, where they differ, the lowest and the highest value; "(n of m)" as in `mean_sd`.
+
+    For ratios: where what they divide by is almost 0 they explode, and so would a mean and its deviation.
+    """
+    return grouped_medians([[value] for value in values])
+
+
+def grouped_medians(groups: Sequence[Sequence[float]]) -> str:
+    """As `median_range`, of the median of each group; "(n of m)" counts the values of all groups."""
+    present = [[value for value in group if not math.isnan(value)] for group in groups]
+    medians = [statistics.median(group) for group in present if group]
+    if not medians:
+        return MISSING
+    text = short(statistics.median(medians))
+    if max(medians) != min(medians):
+        text += f" ({short(min(medians))}–{short(max(medians))})"
     defined, total = sum(map(len, present)), sum(map(len, groups))
     return text if defined == total else f"{text} ({defined} of {total})"
 

@@ -7,14 +7,13 @@ its scale, and the amplification factor stands beside what random directions wou
 from __future__ import annotations
 
 import math
-import statistics
 from typing import TYPE_CHECKING
 
 from analysis import captions, paper_values
 from analysis.figures.words import layers_of, listed, plain_weight
 from analysis.reading import tensors
 from analysis.result import Cell, Result, Row, Table
-from analysis.tables.numbers import MISSING, defined_note, grouped, interval, mean_sd
+from analysis.tables.numbers import MISSING, defined_note, grouped_medians, interval, mean_sd, median_range
 from analysis.tables.table7_numbers import (
     CHANCE,
     PAPER_LETTER,
@@ -32,6 +31,12 @@ if TYPE_CHECKING:
 RANKS_A_TABLE = 2
 SOURCES = ("delta", "weight", "random")
 """Where U and V are from: dW, W's own top r, random matrices."""
+RATIOS = ("factor", "factor_raw", "lift_delta")
+"""They divide by a norm that is near 0 where dW hardly meets W, or are the inverse of what does."""
+RATIO_NOTE = (
+    "median over seeds, with the lowest and the highest in brackets, for such ratios explode where the "
+    "directions of dW hardly meet W"
+)
 
 
 def make(selection: Selection) -> Result:
@@ -77,8 +82,9 @@ def _projections(numbers: pd.DataFrame, ranks: list[int], place: str, note: str)
         of_weight = numbers[numbers["weight"] == weight]
 
         def line(label: str, quantity: str, of: pd.DataFrame = of_weight, weight: str = weight) -> Row:
+            of_seeds = median_range if quantity == "lift_{}" else mean_sd
             cells = [
-                mean_sd(_values(of, rank, quantity.format(source))) for rank in ranks for source in SOURCES
+                of_seeds(_values(of, rank, quantity.format(source))) for rank in ranks for source in SOURCES
             ]
             return Row((weight, label), tuple(map(Cell, cells)))
 
@@ -100,8 +106,8 @@ def _projections(numbers: pd.DataFrame, ranks: list[int], place: str, note: str)
         name = plain_weight(PAPER_LETTER)
         groups.append(
             (
-                Row((f"paper, {name}", "projected norm"), tuple(map(Cell, paper))),
-                Row((f"paper, {name}", "null"), tuple(map(Cell, chance))),
+                Row((f"paper, {name}", "projected norm"), tuple(map(Cell, paper)), "paper"),
+                Row((f"paper, {name}", "null"), tuple(map(Cell, chance)), "paper"),
             )
         )
     norms = [
@@ -119,7 +125,8 @@ def _projections(numbers: pd.DataFrame, ranks: list[int], place: str, note: str)
             "stored. Null: r times the norm of W over sqrt(d_out d_in), the root mean square over all U and "
             "V; lift: projected norm over null, and by chance that of 5 and of 95 % of the draws. Norm of W: "
             f"{', '.join(norms)}; in the paper {_paper_text('weight_norm', PAPER_RANKS[0])}. ± is the "
-            f"standard deviation over seeds.{defined_note(numbers['value'])}",
+            "standard deviation over seeds; lift: the median over seeds, with the lowest and the highest."
+            f"{defined_note(numbers['value'])}",
             note,
             f"Paper: {source.model}, layer 48; its null is computed here.",
         ),
@@ -143,21 +150,19 @@ def _factors(numbers: pd.DataFrame, ranks: list[int], place: str, note: str) -> 
         of_weight = numbers[numbers["weight"] == weight]
         rows = []
         for rank in ranks:
-            cells = [
-                mean_sd(_values(of_weight, rank, quantity)) if quantity else _chance(of_weight, rank)
-                for quantity in heads.values()
-            ]
+            cells = [_of_seeds(of_weight, rank, quantity) for quantity in heads.values()]
             top = of_weight[(of_weight["rank"] == rank) & (of_weight["k"] == 1)]
             gains = of_weight[(of_weight["rank"] == rank) & (of_weight["quantity"] == "gain")]
-            cells.append(mean_sd(top[top["quantity"] == "factor_top_k"]["value"].tolist()))
+            cells.append(median_range(top[top["quantity"] == "factor_top_k"]["value"].tolist()))
             by_seed = [of_seed["value"].tolist() for _, of_seed in gains.groupby("seed")]
-            cells.append(grouped(by_seed, statistics.median))
+            cells.append(grouped_medians(by_seed))
             rows.append(Row((weight, str(rank)), tuple(map(Cell, cells))))
         groups.append(tuple(rows))
     paper = []
     for rank in (rank for rank in PAPER_RANKS if rank in ranks):
         cells = [_paper_text(quantity, rank) for quantity in heads.values()] + [MISSING] * 2
-        paper.append(Row((f"paper, {plain_weight(PAPER_LETTER)}", str(rank)), tuple(map(Cell, cells))))
+        name = plain_weight(PAPER_LETTER)
+        paper.append(Row((f"paper, {name}", str(rank)), tuple(map(Cell, cells)), "paper"))
     if paper:
         groups.append(tuple(paper))
     return Table(
@@ -171,11 +176,19 @@ def _factors(numbers: pd.DataFrame, ranks: list[int], place: str, note: str) -> 
             "norms include it is not stated. Null AF is that of a dW with the same singular values and "
             "random directions; it falls as 1/r whatever dW is. Lift: null AF over AF, and by chance that of "
             "5 and of 95 % of random directions. k = 1: of the best rank-1 part of dW alone; median gain: "
-            "over the directions i of dW, of its singular value i over |u_i' W v_i|. Every k and direction "
+            "over the directions i of dW, of its singular value i over |u_i' W v_i|. AF, lift and gain: "
+            f"{RATIO_NOTE}; ± is the standard deviation over seeds. Every k and direction "
             f"is in the CSV.{_undetermined(numbers)}{defined_note(numbers['value'])}",
             note,
         ),
     )
+
+
+def _of_seeds(frame: pd.DataFrame, rank: int, quantity: str) -> str:
+    """A quantity of the seeds as a cell; chance's where it has no name."""
+    if not quantity:
+        return _chance(frame, rank)
+    return (median_range if quantity in RATIOS else mean_sd)(_values(frame, rank, quantity))
 
 
 def _chance(frame: pd.DataFrame, rank: int) -> str:

@@ -1,6 +1,8 @@
 import dataclasses
 import json
 import os
+import shutil
+import subprocess
 import textwrap
 
 import pandas as pd
@@ -97,9 +99,9 @@ TABLE = Table(
     groups=(
         (
             Row(("sql", "ours"), (Cell("73.1 ±0.4", strong=True), Cell("7"))),
-            Row(("", "95%"), (Cell("72–74"), Cell(""))),
+            Row(("", "95%"), (Cell("72–74"), Cell("")), "interval"),
         ),
-        (Row(("nli", "a|b"), (Cell("–"), Cell("8", strong=True))),),
+        (Row(("nli", "a|b"), (Cell("70", tied=True), Cell("8", strong=True))),),
     ),
     notes=("First note & more.", "Second."),
 )
@@ -114,7 +116,7 @@ def test_terminal():
         sql   ours  73.1 ±0.4*     7
               95%       72–74
         ----  ----  ----------  -----
-        nli   a|b           –      8*
+        nli   a|b          70†     8*
         ----  ----  ----------  -----
         First note & more.
         Second."""
@@ -129,7 +131,7 @@ def test_markdown():
         | --- | --- | ---: | ---: |
         | sql | ours | **73.1 ±0.4** | 7 |
         |  | 95% | 72–74 |  |
-        | nli | a\\|b | – | **8** |
+        | nli | a\\|b | 70† | **8** |
 
         First note & more.
 
@@ -143,6 +145,7 @@ def test_latex():
         \begin{table}
         \centering
         \caption{Table 0: a\_b.}
+        \label{tab:x}
         \begin{tabular}{llrr}
           \toprule
           task &  & $W_q$, $W_v$ & 100\% \\
@@ -150,34 +153,83 @@ def test_latex():
           sql & ours & \textbf{73.1 $\pm$0.4} & 7 \\
            & 95\% & 72--74 &  \\
           \midrule
-          nli & a|b & -- & \textbf{8} \\
+          nli & a$|$b & 70$^\dagger$ & \textbf{8} \\
           \bottomrule
         \end{tabular}
         \par\smallskip{\footnotesize First note \& more. Second.\par}
         \end{table}
         """
-    assert TABLE.latex() == textwrap.dedent(expected).lstrip("\n")
+    assert TABLE.latex("tab:x") == textwrap.dedent(expected).lstrip("\n")
 
 
 def test_special_characters_in_latex():
-    text = Table("W_up 50% {x} #1 $ ~ ^ \\", (), ("a",), ()).latex()
+    text = Table("W_up 50% {x} #1 $ ~ ^ \\ <0.5 ±1 Δ", (), ("a",), ()).latex()
     assert (
-        r"\caption{$W_{up}$ 50\% \{x\} \#1 \$ \textasciitilde{} \textasciicircum{} \textbackslash{}.}" in text
-    )
+        r"\caption{$W_{up}$ 50\% \{x\} \#1 \$ \textasciitilde{} \textasciicircum{} \textbackslash{} "
+        r"$<$0.5 $\pm$1 $\Delta$.}"
+    ) in text
+    assert r"\label" not in text
+
+
+def test_a_wide_table_is_scaled_to_the_page_in_latex():
+    wide = dataclasses.replace(TABLE, columns=("x" * 50, "y" * 50))
+    assert wide.latex().count(r"\resizebox{\textwidth}{!}{%") == wide.latex().count(r"\end{tabular}}") == 1
+    files = Result("t", pd.DataFrame(), {}, tables=(wide,)).documents()
+    assert files[".tex"].startswith("% In the preamble: \\usepackage{booktabs, graphicx}\n")
+    assert "graphicx" not in Result("t", pd.DataFrame(), {}, tables=(TABLE,)).documents()[".tex"]
+
+
+@pytest.mark.skipif(not shutil.which("pdflatex"), reason="needs pdflatex, of Debian's texlive-latex-base")
+def test_latex_compiles(tmp_path):
+    wide = dataclasses.replace(TABLE, columns=("x" * 50, "y" * 50), notes=("<|>±×≤≥Δφ~^\\{}#$%&_ W_q–†",))
+    text = Result("t", pd.DataFrame(), {}, tables=(TABLE, wide)).documents()[".tex"]
+    packages = text.splitlines()[0].removeprefix("% In the preamble: ")
+    body = rf"\documentclass{{article}}{packages}\begin{{document}}\ref{{tab:t-1}}\ref{{tab:t-2}}{text}"
+    (tmp_path / "t.tex").write_text(body + r"\end{document}", encoding="utf-8")
+    for _ in range(2):
+        done = subprocess.run(
+            ["pdflatex", "-halt-on-error", "-interaction=nonstopmode", "t.tex"],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout[-2000:]
+    assert "undefined" not in done.stdout
+    assert "Overfull" not in done.stdout
 
 
 def test_a_result_is_its_tables_in_every_form():
     numbers = pd.DataFrame({"i": [1]})
     long = dataclasses.replace(TABLE, title="All of it", long=True)
     commands = CommandLines("To train it:", ("python run.py -m rank=8",))
-    made = Result("table", numbers, {}, tables=(TABLE, long), commands=commands)
+    made = Result(
+        "table", numbers, {}, tables=(TABLE, long), commands=commands, answers=("r = 1 is enough.",)
+    )
     assert made.printed() == "\n".join(
-        [TABLE.terminal(), "", "All of it: table.md", "", "To train it:", "  python run.py -m rank=8"]
+        [
+            TABLE.terminal(),
+            "",
+            "All of it: table.md",
+            "",
+            "To train it:",
+            "  python run.py -m rank=8",
+            "",
+            "r = 1 is enough.",
+        ]
     )
     texts = made.documents()
     assert texts[".md"] == "\n".join(
-        [TABLE.markdown(), long.markdown(), "To train it:\n", "```\npython run.py -m rank=8\n```\n"]
+        [
+            TABLE.markdown(),
+            long.markdown(),
+            "To train it:\n",
+            "```\npython run.py -m rank=8\n```\n",
+            "r = 1 is enough.\n",
+        ]
     )
-    assert texts[".tex"] == "\n".join([TABLE.latex(), long.latex()])
+    head = "% In the preamble: \\usepackage{booktabs}\n"
+    assert texts[".tex"] == "\n".join([head, TABLE.latex("tab:table-1"), long.latex("tab:table-2")])
     assert Result("fig", numbers, {}).printed() == ""
     assert Result("report", numbers, {}, texts={".html": "<p>"}, terminal="done").printed() == "done"

@@ -139,13 +139,13 @@ def test_table6_in_the_papers_layout(study):
         "logical form accuracy on sql, accuracy on nli, in %",
         "over 2 seeds; test split, 200 (sql), 200 (nli) examples; checkpoint: the last step.",
         "bootstrap over seeds and examples.",
-        "Marked on sql: the cells that are not significantly worse",
+        "Bold (* on a terminal) on sql: the task's highest. †: not significantly worse than",
         "Learning rate: 0.02, fixed.",
         "its noise is ±0.5 on WikiSQL, ±0.1 on MultiNLI.",
         "Not in the study: q r=2,",
     ):
         assert words in notes
-    assert "marked on nli" not in notes  # there is nothing to compare its cell with
+    assert "on nli: the task's highest" not in notes  # there is nothing to compare its cell with
 
 
 def test_the_papers_column_is_the_papers(study):
@@ -169,11 +169,22 @@ def test_nothing_is_marked_that_the_data_do_not_part(study):
     study.run(share=0.51, rank=8)
     made = table6(study.frame())
     assert not made.cells["marked"].fillna(False).any()
-    assert "*" not in made.table.terminal()
+    assert not {"*", "†"} & {*made.table.terminal()}
     assert "No cell is marked on sql" in " ".join(made.table.notes)
     assert "with one seed" not in " ".join(made.table.notes)
     assert "one seed; test split" in " ".join(made.table.notes)
     assert "over examples alone, which says nothing of other seeds" in " ".join(made.table.notes)
+
+
+def test_the_best_is_bold_and_what_is_not_worse_has_a_sign(study):
+    for share, rank in ((0.80, 1), (0.81, 8), (0.40, 64)):
+        study.run(share=share, rank=rank)
+    made = table6(study.frame())
+    assert [row.kind for row in made.table.groups[0]] == ["ours", "interval", "paper"] * 3
+    [means] = [row for row in made.table.groups[0] if row.labels == ("sql", "W_q, W_v", "ours")]
+    shown = {cell.text: (cell.strong, cell.tied) for cell in means.cells if cell.text != "–"}
+    assert shown == {"80.0": (False, True), "81.0": (True, False), "40.0": (False, False)}
+    assert {*made.cells[made.cells["marked"].fillna(False)]["rank"]} == {1, 8}  # in the CSV both
 
 
 def test_table5_takes_the_ranks_that_cost_the_budget(study):

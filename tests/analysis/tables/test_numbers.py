@@ -1,9 +1,8 @@
 import math
-import statistics
 
 import pytest
 
-from analysis.tables.numbers import grouped, interval, mean_sd, short
+from analysis.tables.numbers import grouped, grouped_medians, interval, mean_sd, median_range, short
 
 
 @pytest.mark.parametrize(
@@ -57,7 +56,24 @@ def test_groups_count_every_value_that_is_not_defined(groups, text):
 
 
 def test_another_statistic_of_each_group():
-    assert grouped([[1.0, 2.0, 9.0], [4.0, math.nan, 4.0]], statistics.median) == "3.00 ± 1.41 (5 of 6)"
+    assert grouped([[1.0, 3.0, 2.0], [4.0, math.nan, 4.0]]) == "3.00 ± 1.41 (5 of 6)"
+
+
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [
+        ([3.0, 431.0, 26.0], "26.0 (3.00–431)"),
+        ([2.0, 2.0], "2.00"),
+        ([math.nan, 1.0, 3.0], "2.00 (1.00–3.00) (2 of 3)"),
+        ([math.nan], "–"),
+    ],
+)
+def test_ratios_are_medians_with_their_range(values, text):
+    assert median_range(values) == text
+
+
+def test_medians_of_groups_count_every_value():
+    assert grouped_medians([[1.0, 2.0, 9.0], [4.0, math.nan, 5.0]]) == "3.25 (2.00–4.50) (5 of 6)"
 
 
 def test_intervals():
