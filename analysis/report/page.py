@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 TEMPLATE, STYLE = "page.html.j2", "page.css"
 TITLES = {
+    "grid": "The grid",
     "table5": "Table 5",
     "table6": "Table 6",
     "table7": "Table 7",
