@@ -43,12 +43,13 @@ DESCRIPTION = """\
 Section 7 of the LoRA paper, from a study's finished runs. Reads only; trains nothing.
 
 Figures come as PDF, PNG and a CSV of every number drawn, tables as Markdown, LaTeX and CSV, each with its
-caption and provenance; into results/STUDY, or results/STUDY/TASK where the study has several tasks. Tables 5
-and 6, baselines, claims and report take all tasks together, into results/STUDY. The report is one HTML page
-with all of it, and goes to Weights & Biases too, beside the study's runs."""
+caption and provenance; into results/STUDY, or results/STUDY/TASK where the study has several tasks. The grid,
+Tables 5 and 6, baselines, claims and report take all tasks together, into results/STUDY. The report is one
+HTML page with all of it, and goes to Weights & Biases too, beside the study's runs."""
 
 EXAMPLES = """\
 examples:
+  python -m analysis grid --study mine
   python -m analysis fig3 --study default
   python -m analysis all --study embedded
   python -m analysis report --study embedded --wandb disabled
@@ -258,6 +259,7 @@ def _options(every_task: bool) -> dict[str, dict[str, Any]]:
             "metavar": "POINTS",
             "help": "accuracies that differ by less are equal (default: %(default)g)",
         },
+        "paper": {"action": "store_true", "help": "the paper's numbers beside the study's"},
         "layer": {
             "type": _positive,
             "metavar": "N",

@@ -65,6 +65,15 @@ class Command:
 
 
 COMMANDS = {
+    "grid": Command(
+        "analysis.tables.grid",
+        "whatever the study holds, weights by rank, and the smallest that will do",
+        (*ANSWERS, "margin", "paper"),
+        True,
+        ("margin", "paper"),
+        title="Weights and rank",
+        place="first",
+    ),
     "table5": Command(
         "analysis.tables.table5",
         "which weights to adapt at equal budget, ours beside the paper's",
@@ -166,7 +175,9 @@ def make_each(selection: Selection, own: Mapping[str, Any], made: Made) -> Made:
             keys.append((name, one.task))
             if keys[-1] not in made:
                 try:
-                    made[keys[-1]] = command.make(one, **{option: own[option] for option in command.own})
+                    made[keys[-1]] = command.make(
+                        one, **{option: own[option] for option in command.own if option in own}
+                    )
                 except AnalysisError as error:
                     made[keys[-1]] = error
     return {key: made[key] for key in keys}

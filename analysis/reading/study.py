@@ -97,7 +97,8 @@ class Study:
         import pandas
 
         rows = [row(run) for run in self.runs]
-        columns = list(dict.fromkeys(key for values in rows for key in values))
+        keys = dict.fromkeys(["run", "path", *(key for run in self.runs for key in run.settings)])
+        columns = list(keys | dict.fromkeys(key for values in rows for key in values)) if rows else []
         frame = pandas.DataFrame(rows, columns=columns or ["run", "path"])
         for name in columns:
             values = [values[name] for values in rows if values.get(name) is not None]

@@ -89,6 +89,15 @@ def test_what_reads_answers_alone_imports_no_torch(code, tmp_path):
     assert (done.stdout.splitlines()[-1:], done.stderr) == (["light"], "")
 
 
+def test_the_grid_draws_and_imports_no_torch(tmp_path):
+    place = ["--study", "embedded", "--root", str(REPOSITORY / "results/embedded/runs"), "--task", "sql"]
+    place += ["--seeds", "0,1", "--out", str(tmp_path)]
+    code = f"import sys; from analysis.commands import main; assert main(['grid', *{place}]) == 0;"
+    done = python("-c", code + "print({'torch', 'transformers', 'datasets'} & {*sys.modules} or 'light')")
+    assert (done.stdout.splitlines()[-1:], done.stderr) == (["light"], "")
+    assert (tmp_path / "grid-seed0-1.png").stat().st_size > 10_000
+
+
 def test_help_names_every_command():
     done = python("-m", "analysis", "--help")
     assert done.returncode == 0
@@ -254,6 +263,7 @@ def test_all_makes_what_it_can(planted, tmp_path, capsys):
     assert made == {"table7", "spectra", "claims", "report"}
     errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
     assert [error.split(": ")[1] for error in errors] == [
+        "grid",
         "table5",
         "table6",
         "baselines",

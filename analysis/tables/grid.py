@@ -1,0 +1,335 @@
+"""`python -m analysis grid`: whatever a study holds, weights by rank, and the smallest that will do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from analysis import paper_values
+from analysis.answer import HOW_SURE, Answer, answer
+from analysis.cells import CHOSEN_ON, CellResult
+from analysis.defaults import DEFAULT_MARGIN
+from analysis.figures import by_rank
+from analysis.grid import Grid, GridCell, grids, named_runs
+from analysis.result import BEST, TIED, Cell, CommandLines, Drawing, Result, Row, Table
+from analysis.tables.accuracy_notes import CHECKPOINT_WORDS, PAPER_TASKS
+from analysis.tables.numbers import MISSING
+from lora.targets import parse_targets
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+    from analysis.paper_values import PaperValue
+    from analysis.selection import Selection
+
+MANY_CELLS = 12
+"""Of more the terminal does not show the table of cells: weights by rank say the most of it."""
+NO_RANK = "no rank"
+PAPER_TABLES = ("table6", "table5")
+
+
+def make(selection: Selection, margin: float = DEFAULT_MARGIN, paper: bool = False) -> Result:
+    """The grid of every task, model and method; a figure of each kind with a panel for each.
+
+    Args:
+        margin: what does not matter: in points where the metric is a share, else in its own unit.
+        paper: whether the paper's numbers stand beside ours.
+
+    Raises:
+        AnalysisError: as `analysis.grid.grids`.
+    """
+    found = grids(selection)
+    answers = [
+        made for grid in found if (made := answer(grid, margin / grid.metric.scale, selection)) is not None
+    ]
+    by_grid = {id(made.grid): made for made in answers}
+    rows = [(grid, cell, by_grid.get(id(grid))) for grid in found for cell in (*grid.cells, *grid.references)]
+    stem = selection.stem("grid", targets=False, basis=False, layer=False, split=True)
+    stem += f"-margin{margin:g}" * (margin != DEFAULT_MARGIN) + "-paper" * paper
+    used = {run for grid in found for run in grid.runs}
+    runs = [run for run in selection.study.runs if run.id in used]
+    return Result(
+        stem,
+        _numbers(rows, selection),
+        {
+            **selection.provenance(runs, targets=False, basis=False, split=True),
+            "margin": margin,
+            "not_in_the_grid": sorted({*_others(found), *_not_chosen(selection)}),
+        },
+        drawings=_drawings(found, selection),
+        tables=(
+            _by_rank(found, selection, paper),
+            _each(rows, selection, margin),
+        ),
+        commands=_commands(answers, selection),
+        answers=[
+            *(made.sentences for made in answers),
+            *([HOW_SURE] if any(a.decision for a in answers) else []),
+        ],
+    )
+
+
+# ---------------------------------------------------------------------------------------------- the tables
+
+
+def _by_rank(found: Sequence[Grid], selection: Selection, paper: bool) -> Table:
+    """Weights by rank: mean and spread of seeds, then the interval."""
+    ranks = sorted({rank for grid in found for rank in grid.ranks})
+    without = any(cell.rank is None for grid in found for cell in (*grid.cells, *grid.references))
+    columns = (*(f"r={rank}" for rank in ranks), *([NO_RANK] if without else []))
+    return Table(
+        title="Weights by rank",
+        labels=("", "weights", ""),
+        columns=columns,
+        groups=tuple(tuple(_lines(grid, ranks, without, paper)) for grid in found),
+        notes=_notes(found, selection, paper),
+    )
+
+
+def _lines(grid: Grid, ranks: Sequence[int], without: bool, paper: bool) -> Iterable[Row]:
+    for line, cells in {**grid.lines, **{cell.line: [cell] for cell in grid.references}}.items():
+        by_rank = {cell.rank: cell for cell in cells}
+        row = [by_rank.get(rank) for rank in ranks] + [by_rank.get(None)] * without
+        means = tuple(_mean(grid, cell) if cell else Cell(MISSING) for cell in row)
+        intervals = tuple(Cell(grid.result.interval(cell.result.mean) if cell else "") for cell in row)
+        yield Row((grid.title, _words(cells[0], line), "mean"), means)
+        yield Row(("", "", "95%"), intervals, "interval")
+        values = [_paper(grid, cells[0], rank) for rank in ranks] if paper else []
+        if any(values):
+            told = [f"{value.value:.1f}" if value else "" for value in values] + [""] * without
+            yield Row((PAPER_TASKS[grid.result.column or ""], "", "paper"), tuple(map(Cell, told)), "paper")
+
+
+def _each(rows: Sequence[tuple[Grid, GridCell, Answer | None]], selection: Selection, margin: float) -> Table:
+    """One row a cell, with all that there is to say of it."""
+    groups: dict[str, list[Row]] = {}
+    for grid, cell, made in rows:
+        groups.setdefault(grid.title, []).append(_row(grid, cell, made))
+    return Table(
+        title="Each cell",
+        labels=("", "cell"),
+        columns=(
+            "parameters",
+            CHOSEN_ON,
+            selection.split,
+            "95%",
+            "to the highest",
+            f"margin {margin:g}",
+            "lr",
+            "seconds",
+            "seeds",
+        ),
+        groups=tuple(map(tuple, groups.values())),
+        notes=(
+            "To the highest: the difference of paired runs, with its 95% interval. Margin: whether the cell "
+            "is shown to be within the margin of the best, or worse by more; else undecided. Seconds: of a "
+            "run, their mean.",
+        ),
+        long=len(rows) > MANY_CELLS,
+    )
+
+
+def _row(grid: Grid, cell: GridCell, made: Answer | None) -> Row:
+    result, mean = grid.result, cell.result.mean
+    tried = len(cell.result.lr_tried)
+    rate = f"{cell.result.lr:g}" + (f" of {tried}" if tried > 1 else "")
+    return Row(
+        (grid.title, cell.name),
+        (
+            Cell(f"{cell.trainable:,}"),
+            Cell(MISSING if cell.dev is None else result.number(cell.dev)),
+            _mean(grid, cell),
+            Cell(result.interval(mean)),
+            Cell(made.to_highest(cell) if made else ""),
+            Cell(made.status(cell) if made else ""),
+            Cell(rate if cell.result.lr else MISSING),
+            Cell(f"{cell.seconds:.0f}"),
+            Cell(str(mean.seeds)),
+        ),
+    )
+
+
+def _mean(grid: Grid, cell: GridCell) -> Cell:
+    if cell.place in grid.result.cells:
+        return grid.result.shown(cell.place)
+    return Cell(grid.result.mean(cell.result.mean))
+
+
+def _words(cell: GridCell, line: str) -> str:
+    """The line with its weights as W_q, W_v."""
+    if not (cell.targets and line.startswith(cell.targets)):
+        return line
+    letters = parse_targets(cell.targets.replace("-", ","))
+    return ", ".join(f"W_{letter}" for letter in letters) + line.removeprefix(cell.targets)
+
+
+def _paper(grid: Grid, cell: GridCell, rank: int) -> PaperValue | None:
+    """The paper's value for the cell's weights at a rank, which its Tables 5 and 6 have of some."""
+    if grid.task not in paper_values.TASKS or cell.setting:
+        return None
+    for name in PAPER_TABLES:
+        if any(
+            (row["targets"], row["rank"]) == (cell.targets, rank) for row in paper_values.table(name).rows
+        ):
+            return paper_values.accuracy(name, task=grid.task, targets=cell.targets, rank=rank)
+    return None
+
+
+# ----------------------------------------------------------------------------------------------- the notes
+
+
+def _notes(found: Sequence[Grid], selection: Selection, paper: bool) -> tuple[str, ...]:
+    results = [grid.result for grid in found]
+    cells = [cell for grid in found for cell in (*grid.cells, *grid.references)]
+    counts = sorted({cell.seeds for cell in cells})
+    between = f"{counts[0]}" if counts[0] == counts[-1] else f"{counts[0]} to {counts[-1]}"
+    scores = "one seed" if counts[-1] == 1 else f"mean ± standard deviation over {between} seeds"
+    told = "; ".join(
+        f"{grid.title}: {grid.metric.title}{' in %' * grid.metric.share}, "
+        f"{(grid.cells or grid.references)[0].result.mean.examples:,} examples"
+        for grid in found
+    )
+    lines = [
+        f"{scores[0].upper()}{scores[1:]}; {selection.split} split, checkpoint: "
+        f"{CHECKPOINT_WORDS[selection.checkpoint]}. {told}.",
+        _interval_note(counts),
+        *_mark_notes(found),
+        _rate_note([cell.result for cell in cells]),
+    ]
+    varied = {name: values for result in results for name, values in result.differing.items()}
+    if varied:
+        values = "; ".join(f"{name} ({', '.join(map(str, values))})" for name, values in varied.items())
+        lines.append(f"The cells differ in more than weights and rank: {values}.")
+    if paper and any(result.column for result in results):
+        lines.append("Paper: GPT-3 175B on the validation set; Table 6, and Table 5 for other weights.")
+    return (*filter(None, lines), *_left_out(found, selection))
+
+
+def _interval_note(seeds: Sequence[int]) -> str:
+    alone = "over examples alone, which says nothing of other seeds"
+    if seeds[-1] == 1:
+        return f"95%: interval of the mean {alone}."
+    return f"95%: interval of the mean over seeds and examples{f'; with one seed {alone}' * (seeds[0] == 1)}."
+
+
+def _rate_note(results: Sequence[CellResult]) -> str:
+    rates = ", ".join(f"{rate:g}" for rate in sorted({result.lr for result in results if result.lr}))
+    if any(len(result.lr_tried) > 1 for result in results):
+        return (
+            f"Learning rate: each cell's best on {CHOSEN_ON} of those that it has ({rates}); that choice is "
+            "not in the intervals."
+        )
+    return f"Learning rate: {rates}." if rates else ""
+
+
+def _mark_notes(found: Sequence[Grid]) -> Iterable[str]:
+    rule = "significantly worse than it (5%, paired, Holm over the comparisons with it)"
+    decided = [grid.title for grid in found if grid.result.best.decided]
+    if decided:
+        yield f"Bold ({BEST} on a terminal) on {', '.join(decided)}: the highest. {TIED}: not {rule}."
+    others = [grid.title for grid in found if grid.result.best.against and not grid.result.best.decided]
+    if others:
+        yield f"No cell is marked on {', '.join(others)}: none is {rule.replace('it (', 'the highest (')}."
+
+
+def _left_out(found: Sequence[Grid], selection: Selection) -> Iterable[str]:
+    """The study's runs that are behind no number, so that none vanishes without a word."""
+    rates = [run for grid in found for run in grid.other_rates]
+    if rates:
+        yield (
+            f"Not in the numbers, for their learning rate is not the cell's best on {CHOSEN_ON}, or has "
+            f"fewer seeds than another: {named_runs(dict.fromkeys(rates))}."
+        )
+    repeated = [run for grid in found for run in grid.repeated]
+    if repeated:
+        yield (
+            "Not counted twice, for they differ from another run in nothing but the weights whose dW they "
+            f"keep: {named_runs(dict.fromkeys(repeated))}."
+        )
+    if others := _not_chosen(selection):
+        yield f"Not chosen, by --task, --seeds or --choose: {len(others)} run{'s' * (len(others) > 1)}."
+    if selection.study.left_out:
+        names = named_runs(name for name, _ in selection.study.left_out)
+        yield f"Left out, as unfinished or damaged: {names}."
+
+
+def _others(found: Sequence[Grid]) -> set[str]:
+    return {run for grid in found for run in (*grid.other_rates, *grid.repeated)}
+
+
+def _not_chosen(selection: Selection) -> list[str]:
+    """The runs that --task, --seeds and --choose leave out."""
+    chosen = {*selection.frame["run"]}
+    return [run.id for run in selection.study.runs if run.id not in chosen]
+
+
+# ----------------------------------------------------------------------- numbers, pictures and what is next
+
+
+def _numbers(rows: Sequence[tuple[Grid, GridCell, Answer | None]], selection: Selection) -> DataFrame:
+    """One row a cell, in the unit that people read."""
+    import pandas
+
+    values = [_number(grid, cell, made, selection) for grid, cell, made in rows]
+    return pandas.DataFrame(values).convert_dtypes(convert_floating=False, convert_string=False)
+
+
+def _number(grid: Grid, cell: GridCell, made: Answer | None, selection: Selection) -> dict[str, Any]:
+    scale = grid.metric.scale
+    difference = made.decision.against_top.get(cell) if made and made.decision else None
+    against = grid.result.best.against.get(cell.place)
+    value = _paper(grid, cell, cell.rank) if cell.rank else None
+    return {
+        "grid": grid.title,
+        "task": grid.task,
+        "model": grid.model,
+        "method": cell.method,
+        "targets": cell.targets,
+        "rank": cell.rank,
+        "cell": cell.name,
+        "parameters": cell.trainable,
+        **grid.result.measured(cell.result.mean),
+        "varies": " and ".join(cell.result.mean.sources),
+        "dev": None if cell.dev is None else scale * cell.dev,
+        "lr": cell.result.lr or None,
+        "lr_tried": " ".join(f"{rate:g}" for rate in cell.result.lr_tried if rate),
+        "seconds": cell.seconds,
+        "checkpoint": selection.checkpoint,
+        "split": selection.split,
+        "metric": grid.metric.title,
+        "marked": grid.result.best.decided and cell.place in grid.result.best.together,
+        "p_holm": against.p_holm if against else None,
+        "to_highest": scale * difference.difference if difference else None,
+        "to_highest_low": scale * difference.low if difference else None,
+        "to_highest_high": scale * difference.high if difference else None,
+        "margin": scale * made.margin if made else None,
+        "answer": made.status(cell) or None if made else None,
+        "runs": " ".join(cell.result.runs),
+        "paper": value.value if value else None,
+    }
+
+
+def _drawings(found: Sequence[Grid], selection: Selection) -> dict[str, Drawing]:
+    """By the rank, and by the parameters; none where nothing has a rank."""
+    drawn = [grid for grid in found if grid.cells]
+    if not drawn:
+        return {}
+    source = (
+        f"Study {selection.study.name}, {CHECKPOINT_WORDS[selection.checkpoint]}, {selection.split} split."
+    )
+    axes: dict[str, by_rank.Axis] = {"": "rank", "-parameters": "parameters"}
+    return {
+        suffix: Drawing(by_rank.draw(drawn, axis), by_rank.caption(drawn, axis, source))
+        for suffix, axis in axes.items()
+    }
+
+
+def _commands(answers: Sequence[Answer], selection: Selection) -> CommandLines | None:
+    lines = tuple(dict.fromkeys(line for made in answers for line in made.commands))
+    if not lines:
+        return None
+    names = ", ".join(made.grid.title for made in answers if made.commands)
+    root = selection.study.training_root
+    archived = root != selection.study.root
+    where = f" (an archive takes no run: these go to {root}, beside the study's others)" if archived else ""
+    return CommandLines(f"To decide what is open on {names}{where}:", lines)

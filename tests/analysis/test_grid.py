@@ -1,0 +1,152 @@
+"""The grid of whatever a study holds: no run of it vanishes."""
+
+from __future__ import annotations
+
+import pytest
+
+from analysis.errors import AnalysisError
+from analysis.grid import grids
+from analysis.reading.study import Study
+from analysis.selection import Selection
+from tests.analysis.tables.test_accuracy import Planted
+
+
+@pytest.fixture
+def study(tmp_path):
+    return Planted(tmp_path)
+
+
+def select(study, left_out=(), **options):
+    """All of a planted study, in which weights are known by their sha256."""
+    for run in study.runs:
+        run.record["model"] |= {"revision": None, "sha256": run.record["config"]["model"]["identity"]}
+    opened = Study("mine", study.folder, tuple(study.runs), tuple(left_out))
+    return Selection.of_tasks(opened, **options)
+
+
+def reference(study, method, **more):
+    """A run of a method without a rank."""
+    study.run(method=method, **more)
+    for name in ("rank", "alpha", *(["targets"] if method != "full" else [])):
+        del study.runs[-1].record["config"][name]
+    study.runs[-1].record["parameters"] |= {"adapter": 0}
+
+
+def accounted(grid):
+    return [*grid.runs, *grid.other_rates, *grid.repeated]
+
+
+def test_any_rank_and_any_letters(study):
+    for targets in ("v", "q", "qkvo"):
+        for rank in (3, 5):
+            study.run(targets=targets, rank=rank, share=rank / 10)
+    study.run(targets="up", rank=3, ranks={"up": 3}, share=0.2)
+    study.run(targets="v-up", rank=5, ranks={"v": 5, "up": 5}, share=0.2)
+    study.run(targets="qv", ranks={"q": 4, "v": 8}, share=0.6)
+    [grid] = grids(select(study))
+    assert [cell.name for cell in grid.cells] == [
+        "q r=3",
+        "q r=5",
+        "v r=3",
+        "v r=5",
+        "up r=3",
+        "qv r=q4-v8",
+        "v-up r=5",
+        "qkvo r=3",
+        "qkvo r=5",
+    ]
+    assert grid.ranks == (3, 5)
+    assert [*grid.lines] == ["q", "v", "up", "qv r=q4-v8", "v-up", "qkvo"]
+    q = grid.cells[0]
+    assert (q.rank, q.result.mean.mean, q.trainable, q.seconds, q.dev) == (3, 0.3, 4 * 2 * 256 * 3, 1.0, 0.3)
+    assert grid.cells[5].rank is None
+    assert sorted(accounted(grid)) == sorted(run.id for run in study.runs)
+
+
+def test_tasks_in_the_papers_order_and_data_that_cannot_be_compared(study):
+    study.run(task="mine")
+    study.run(task="nli")
+    study.run(task="sql")
+    study.run(task="sql", task_seed=1)
+    assert [grid.title for grid in grids(select(study))] == [
+        "sql, task.seed=0",
+        "sql, task.seed=1",
+        "nli",
+        "mine",
+    ]
+
+
+def test_models_are_blocks_wherever_their_folder_lies(study):
+    study.run(rank=1, folder="here/small")
+    study.run(rank=2, folder="there/small")
+    study.run(rank=1, folder="here/large", model="files:2")
+    found = grids(select(study))
+    assert [(grid.title, len(grid.cells)) for grid in found] == [("sql, small", 2), ("sql, large", 1)]
+
+
+def test_methods_with_ranks_are_blocks_and_the_others_references(study):
+    study.run(rank=1)
+    study.run(rank=1, method="dora")
+    reference(study, "none", lr=None, share=0.1)
+    reference(study, "full", share=0.9)
+    found = grids(select(study))
+    assert [grid.title for grid in found] == ["sql, lora", "sql, dora"]
+    for grid in found:
+        assert [cell.name for cell in grid.references] == ["full fine-tuning", "base model"]
+
+
+def test_a_further_setting_is_a_cell_of_its_own(study):
+    for seed in range(2):
+        study.run(rank=8, seed=seed, share=0.5)
+    study.run(rank=8, seed=0, alpha=16.0, share=0.7)
+    study.run(rank=8, seed=2, steps=100, share=0.6)
+    study.run(rank=4, seed=0, share=0.4)
+    [grid] = grids(select(study))
+    names = {cell.name: (cell.seeds, round(cell.result.mean.mean, 2)) for cell in grid.cells}
+    assert names == {
+        "qv r=8 alpha=8 steps=None": (2, 0.5),
+        "qv r=8 alpha=16 steps=None": (1, 0.7),
+        "qv r=8 alpha=8 steps=100": (1, 0.6),
+        "qv r=4 alpha=8 steps=None": (1, 0.4),
+    }
+    assert len(grid.runs) == 5
+
+
+def test_a_setting_that_goes_with_the_rank_tells_no_cells_apart(study):
+    study.run(rank=8, alpha=8.0)
+    study.run(rank=16, alpha=16.0)
+    [grid] = grids(select(study))
+    assert [cell.name for cell in grid.cells] == ["qv r=8", "qv r=16"]
+    assert grid.result.differing == {"alpha": [8.0, 16.0]}
+
+
+def test_settings_are_seen_whatever_the_first_run_is(study):
+    """The first run has no alpha: where its column stands must not matter."""
+    reference(study, "none", lr=None, share=0.1)
+    study.run(rank=8)
+    study.run(rank=16, alpha=16.0)
+    [grid] = grids(select(study))
+    assert grid.result.differing == {"alpha": [8.0, 16.0]}
+
+
+def test_other_learning_rates_are_named(study):
+    study.run(lr=0.01, dev=0.9, share=0.4)
+    study.run(lr=0.1, dev=0.5, share=0.9)
+    [grid] = grids(select(study))
+    [cell] = grid.cells
+    assert (cell.result.lr, cell.result.lr_tried) == (0.01, (0.01, 0.1))
+    assert grid.other_rates == (study.runs[1].id,)
+
+
+def test_full_fine_tuning_is_counted_once(study):
+    for targets in ("qv", "qkvo"):
+        reference(study, "full", targets=targets, share=0.9)
+    [grid] = grids(select(study))
+    [cell] = grid.references
+    assert cell.seeds == 1
+    assert grid.repeated == (study.runs[1].id,)
+
+
+def test_no_runs(study):
+    with pytest.raises(AnalysisError, match="the study has no finished run"):
+        grids(select(study))
