@@ -98,7 +98,7 @@ def test_an_equivalence_is_contradicted_on_the_side_that_the_data_choose(simulat
 
 @pytest.mark.parametrize(("seeds", "seed_sd"), [(3, 0.05), (3, 0.4), (5, 0.3)])
 def test_non_inferiority_at_the_edge_of_the_margin(simulate, binomial_limits, seeds, seed_sd):
-    """The first is worse by the margin itself: "not worse by more" is said or denied in 2.5% of studies each."""
+    """Worse by the margin itself: "no worse than that" is said or denied in 2.5% of the studies each."""
     count = 400
     found = verdicts(simulate, compare, seeds, (0.7, 0.8), seed_sd=seed_sd, reference=-0.1, count=count)
     assert share(found, ("supported",)) <= binomial_limits(0.025, count)[1]
