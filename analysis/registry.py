@@ -82,7 +82,7 @@ COMMANDS = {
     "table7": Command("analysis.tables.table7", "what dW amplifies: projections of W, amplification factors"),
     "spectra": Command("analysis.tables.spectra", "effective ranks, intruder dimensions, shared dimension"),
     "claims": Command(
-        "analysis.claims.report",
+        "analysis.claims.table",
         "each claim of Section 7: supported, contradicted or undecided",
         (*SELECTION, "split", "margin"),
         True,

@@ -11,8 +11,7 @@ import pytest
 import experiments.job as job
 from analysis import load
 from analysis.cells import Cells, Choice, lora_runs
-from analysis.claims.accuracy import rank_1_suffices_for_qv
-from analysis.claims.answers import Answers
+from analysis.claims.accuracy import Answers, rank_1_suffices_for_qv
 from analysis.claims.catalogue import decide
 from analysis.reading.archive import archive
 from analysis.reading.study import Study

@@ -142,10 +142,10 @@ def _planned(
     if needed is None:
         reason = f"not with any feasible number of seeds, which is {FEASIBLE} more ({_assumed(power)})"
         return Needed(None, None, None, reason, fewest, most)
-    reason = (
-        f"{needed} more {'seed' if needed == 1 else 'seeds'} would decide ({_assumed(power)}); {fewest} to "
-        f"{f'over {FEASIBLE}' if most is None else most}, were it a standard error larger or smaller"
-    )
+    reason = f"{needed} more {'seed' if needed == 1 else 'seeds'} would decide ({_assumed(power)})"
+    if not fewest == needed == most:
+        largest = f"over {FEASIBLE}" if most is None else most
+        reason += f"; {fewest} to {largest}, were it a standard error larger or smaller"
     return Needed(needed, None, None, reason, fewest, most)
 
 

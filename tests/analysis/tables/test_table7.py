@@ -160,7 +160,7 @@ def test_random_is_the_root_mean_square_of_the_draws_and_its_range_stands_beside
     for table in ("Table 7,", "Amplification factors"):
         text = result.printed()[result.printed().index(table) :]
         assert interval(low, high) in text
-    assert "root mean square of 256 (r = 4) and 20 (r = 64) draws" in " ".join(result.printed().split())
+    assert "root mean square of 10000 (r = 4) and 4000 (r = 64) draws" in " ".join(result.printed().split())
 
 
 def near_equal(pair):
