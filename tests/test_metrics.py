@@ -155,6 +155,6 @@ def test_claims(play, tmp_path, name, words):
     evidence, share = rank_1_suffices_for_qv(Answers(selection, 1.0)), name == "similar"
     assert evidence.statistic == f"{words} qv r=1 minus qv r=8{', points' if share else ''}"
     found = evidence.shown
-    assert (found.value, found.wanted, found.margin, found.examples) == (0, "within ±1", 1, TEST)
+    assert (found.value, found.wanted, found.margin, found.examples) == (0, "> -1", 1, TEST)
     assert decide({"r1-suffices-qv": evidence})["r1-suffices-qv"].verdict == "supported"
     assert evidence.note.startswith("In %: " if share else "In word ratio: ")

@@ -124,10 +124,9 @@ def _general_notes(selection: Selection, judgements: Sequence[Judgement], margin
     intervals = (
         f"Intervals hold 95 %. Accuracy: paired {IN_WORDS}; {selection.split} split, {selection.checkpoint} "
         f"checkpoint; what counts as equal is {margin:g} point{'s' if margin != 1 else ''}, which a claim of "
-        '"as good" grants (non-inferiority); p corrected by Holm over a task\'s claims about accuracy. '
-        "Geometry: Student's t over seeds; all layers are taken, as this model's own, and each claim is "
-        "tested by itself. Both take what seeds do to be normally distributed."
-        f"{normality_note(seed_values)}"
+        '"as good" grants (non-inferiority); p corrected by Holm over a task\'s claims about accuracy. Seed '
+        f"effects are taken for normal.{normality_note(seed_values)} Geometry: Student's t over seeds, taken "
+        "for normal too; all layers are taken, as this model's own, and each claim is tested by itself."
     )
     rule = (
         "A claim with several parts is supported where all are, contradicted where one is; the part that "

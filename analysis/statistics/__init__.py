@@ -22,10 +22,11 @@ per cent.
 from analysis.statistics.bootstrap import CellMean, mean_score
 from analysis.statistics.comparison import Comparison, compare, equivalence, mcnemar, verdict
 from analysis.statistics.family import Best, best_together, holm, with_holm
+from analysis.statistics.normality import normality
 from analysis.statistics.outcomes import Outcomes
 from analysis.statistics.planning import Needed, seeds_needed, units_needed
 from analysis.statistics.units import UnitMean, pair_mean, unit_mean
-from analysis.statistics.variance import Components, components, normality
+from analysis.statistics.variance import Components, components
 
 __all__ = [
     "Best",

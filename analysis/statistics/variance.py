@@ -13,11 +13,10 @@ distributions (Searle, Casella and McCulloch, Variance Components, 1992, ch. 4).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float64, Shaped
+from jaxtyping import Shaped
 
 
 @dataclass(frozen=True)
@@ -66,25 +65,6 @@ def components(table: Shaped[np.ndarray, "seeds examples"]) -> Components:
         between_examples=n * about_examples / (m - 1) if m > 1 else math.nan,
         residual=residual / ((n - 1) * (m - 1)) if n > 1 and m > 1 else math.nan,
     )
-
-
-def normality(cells: Iterable[Float64[np.ndarray, " seeds"]]) -> float:
-    """The p-value of "what seeds do is normally distributed", which intervals and p-values take for granted.
-
-    Shapiro and Wilk's test of each cell (Biometrika 52:591, 1965), joined by Fisher's method: a handful of
-    seeds says little, a table of cells much, and each may have a spread of its own.
-
-    Args:
-        cells: each cell's values, one a seed.  Those of fewer than three values, or three different ones, are
-            left out: there is nothing to see, or the steps of a score (one example more) in place of seeds.
-
-    Returns:
-        NaN where no cell is left.
-    """
-    from scipy.stats import combine_pvalues, shapiro
-
-    p_values = [shapiro(values).pvalue for values in cells if len(np.unique(values)) > 2]
-    return float(combine_pvalues(p_values).pvalue) if p_values else math.nan
 
 
 def _at_least_zero(x: float) -> float:

@@ -87,7 +87,7 @@ def _interval_note(counts: Sequence[int], doubts: str) -> str:
     if counts[-1] == 1:
         return f"95%: interval of the mean, from a bootstrap {alone}."
     one = f"; with one seed {alone}" if counts[0] == 1 else ""
-    return f"95%: interval of the mean: {IN_WORDS}{one}. What seeds do is taken to be normal.{doubts}"
+    return f"95%: interval of the mean: {IN_WORDS}{one}. Seed effects are taken for normal.{doubts}"
 
 
 def _mark_notes(results: Sequence[TaskResult]) -> Iterable[str]:

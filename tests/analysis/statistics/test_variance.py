@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from analysis.statistics import components, normality
+from analysis.statistics import components
 
 
 @given(hnp.arrays(int, st.tuples(st.integers(2, 6), st.integers(2, 12)), elements=st.integers(-1, 1)))
@@ -50,18 +50,3 @@ def test_one_seed_leaves_its_variance_unknown():
     assert np.isnan(found.seed_variance)
     assert np.isnan(found.residual)
     assert found.between_examples == pytest.approx(1 / 3)
-
-
-@pytest.mark.parametrize(("count", "seeds"), [(1, 5), (18, 5), (18, 3)])
-def test_normal_seeds_are_called_otherwise_no_oftener_than_the_level(binomial_limits, count, seeds):
-    generator = np.random.default_rng(2)
-    tables = generator.standard_normal((600, count, seeds)) * generator.uniform(0.1, 9, (600, count, 1))
-    assert np.mean([normality(cells) < 0.05 for cells in tables]) <= binomial_limits(0.05, 600)[1]
-
-
-def test_seeds_that_fall_into_groups_are_seen_in_a_table():
-    generator = np.random.default_rng(3)
-    groups = generator.choice([60.0, 77.0, 85.0], (100, 18, 5)) + generator.standard_normal((100, 18, 5))
-    assert np.mean([normality(cells) < 0.05 for cells in groups]) > 0.9
-    assert normality([[1.0, 1.0, 2.0], [3.0]]) != normality([[1.0, 2.0, 9.0]])
-    assert np.isnan(normality([[1.0, 1.0, 2.0], [3.0]]))  # steps of a score, or too few

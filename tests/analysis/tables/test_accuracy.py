@@ -138,7 +138,7 @@ def test_table6_in_the_papers_layout(study):
     for words in (
         "logical form accuracy on sql, accuracy on nli, in %",
         "over 2 seeds; test split, 200 (sql), 200 (nli) examples; checkpoint: the last step.",
-        "bootstrap over seeds and examples.",
+        "variance components of the crossed table of seeds and examples.",
         "Marked on sql: the cells that are not significantly worse",
         "Learning rate: 0.02, fixed.",
         "its noise is ±0.5 on WikiSQL, ±0.1 on MultiNLI.",
