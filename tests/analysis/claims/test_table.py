@@ -50,7 +50,7 @@ def test_the_verdicts_at_a_glance(claims):
         'what counts as equal is 1 point, which a claim of "as good" grants (non-inferiority)',
         "p corrected by Holm over a task's claims about accuracy.",
         "by the variance components of the crossed table of seeds and examples",
-        "Student's t over seeds; all layers are taken",
+        "Student's t over seeds, taken for normal too; all layers are taken",
         "Geometry of the runs that adapt qv; directions: right singular vectors of A alone",
     ):
         assert sentence in text
