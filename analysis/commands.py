@@ -28,6 +28,7 @@ from analysis.defaults import (
 )
 from analysis.errors import AnalysisError
 from analysis.reading.files import unreadable
+from analysis.reading.needs import targets_name
 from analysis.registry import COMMANDS, SELECTION, Command, Made
 from experiments.wandb_run import DEFAULT_PROJECT, MODES, default_project
 from lora.targets import parse_targets
@@ -134,10 +135,15 @@ def _archive(study: Study, options: argparse.Namespace) -> int:
     from analysis.reading.archive import archive
 
     try:
-        made = archive(study, options.out, {name: COMMANDS[name] for name in options.adapters})
+        made = archive(
+            study, options.out, {name: COMMANDS[name] for name in options.adapters}, options.rounded
+        )
     except OSError as error:
         raise AnalysisError(f"{error.filename} cannot be copied: {error.strerror or error}") from None
-    print(f"{made.folder}: {made.runs} runs, {made.with_adapters} with adapters, {made.size / 1e6:.1f} MB")
+    print(
+        f"{made.folder}: {made.runs} runs, {made.with_adapters} with adapters ({made.rounded} in float16), "
+        f"{made.size / 1e6:.1f} MB"
+    )
     return DONE
 
 
@@ -215,6 +221,14 @@ def _add_archive_options(parser: argparse.ArgumentParser) -> None:
         default=["fig3"],
         metavar="fig3,table7",
         help="keep the adapters of the runs that these read; or none (default: fig3)",
+    )
+    add(
+        "--rounded",
+        type=lambda text: None if text == "none" else targets_name(_targets(text)),
+        default=DEFAULT_TARGETS,
+        metavar="TARGETS",
+        help="keep the other adapters of these targets in float16, for the geometry of every seed; or none "
+        "(default: %(default)s)",
     )
 
 

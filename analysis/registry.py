@@ -137,7 +137,7 @@ COMMANDS = {
         place="folded",
     ),
     "claims": Command(
-        "analysis.claims.report",
+        "analysis.claims.table",
         "each claim of Section 7: supported, contradicted or undecided",
         (*SELECTION, "split", "margin"),
         True,

@@ -5,12 +5,19 @@
     for found in judge(selection, margin=1.0):      # a Judgement for each claim and task
         print(found.claim, found.verdict, found.value, found.low, found.high)
 
-Each claim is one function in `accuracy` (7.1 and 7.2), `subspaces` (7.2) or `weights` (7.3) that gathers its
-evidence; `catalogue` decides, by one rule for all. A claim with several parts (W_q and W_v, r = 4 and r = 64)
-is supported where every part is, and contradicted where one is.
+From runs to verdict: `accuracy`, `subspaces` and `weights` hold the claims, each a function that makes
+Evidence (`evidence`) of what its source has measured; `catalogue` registers them and decides, by one rule for
+all; `judgement` is what comes out, and `table` shows it. A claim with several parts (W_q and W_v, r = 4 and
+r = 64) is supported where every part is, and contradicted where one is.
 """
 
-from analysis.claims.catalogue import CLAIMS, Claim, judge
+import pkgutil
+from importlib import import_module
+
+from analysis.claims.catalogue import CLAIMS, Claim, claim, judge
 from analysis.claims.judgement import Judgement
 
-__all__ = ["CLAIMS", "Claim", "Judgement", "judge"]
+__all__ = ["CLAIMS", "Claim", "Judgement", "claim", "judge"]
+
+for _module in pkgutil.iter_modules(__path__):
+    import_module(f"{__name__}.{_module.name}")

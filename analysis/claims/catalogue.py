@@ -1,25 +1,45 @@
-"""The claims by name, and the verdict on each."""
+"""The claims, and the verdict on each.
+
+A claim is one function that gathers its evidence, registered where it stands:
+
+    @claim("qv-beats-q", "7.1", "W_q and W_v together beat W_q alone at equal budget", Answers)
+    def qv_beats_q(answers: Answers) -> Evidence: ...
+
+Every module of this package is imported with it, so a new file, or an entry in one, is all
+that a claim takes.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
-from analysis.claims import accuracy, subspaces, weights
-from analysis.claims.answers import Answers
 from analysis.claims.evidence import Evidence
-from analysis.claims.geometry import Geometry
 from analysis.claims.judgement import Judgement, Verdict
 from analysis.defaults import DEFAULT_MARGIN
 from analysis.errors import AnalysisError
 from analysis.reading import tensors
 from analysis.reading.needs import MissingRunsError, Need
 from analysis.selection import Selection
-from analysis.statistics.holm import holm
+from analysis.statistics import holm
 
 ALPHA = 0.05
+
+Gather = TypeVar("Gather", bound=Callable[[Any], Evidence])
+
+
+class Source(Protocol):
+    """What claims are judged from, made once a task.
+
+    Attributes:
+        one_family: its claims are corrected for each other; else each keeps its own 5 %.
+    """
+
+    one_family: bool
+
+    def __init__(self, selection: Selection, margin: float) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -37,103 +57,29 @@ class Claim:
     name: str
     section: str
     statement: str
-    source: type[Answers] | type[Geometry]
+    source: type[Source]
     evidence: Callable[[Any], Evidence]
 
 
-CLAIMS = (
-    Claim(
-        "qv-beats-q",
-        "7.1",
-        "W_q and W_v together beat W_q alone at equal budget",
-        Answers,
-        accuracy.qv_beats_q,
-    ),
-    Claim(
-        "types-beat-rank",
-        "7.1",
-        "all four types at a low rank beat any one type at a higher rank, at equal budget",
-        Answers,
-        accuracy.more_types_beat_one,
-    ),
-    Claim(
-        "r1-suffices-qv",
-        "7.2",
-        "r = 1 is as good as r = 8 for W_q and W_v",
-        Answers,
-        accuracy.rank_1_suffices_for_qv,
-    ),
-    Claim(
-        "r1-suffices-qkvo",
-        "7.2",
-        "r = 1 is as good as r = 8 for all four types",
-        Answers,
-        accuracy.rank_1_suffices_for_qkvo,
-    ),
-    Claim(
-        "r1-short-q",
-        "7.2",
-        "r = 1 is not as good as r = 8 for W_q alone",
-        Answers,
-        accuracy.rank_1_falls_short_for_q,
-    ),
-    Claim(
-        "top-shared",
-        "7.2",
-        "the top direction of r = 8 is that of r = 64",
-        Geometry,
-        subspaces.top_direction_is_shared,
-    ),
-    Claim(
-        "rest-not-shared",
-        "7.2",
-        "the other directions of r = 8 are not among those of r = 64",
-        Geometry,
-        subspaces.other_directions_are_not_shared,
-    ),
-    Claim(
-        "seeds-share-q",
-        "7.2",
-        "two seeds share more directions of W_q than of W_v",
-        Geometry,
-        subspaces.seeds_share_more_of_q_than_of_v,
-    ),
-    Claim(
-        "dw-correlates",
-        "7.3",
-        "dW correlates with W more than a random matrix does",
-        Geometry,
-        weights.dw_correlates_with_w,
-    ),
-    Claim(
-        "dw-not-top",
-        "7.3",
-        "dW amplifies directions that W does not emphasise",
-        Geometry,
-        weights.dw_amplifies_what_w_does_not_emphasise,
-    ),
-    Claim(
-        "af-falls",
-        "7.3",
-        "the amplification factor falls from r = 4 to r = 64 by more than its null does",
-        Geometry,
-        weights.amplification_falls_beyond_its_null,
-    ),
-)
+CLAIMS: list[Claim] = []
+"""In the paper's order."""
 
 
-@dataclass(frozen=True)
-class Decision:
-    """A verdict.
+def claim(name: str, section: str, statement: str, source: type[Source]) -> Callable[[Gather], Gather]:
+    """Register the function as the claim of this name; parameters as of `Claim`.
 
-    Attributes:
-        p_holm: what it goes by.
-        alpha: that a single p-value must be below to be sure to count in its family.
+    Raises:
+        ValueError: there is one of this name.
     """
 
-    verdict: Verdict
-    p_holm: float
-    alpha: float
+    def register(function: Gather) -> Gather:
+        if any(one.name == name for one in CLAIMS):
+            raise ValueError(f"the claim {name} is registered twice")
+        CLAIMS.append(Claim(name, section, statement, source, function))
+        CLAIMS.sort(key=lambda one: one.section)
+        return function
+
+    return register
 
 
 def judge(selection: Selection, margin: float = DEFAULT_MARGIN) -> list[Judgement]:
@@ -159,41 +105,38 @@ def judge(selection: Selection, margin: float = DEFAULT_MARGIN) -> list[Judgemen
     return [judgement for one in tasks for judgement in _judge_task(one, margin)]
 
 
-def decide(found: Mapping[str, Evidence]) -> dict[str, Decision]:
-    """The verdict on each of these claims, by name, from its evidence alone.
+def decide(found: Mapping[str, Evidence], task: str = "") -> dict[str, Judgement]:
+    """The judgement on each of these claims, by name, from its evidence alone.
 
     Supported or contradicted where the p-value of that side is below 5 %, corrected by Holm in the family of
-    the claims about accuracy that are here; else undecided.
+    the claims of a source that are here, where they are one; else undecided.
     """
-    accuracies = [claim.name for claim in CLAIMS if claim.source is Answers and claim.name in found]
-    corrected = dict(zip(accuracies, holm([found[name].p_value for name in accuracies]), strict=True))
-    decisions = {}
-    for name, evidence in found.items():
-        p_holm = corrected.get(name, evidence.p_value)
-        verdict: Verdict = "undecided"
-        if p_holm < ALPHA:
-            verdict = "supported" if evidence.p_for < evidence.p_against else "contradicted"
-        decisions[name] = Decision(verdict, p_holm, ALPHA / len(accuracies) if name in corrected else ALPHA)
-    return decisions
+    claims = [one for one in CLAIMS if one.name in found]
+    sizes: dict[str, int] = {}
+    corrected = {name: evidence.p_value for name, evidence in found.items()}
+    for source in {one.source for one in claims if one.source.one_family}:
+        names = [one.name for one in claims if one.source is source]
+        corrected |= zip(names, holm([found[name].p_value for name in names]), strict=True)
+        sizes |= dict.fromkeys(names, len(names))
+    return {
+        one.name: _judged(one, task, found[one.name], corrected[one.name], ALPHA / sizes.get(one.name, 1))
+        for one in claims
+    }
 
 
 def _judge_task(selection: Selection, margin: float) -> list[Judgement]:
     _check(selection)
-    sources = {Answers: Answers(selection, margin), Geometry: Geometry(selection)}
+    sources = {one.source: one.source(selection, margin) for one in CLAIMS}
     found: dict[str, Evidence] = {}
     errors: dict[str, AnalysisError] = {}
-    for claim in CLAIMS:
+    for one in CLAIMS:
         try:
-            found[claim.name] = claim.evidence(sources[claim.source])
+            found[one.name] = one.evidence(sources[one.source])
         except AnalysisError as error:
-            errors[claim.name] = error
-    decisions = decide(found)
-    return [
-        _untested(claim, str(selection.task), errors[claim.name])
-        if claim.name in errors
-        else _tested(claim, str(selection.task), found[claim.name], decisions[claim.name])
-        for claim in CLAIMS
-    ]
+            errors[one.name] = error
+    task = str(selection.task)
+    decided = decide(found, task)
+    return [decided.get(one.name) or _untested(one, task, errors[one.name]) for one in CLAIMS]
 
 
 def _check(selection: Selection) -> None:
@@ -204,18 +147,22 @@ def _check(selection: Selection) -> None:
         tensors.one_layer(selection, runs[0])
 
 
-def _tested(claim: Claim, task: str, evidence: Evidence, decision: Decision) -> Judgement:
+def _judged(one: Claim, task: str, evidence: Evidence, p_holm: float, alpha: float) -> Judgement:
+    """The judgement; a single p-value below `alpha` is sure to count in its family."""
+    verdict: Verdict = "undecided"
+    if p_holm < ALPHA:
+        verdict = "supported" if evidence.p_for < evidence.p_against else "contradicted"
     part = evidence.shown
-    needed = evidence.needed(decision.alpha) if decision.verdict == "undecided" else None
+    needed = evidence.needed(alpha) if verdict == "undecided" else None
     sentences = [f"Shown: {part.name}." if part.name else "", evidence.note]
     if needed:
         sentences.append(f"Undecided: {needed.reason}.")
     return Judgement(
         task=task,
-        claim=claim.name,
-        section=claim.section,
-        statement=claim.statement,
-        verdict=decision.verdict,
+        claim=one.name,
+        section=one.section,
+        statement=one.statement,
+        verdict=verdict,
         statistic=evidence.statistic,
         value=part.value,
         low=part.low,
@@ -225,18 +172,18 @@ def _tested(claim: Claim, task: str, evidence: Evidence, decision: Decision) -> 
         wanted=part.wanted,
         margin=part.margin,
         p_value=evidence.p_value if evidence.enough else math.nan,
-        p_holm=decision.p_holm if evidence.enough else math.nan,
+        p_holm=p_holm if evidence.enough else math.nan,
         seeds=evidence.seeds,
         examples=part.examples,
         needed=needed.more_seeds if needed else None,
+        needed_fewest=needed.fewest if needed else None,
+        needed_most=needed.most if needed else None,
         paper=part.paper,
-        missing=(),
-        commands=(),
         note=" ".join(filter(None, sentences)),
     )
 
 
-def _untested(claim: Claim, task: str, error: AnalysisError) -> Judgement:
+def _untested(one: Claim, task: str, error: AnalysisError) -> Judgement:
     missing: tuple[Need, ...] = ()
     commands: tuple[str, ...] = ()
     note = str(error)
@@ -244,25 +191,11 @@ def _untested(claim: Claim, task: str, error: AnalysisError) -> Judgement:
         missing, commands = error.missing, error.commands
         note = f"Lacks {len(missing)} run{'s' if len(missing) > 1 else ''}. {error.reason}".strip()
     return Judgement(
-        task=task,
-        claim=claim.name,
-        section=claim.section,
-        statement=claim.statement,
-        verdict="not testable",
-        statistic="",
-        value=math.nan,
-        low=math.nan,
-        high=math.nan,
-        level=math.nan,
-        null=math.nan,
-        wanted="",
-        margin=None,
-        p_value=math.nan,
-        p_holm=math.nan,
-        seeds=None,
-        examples=None,
-        needed=None,
-        paper="",
+        task,
+        one.name,
+        one.section,
+        one.statement,
+        "not testable",
         missing=missing,
         commands=commands,
         note=note,

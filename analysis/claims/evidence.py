@@ -1,5 +1,7 @@
 """What a claim rests on: comparisons, what each says for and against it, and the rule that joins them.
 
+Also what it lacks: the seeds to ask for, and the error that says how to train them.
+
 A claim holds where all its parts hold.  So it is supported where every part is (the intersection-union test:
 the largest p-value counts, without correction; Berger, Technometrics 24:295, 1982), and contradicted where at
 least one part is, with Bonferroni's correction for having looked at all of them.
@@ -8,10 +10,16 @@ least one part is, with Bonferroni's correction for having looked at all of them
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from analysis.errors import AnalysisError
+from analysis.reading.needs import MissingRunsError, Need
+from analysis.selection import Selection
 from analysis.statistics import Comparison, Needed, UnitMean, seeds_needed, units_needed
+
+SEEDS = (0, 1, 2, 3, 4)
+"""Of a study that has no runs yet to go by."""
 
 LEAST_RUNS, LEAST_UNITS = 2, 3
 """Seeds that a verdict takes.
@@ -31,7 +39,7 @@ class Part:
         low, high: its interval, at `level`; NaN with one seed.
         level: of the interval.
         null: what chance, or no difference, would give.
-        wanted: where the claim wants the value, in words: "> 0.5", "within ±1".
+        wanted: where the claim wants the value, in words: "> 0.5".
         p_for: p-value of the claim's negation; below alpha the claim is supported.
         p_against: p-value of the claim; below alpha it is contradicted.
         distance: how far the value lies on the claim's side of what it is tested against, in the unit of the
@@ -40,7 +48,7 @@ class Part:
         examples: that accuracies are taken over, else None.
         plan: how many more seeds would decide at this alpha.
         least: seeds without which nothing is decided.
-        margin: of an equivalence, in the statistic's unit, else None.
+        margin: what counts as equal, in the statistic's unit, where the claim allows for one, else None.
         paper: the paper's value, as text; empty where it has none.
     """
 
@@ -114,7 +122,7 @@ class Evidence:
         else:
             found = max((part.plan(alpha) for part in self.parts), key=_more)
         if found.more_seeds == 0:  # the plan is now and then a little surer than the bootstrap
-            return Needed(1, None, None, "1 more seed would decide")
+            return Needed(1, None, None, "1 more seed would decide", found.fewest, found.most)
         return found
 
 
@@ -139,18 +147,20 @@ def of_units(
         shown: from the unit of the test to the one shown, increasing: math.exp for logarithms.
         bounds: of what the mean can be, in the unit of the test; the interval ends there.
     """
-    distance = found.mean - found.reference if above else found.reference - found.mean
-    p_value = 1.0 if math.isnan(found.p_value) else found.p_value
+    p_for, p_against, distance = _sides(found.mean, found.reference, found.p_value, above)
+    low, high = (
+        end if math.isnan(end) else min(max(end, bounds[0]), bounds[1]) for end in (found.low, found.high)
+    )
     return Part(
         name=name,
         value=shown(found.mean),
-        low=shown(_within(found.low, bounds)),
-        high=shown(_within(found.high, bounds)),
+        low=shown(low),
+        high=shown(high),
         level=found.level,
         null=null,
         wanted=f"{'>' if above else '<'} {shown(found.reference):.3g}",
-        p_for=p_value if distance > 0 else 1.0,
-        p_against=p_value if distance < 0 else 1.0,
+        p_for=p_for,
+        p_against=p_against,
         distance=distance,
         seeds=found.units,
         examples=None,
@@ -160,26 +170,22 @@ def of_units(
     )
 
 
-def _within(value: float, bounds: tuple[float, float]) -> float:
-    return value if math.isnan(value) else min(max(value, bounds[0]), bounds[1])
-
-
 def of_comparison(
     found: Comparison,
     *,
-    wanted: str,
-    p_for: float,
-    p_against: float,
-    distance: float,
+    above: bool = True,
     scale: float = 100.0,
     name: str = "",
     paper: str = "",
 ) -> Part:
-    """A part that is a difference of two cells' values.
+    """A part that wants a difference of two cells' values above (or below) its reference.
+
+    A reference other than 0 is the margin of what counts as equal, on the side that the claim does not want.
 
     Args:
         scale: what it is multiplied by where people read it: 100 makes points of shares.
     """
+    p_for, p_against, distance = _sides(found.difference, found.reference, found.p_value, above)
     return Part(
         name=name,
         value=scale * found.difference,
@@ -187,7 +193,7 @@ def of_comparison(
         high=scale * found.high,
         level=found.level,
         null=0.0,
-        wanted=wanted,
+        wanted=f"{'>' if above else '<'} {scale * found.reference:g}",
         p_for=p_for,
         p_against=p_against,
         distance=distance,
@@ -195,6 +201,43 @@ def of_comparison(
         examples=found.examples,
         plan=lambda alpha: seeds_needed(found, alpha=alpha),
         least=LEAST_RUNS,
-        margin=None if found.margin is None else scale * found.margin,
+        margin=scale * abs(found.reference) or None,
         paper=paper,
     )
+
+
+def _sides(value: float, reference: float, p_value: float, above: bool) -> tuple[float, float, float]:
+    """p-values for and against, of a two-sided one, and the distance on the claim's side."""
+    distance = value - reference if above else reference - value
+    p_value = 1.0 if math.isnan(p_value) else p_value
+    return p_value if distance > 0 else 1.0, p_value if distance < 0 else 1.0, distance
+
+
+def seeds_of(selection: Selection, least: int = 1) -> tuple[int, ...]:
+    """The seeds to ask for: those chosen, else those that the study's LoRA runs of the task have.
+
+    Args:
+        least: how many; counted up from 0 where the study has fewer.
+    """
+    if selection.seeds is not None:
+        return selection.seeds
+    runs = [run for run in selection.study.runs if run.settings["method"] == "lora"]
+    there = sorted({run.settings["seed"] for run in runs if run.settings["task"] == selection.task})
+    seeds = there or SEEDS
+    return tuple(dict.fromkeys((*seeds, *range(least))))[: max(least, len(seeds))]
+
+
+def missing_runs(selection: Selection, missing: Iterable[Need]) -> MissingRunsError:
+    """The error of these runs, to be raised or told; with the command lines that train them as the study's
+    others were, or the reason why there are none.
+    """
+    needs = tuple(dict.fromkeys(missing))
+    commands: tuple[str, ...] = ()
+    reason = ""
+    try:
+        selection.require(needs)
+    except MissingRunsError as error:
+        commands = error.commands
+    except AnalysisError as error:
+        reason = str(error)
+    return MissingRunsError(selection.study.name, needs, commands, reason=reason)

@@ -8,15 +8,16 @@ is told beside it.  A layer in which some run has no direction to measure (dW = 
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Shaped
 
-from analysis.claims.missing import missing_runs, seeds_of
+from analysis.claims.evidence import missing_runs, seeds_of
 from analysis.errors import AnalysisError
 from analysis.reading import tensors
 from analysis.reading.needs import Need
@@ -75,7 +76,9 @@ class Lifts:
 class Geometry:
     """The adapters of one task's runs, those of the selection's targets, basis and checkpoint."""
 
-    def __init__(self, selection: Selection) -> None:
+    one_family = False
+
+    def __init__(self, selection: Selection, margin: float = math.nan) -> None:
         self.selection = selection
         self._overlaps: dict[str, Overlap] = {}
 
@@ -99,8 +102,16 @@ class Geometry:
             self._overlaps[letter] = self._overlap(letter)
         return self._overlaps[letter]
 
-    def shared(self, letter: str) -> Float[np.ndarray, "seeds seeds layers"]:
-        """The dimension that two seeds share at r = 64 (`analysis.shared_dimension`); its diagonal is 0.
+    @property
+    def other_ranks(self) -> list[int]:
+        """The ranks besides r = 64 that three seeds or more have."""
+        seeds: dict[Any, set[int]] = {}
+        for run in self.selection.available():
+            seeds.setdefault(run.settings["rank"], set()).add(run.settings["seed"])
+        return sorted(r for r, has in seeds.items() if isinstance(r, int) and r != LARGE and len(has) > 2)
+
+    def shared(self, letter: str, rank: int = LARGE) -> Float[np.ndarray, "seeds seeds layers"]:
+        """The dimension that two seeds share (`analysis.shared_dimension`); its diagonal is 0.
 
         Raises:
             MissingRunsError: there are no two seeds.
@@ -108,17 +119,17 @@ class Geometry:
         """
         from analysis.geometry.dimensions import shared_dimension
 
-        seeds, runs = self._runs((LARGE,), least=2)
-        layers = self._layers(runs[LARGE, seeds[0]])
+        seeds, runs = self._runs((rank,), least=2)
+        layers = self._layers(runs[rank, seeds[0]])
         found = np.zeros((len(seeds), len(seeds), len(layers)))
         for place, layer in enumerate(layers):
             vectors = [
-                tensors.directions(self.selection, runs[LARGE, seed], layer, letter).vectors for seed in seeds
+                tensors.directions(self.selection, runs[rank, seed], layer, letter).vectors for seed in seeds
             ]
             n, d = vectors[0].shape
             if 2 * n > d:
                 raise AnalysisError(
-                    f"any two subspaces of {n} dimensions meet in the space of {d}, so that r = {LARGE} "
+                    f"any two subspaces of {n} dimensions meet in the space of {d}, so that r = {rank} "
                     "shows nothing of what seeds share"
                 )
             for i, j in itertools.combinations(range(len(seeds)), 2):
@@ -135,9 +146,10 @@ class Geometry:
             MissingRunsError: there are none.
             AnalysisError: W cannot be read.
         """
+        import torch
+
         from analysis.figures.panels import array
         from analysis.geometry.amplification import amplification, own_projected_norms, random_projected_norms
-        from analysis.geometry.weight_svd import top_directions
         from analysis.tables.table7_numbers import draws
 
         seeds, runs = self._runs((FEW, MANY))
@@ -146,11 +158,12 @@ class Geometry:
         found = {rank: _no_lifts(len(seeds), len(layers), draws(rank)) for rank in (FEW, MANY)}
         for place, layer in enumerate(layers):
             W = tensors.weight(self.selection, any_run, layer, self.weight)
-            own = own_projected_norms(top_directions(W, min(MANY, *W.shape))[1])
+            S = torch.linalg.svdvals(W.double())
+            own = own_projected_norms(S)
 
             @cache
-            def random(rank: int, count: int, W: Tensor = W, layer: int = layer) -> np.ndarray:
-                return array(random_projected_norms(W, rank, count, seed=layer))
+            def random(rank: int, count: int, W: Tensor = W, S: Tensor = S, layer: int = layer) -> np.ndarray:
+                return array(random_projected_norms(W, rank, count, layer, S))
 
             for rank, lifts in found.items():
                 for s, seed in enumerate(seeds):

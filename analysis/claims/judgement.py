@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from analysis.reading.needs import Need
+from analysis.statistics.planning import FEASIBLE
 
 Verdict = Literal["supported", "contradicted", "undecided", "not testable"]
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
@@ -29,16 +30,17 @@ class Judgement:
         statistic: what `value` is, with its unit; of several parts, the one that settles the claim.
         value: as measured.
         low, high: its interval.
-        level: how often such an interval holds the true value; 0.9 for equivalence, which is two one-sided
-            tests at 5 %.
+        level: how often such an interval holds the true value.
         null: what chance, or no difference, would give.
         wanted: where the claim wants the value.
-        margin: of an equivalence, in the statistic's unit.
+        margin: what counts as equal, in the statistic's unit, where the claim allows for one.
         p_value: of the side that the data are on, for the whole claim; NaN with too few seeds for a verdict.
         p_holm: the same, corrected for the family that the claim is tested in; the verdict goes by it.
         seeds: runs, or pairs of runs, that vary; of the part that has the fewest.
         examples: that accuracies are taken over.
-        needed: how many more seeds would decide an undecided claim, at the present effect and spread.
+        needed: how many more seeds would decide an undecided claim, at the present effect and spread, with a
+            power of 80 %; None where no feasible number would.
+        needed_fewest, needed_most: the same for an effect a standard error larger, and smaller.
         paper: the paper's value of the same statistic, as text.
         missing: runs without which the claim cannot be tested.
         commands: that train them.
@@ -50,23 +52,25 @@ class Judgement:
     section: str
     statement: str
     verdict: Verdict
-    statistic: str
-    value: float
-    low: float
-    high: float
-    level: float
-    null: float
-    wanted: str
-    margin: float | None
-    p_value: float
-    p_holm: float
-    seeds: int | None
-    examples: int | None
-    needed: int | None
-    paper: str
-    missing: tuple[Need, ...]
-    commands: tuple[str, ...]
-    note: str
+    statistic: str = ""
+    value: float = math.nan
+    low: float = math.nan
+    high: float = math.nan
+    level: float = math.nan
+    null: float = math.nan
+    wanted: str = ""
+    margin: float | None = None
+    p_value: float = math.nan
+    p_holm: float = math.nan
+    seeds: int | None = None
+    examples: int | None = None
+    needed: int | None = None
+    needed_fewest: int | None = None
+    needed_most: int | None = None
+    paper: str = ""
+    missing: tuple[Need, ...] = ()
+    commands: tuple[str, ...] = ()
+    note: str = ""
 
     @property
     def cells(self) -> dict[str, str]:
@@ -87,5 +91,15 @@ class Judgement:
             "paper": self.paper,
             "p": f"<{SMALL_P}" if self.p_holm < SMALL_P else text(self.p_holm, ".3f"),
             "seeds": "" if self.seeds is None else str(self.seeds),
-            "more seeds": "" if self.needed is None else f"{self.needed:,}",
+            "more seeds": self._more_seeds,
         }
+
+    @property
+    def _more_seeds(self) -> str:
+        """ "21 (5 to >100)"."""
+        if self.needed is None:
+            planned = self.verdict == "undecided" and not math.isnan(self.p_holm)
+            return "none feasible" if planned else ""
+        most = f">{FEASIBLE}" if self.needed_most is None else str(self.needed_most)
+        fewest = self.needed if self.needed_fewest is None else self.needed_fewest
+        return f"{self.needed} ({fewest} to {most})"

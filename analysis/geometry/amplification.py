@@ -19,8 +19,10 @@ from torch import Tensor
 
 from analysis.errors import AnalysisError
 from analysis.geometry.arrays import like, matrix, row_blocks, vector, weight, weight_norm
-from analysis.geometry.nulls import haar
 from analysis.geometry.svd import arbitrary_directions, arbitrary_tops, delta_svd
+
+DRAWN_ELEMENTS = 2**22
+"""Numbers of random matrices that are held at once: 32 MiB."""
 
 
 @dataclass(frozen=True)
@@ -162,14 +164,47 @@ def null_projected_norm(
     return math.sqrt(rank_u * rank_v / (d_out * d_in)) * weight_norm
 
 
-def random_projected_norms(W: Any, rank: int, draws: int = 20, seed: int = 0) -> Float[Tensor, " draws"]:
+def null_squared_norm_sd(S: Any, shape: tuple[int, ...], rank: int) -> float:
+    """Standard deviation of ||U^T W V||_F^2 over random U and V; its mean is `null_projected_norm` squared.
+
+    Exact: for a uniformly distributed projection P of rank r in R^d and symmetric M,
+    E tr(P M)^2 = a tr(M)^2 + 2 b tr(M^2) with a = r (r (d + 1) - 2) / c, b = r (d - r) / c and
+    c = d (d - 1) (d + 2); here twice over, for P = U U^T and Q = V V^T, with M = W Q W^T.
+
+    Args:
+        S: (k,), all singular values of W, in any order.
+        shape: (d_out, d_in), both above 1.
+        rank: r, columns of U and of V.
+    """
+    energy = vector(S, "S").square()
+    total, fourth = float(energy.sum()), float(energy.square().sum())
+    (a, b), (c, d) = (_projection_moments(rank, size) for size in shape)
+    of_trace = c * total**2 + 2 * d * fourth
+    of_square = (c + d) * fourth + d * total**2
+    mean = rank**2 / (shape[0] * shape[1]) * total
+    return math.sqrt(max(0.0, a * of_trace + 2 * b * of_square - mean**2))
+
+
+def _projection_moments(rank: int, d: int) -> tuple[float, float]:
+    scale = rank / (d * (d - 1) * (d + 2))
+    return scale * (rank * (d + 1) - 2), scale * (d - rank)
+
+
+def random_projected_norms(
+    W: Any, rank: int, draws: int = 1000, seed: int = 0, S: Any = None
+) -> Float[Tensor, " draws"]:
     """||U^T W V||_F for fresh, independent, uniformly distributed U and V: Table 7's "Random", drawn.
+
+    The norm depends on W by its singular values alone, since U and V have no direction of their own, and
+    Gaussian matrices need no orthogonalisation but the Cholesky factors of their (r, r) Gram matrices: a draw
+    takes some d r^2 operations, where W itself would take d^2 r.
 
     Args:
         W: (d_out, d_in), of any floating dtype.
         rank: r, columns of U and of V.
         draws: how many pairs.
         seed: of the pairs; the same on every device.
+        S: (k,), all singular values of W, where they are at hand.
 
     Returns:
         (draws,) in float64, on W's device; their mean square estimates `null_projected_norm` squared.
@@ -184,14 +219,20 @@ def random_projected_norms(W: Any, rank: int, draws: int = 20, seed: int = 0) ->
             f"rank={rank}, draws={draws}: W is ({d_out}, {d_in}), so the rank is from 1 to "
             f"{min(d_out, d_in)}; there is at least one draw"
         )
+    values = torch.linalg.svdvals(W.double()) if S is None else vector(S, "S").to(W.device)
     generator = torch.Generator().manual_seed(seed)
-    U = torch.stack([haar(rank, d_out, generator).T for _ in range(draws)]).to(W.device)
-    V = torch.cat([haar(rank, d_in, generator) for _ in range(draws)]).T.to(W.device)
-    cores = U.new_zeros(draws, rank, rank)
-    for rows, block in row_blocks(W):  # one pass over W for all draws
-        images = (block @ V).reshape(len(block), draws, rank).movedim(1, 0)
-        cores += U[:, rows].mT @ images
-    return cores.flatten(1).norm(dim=1)
+    step = max(1, DRAWN_ELEMENTS // (rank * (d_out + d_in)))
+    norms = []
+    for start in range(0, draws, step):
+        size = (min(step, draws - start), d_out + d_in, rank)
+        drawn = torch.randn(size, generator=generator).to(W.device).double()  # float32 is drawn faster
+        U, V = drawn.split((d_out, d_in), dim=1)
+        core = U[:, : len(values)].mT @ (values[:, None] * V[:, : len(values)])
+        for factor in (U, V):  # U' W V becomes V' W' U in between
+            lower = torch.linalg.cholesky(factor.mT @ factor)
+            core = torch.linalg.solve_triangular(lower, core, upper=False).mT
+        norms.append(core.flatten(1).norm(dim=1))
+    return torch.cat(norms)
 
 
 def own_projected_norms(S: Any) -> Any:

@@ -5,7 +5,9 @@
                                           the shapes of their tensors
     FOLDER/STUDY/RUN/predictions.jsonl.gz checkpoint, split, id, and correct or score of each answer
     FOLDER/STUDY/RUN/history.jsonl        without the throughput
-    FOLDER/STUDY/RUN/adapter.safetensors  of the runs that the chosen figures read
+    FOLDER/STUDY/RUN/adapter.safetensors  of the runs that the chosen figures read; of the other LoRA runs of
+                                          the chosen targets in float16, from which the geometry of every
+                                          seed can be computed anew to the digits that are printed
 
 It has the run store's layout, so every command reads it with --root FOLDER. Its files hold no time: archiving
 the same study again gives the same bytes.
@@ -28,6 +30,7 @@ from analysis.reading.manifest import (
     FORMAT_VERSION,
     MANIFEST,
     OUTLINE,
+    half_precision,
     is_archive,
     not_counting,
     outline,
@@ -64,21 +67,26 @@ class Archive:
         folder: the study in it.
         runs: how many.
         with_adapters: of them, how many with their adapter.
+        rounded: of these, how many in float16.
         size: bytes.
     """
 
     folder: Path
     runs: int
     with_adapters: int
+    rounded: int
     size: int
 
 
-def archive(study: Study, folder: Path, figures: Mapping[str, Command]) -> Archive:
+def archive(
+    study: Study, folder: Path, figures: Mapping[str, Command], rounded: str | None = None
+) -> Archive:
     """Write the finished runs of a study into `folder`/STUDY, in the place of an earlier archive.
 
     Args:
         figures: commands of the analysis by name, each of one task at a time; the runs that they read keep
-            their adapters.
+            their adapters as they are.
+        rounded: targets as run.json names them; the other LoRA runs of these keep theirs in float16.
 
     Raises:
         AnalysisError: the study has no finished run or lacks one that a figure reads, a file is damaged, or
@@ -95,13 +103,18 @@ def archive(study: Study, folder: Path, figures: Mapping[str, Command]) -> Archi
             f"{place} holds {', '.join(foreign)}, which {MANIFEST} does not name and which would be lost; "
             "move it away, or give another folder with --out"
         )
-    wanted = runs_of(study, figures)
+    whole = runs_of(study, figures)
+    half = {
+        run.id
+        for run in study.runs
+        if run.id not in whole and (run.settings["method"], run.settings["targets"]) == ("lora", rounded)
+    }
     workspace = folder / f".{study.name}"
     shutil.rmtree(workspace, ignore_errors=True)
     sums: dict[str, dict[str, str]] = {}
     size = 0
     for run in study.runs:
-        files = _files(run, KEPT_TENSORS if run.id in wanted else ())
+        files = _files(run, KEPT_TENSORS if run.id in whole | half else (), run.id in half)
         (workspace / run.id).mkdir(parents=True)
         for name, data in files.items():
             (workspace / run.id / name).write_bytes(data)
@@ -112,6 +125,7 @@ def archive(study: Study, folder: Path, figures: Mapping[str, Command]) -> Archi
             "format": FORMAT_VERSION,
             "study": study.name,
             "adapters": sorted(figures),
+            "rounded": rounded,
             "left_out": dict(study.left_out),
             "runs": sums,
         }
@@ -119,7 +133,7 @@ def archive(study: Study, folder: Path, figures: Mapping[str, Command]) -> Archi
     (workspace / MANIFEST).write_bytes(manifest)
     shutil.rmtree(place, ignore_errors=True)
     workspace.rename(place)
-    return Archive(place, len(sums), len(wanted), size + len(manifest))
+    return Archive(place, len(sums), len(whole | half), len(half), size + len(manifest))
 
 
 def runs_of(study: Study, figures: Mapping[str, Command]) -> set[str]:
@@ -135,17 +149,20 @@ def runs_of(study: Study, figures: Mapping[str, Command]) -> set[str]:
     return {str(run) for result in results for run in result.provenance["runs"]}
 
 
-def _files(run: Run, tensors: Sequence[str]) -> dict[str, bytes]:
-    """The run's files in the archive, by name."""
+def _files(run: Run, tensors: Sequence[str], rounded: bool) -> dict[str, bytes]:
+    """The run's files in the archive, by name; `rounded`: of its adapter, in float16."""
     files = {PACKED: _packed(read_records(run.path))}
     if (run.path / HISTORY).is_file():
         files[HISTORY] = _history(run)
     for name in tensors:
         if (run.path / name).is_file():
-            files[name] = (run.path / name).read_bytes()
+            data = (run.path / name).read_bytes()
+            files[name] = half_precision(data, run.id) if rounded else data
     had = [name for name in TENSORS if name in run.left_out or (run.path / name).is_file()]
     absent = [name for name in had if name not in files]
     note: dict[str, Any] = {"left_out": absent}
+    if rounded:
+        note["rounded"] = [name for name in tensors if name in files]
     if ADAPTER in absent and (kept := outline(run.adapter())):
         note[OUTLINE] = kept
     return {RUN: _json({**run.record, ARCHIVE: note}), **files}

@@ -1,7 +1,8 @@
 """Reading an archive, which analysis/reading/archive.py makes: its manifest, and what is left of adapters.
 
     archive.json    {"format": 1, "runs": {RUN: {FILE: SHA256}}, "left_out": {RUN: REASON}, ...}
-    run.json        "archive": {"left_out": [FILE, ...], "outline": {"architecture", "layers", "shapes"}}
+    run.json        "archive": {"left_out": [FILE, ...], "rounded": [FILE, ...], "outline": {"architecture",
+                    "layers", "shapes"}}, the last two where there is such a file
 
 Damage is named, run by run.
 """
@@ -9,6 +10,7 @@ Damage is named, run by run.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
@@ -16,11 +18,14 @@ from typing import Any, NoReturn
 from analysis.errors import AnalysisError
 from analysis.reading.adapters import AdapterFactors
 from analysis.reading.files import is_file, read_json, subfolders, unreadable
+from lora.files import safetensors_bytes
 
 MANIFEST = "archive.json"
 FORMAT_VERSION = 1
 ARCHIVE = "archive"
 OUTLINE = "outline"
+ROUNDING = 1e-3
+"""Largest relative error of a rounded factor; that of float16 is 2e-4 where its entries are in range."""
 FOREIGN = f"not of this archive: {MANIFEST} does not name it"
 
 
@@ -89,6 +94,38 @@ def outlined(
     }
     by_key = {key: ranks[key[1]] for key in shapes}
     return AdapterFactors("an archive", shapes, by_key, lambda key: absent(), kept["architecture"])
+
+
+def half_precision(data: bytes, run: str) -> bytes:
+    """An adapter's file with its factors in float16, its other tensors (a task head) left out.
+
+    float16 has 11 bits, which move phi and Table 7's numbers in the fourth digit.
+
+    Args:
+        data: a file of `lora.save`.
+        run: for the error.
+
+    Raises:
+        AnalysisError: a factor does not keep 3 digits, since its entries are too large or too small.
+    """
+    from safetensors.torch import load
+
+    factors = {name: values for name, values in sorted(load(data).items()) if name.startswith("layers.")}
+    rounded = {name: values.half() for name, values in factors.items()}
+    for name, values in factors.items():
+        exact = values.double()
+        if not (rounded[name] - exact).norm() <= ROUNDING * exact.norm():
+            raise AnalysisError(
+                f"{run}: {name} does not fit float16; archive it as it is (--adapters), or leave the rounded "
+                "adapters out (--rounded none)"
+            )
+    return safetensors_bytes(rounded, metadata(data))
+
+
+def metadata(data: bytes) -> dict[str, str]:
+    """What a safetensors file says of itself: 8 bytes of a length, and JSON of so many."""
+    length = int.from_bytes(data[:8], "little")
+    return dict(json.loads(data[8 : 8 + length]).get("__metadata__", {}))
 
 
 def sha256(data: bytes) -> str:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from analysis import paper_values
 from analysis.cells import Place, lora_runs
-from analysis.claims.answers import Answers
+from analysis.claims.accuracy import Answers
+from analysis.claims.evidence import missing_runs, seeds_of
 from analysis.claims.judgement import Judgement
-from analysis.claims.missing import missing_runs, seeds_of
 from analysis.errors import AnalysisError
 from analysis.reading.needs import MissingRunsError, Need
 from analysis.registry import Made

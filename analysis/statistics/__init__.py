@@ -19,16 +19,14 @@ Values and differences are in the metric's own unit, an accuracy's a share (0.01
 per cent.
 """
 
-from analysis.statistics.best import Best, best_together
 from analysis.statistics.bootstrap import CellMean, mean_score
-from analysis.statistics.comparison import Comparison, compare, equivalence
-from analysis.statistics.holm import holm, with_holm
-from analysis.statistics.mcnemar import mcnemar
+from analysis.statistics.comparison import Comparison, compare, equivalence, mcnemar, verdict
+from analysis.statistics.family import Best, best_together, holm, with_holm
+from analysis.statistics.normality import normality
 from analysis.statistics.outcomes import Outcomes
 from analysis.statistics.planning import Needed, seeds_needed, units_needed
 from analysis.statistics.units import UnitMean, pair_mean, unit_mean
 from analysis.statistics.variance import Components, components
-from analysis.statistics.verdicts import verdict
 
 __all__ = [
     "Best",
@@ -45,6 +43,7 @@ __all__ = [
     "holm",
     "mcnemar",
     "mean_score",
+    "normality",
     "pair_mean",
     "seeds_needed",
     "unit_mean",

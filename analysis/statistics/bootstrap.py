@@ -38,6 +38,12 @@ from analysis.statistics.variance import components
 RESAMPLES = 10_000
 GENERATOR_SEED = 0
 SEEDS, EXAMPLES = "seeds", "examples"
+IN_WORDS = (
+    "bootstrap over examples, with a few imaginary ones, half in favour of either side, so that no interval "
+    "of right and wrong answers is empty, and over seeds, by the variance components of the crossed table of "
+    "seeds and examples"
+)
+"""What an interval is, for captions."""
 MOST_COUNTS = 2**24
 """That are held at once of the resamples' counts of examples: 128 MiB."""
 

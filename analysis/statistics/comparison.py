@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import numpy as np
 
@@ -18,10 +18,10 @@ from analysis.statistics.bootstrap import (
     sources,
     tail,
 )
-from analysis.statistics.mcnemar import mcnemar
 from analysis.statistics.outcomes import Outcomes, Pairs, outcomes, paired
 from analysis.statistics.variance import Components, components
 
+ALPHA = 0.05
 MARGIN = 0.01
 LEVEL = 0.95
 EQUIVALENCE_LEVEL = 0.90
@@ -44,6 +44,7 @@ class Comparison:
         sources: the variation that interval and p-value hold: seeds and examples, or examples alone.
         components: of the differences, for `seeds_needed`.
         reference: the difference that `compare` tests against.
+        p_against: with `margin`, of a difference within it, whichever side the data are on; else None.
     """
 
     difference: float
@@ -59,6 +60,7 @@ class Comparison:
     sources: tuple[str, ...]
     components: Components
     reference: float = 0.0
+    p_against: float | None = None
 
 
 def compare(
@@ -110,7 +112,8 @@ def equivalence(
     """Do the cells differ by less than `margin`, either way?
 
     Two one-sided 5% tests (TOST; Schuirmann, 1987): both reject where the 90% interval lies within +-margin.
-    `p_value` is the larger of the two.  A p-value of `compare` above 5% shows no such thing.
+    `p_value` is the larger of the two.  A p-value of `compare` above 5% shows no such thing.  That they
+    differ by more is tested on the side that the data choose, so `p_against` is twice the smaller tail.
 
     Args:
         margin: a share; 0.01 is one point.
@@ -123,8 +126,62 @@ def equivalence(
     pairs = paired(outcomes(first), outcomes(second))
     sample = _draws(pairs, resamples, generator_seed)
     p_value = max(tail(sample, -margin, below=True), tail(sample, margin, below=False))
+    beyond = min(tail(sample, margin, below=True), tail(sample, -margin, below=False))
     words = f"two one-sided tests, {_words(pairs)}"
-    return _comparison(pairs, sample, EQUIVALENCE_LEVEL, p_value, words, margin)
+    found = _comparison(pairs, sample, EQUIVALENCE_LEVEL, p_value, words, margin)
+    return replace(found, p_against=min(1.0, 2 * beyond))
+
+
+def verdict(
+    comparison: Comparison, alpha: float = ALPHA
+) -> Literal["supported", "contradicted", "undecided"]:
+    """Of "first is better than second" (from `compare`), or of "both are equal" (from `equivalence`).
+
+    Better: supported or contradicted where the p-value is below alpha, by the side of the reference, 0 by
+    default, that the difference lies on. Equal: supported where the p-value is below alpha, so the interval
+    lies within +-margin; contradicted where `p_against` is, so a 95% interval lies wholly beyond the margin.
+    The p-value is Holm's where there is one. Else undecided: the data do not tell, which is not the same as
+    no difference.
+    """
+    p_value = comparison.p_value if comparison.p_holm is None else comparison.p_holm
+    if comparison.margin is None:
+        if p_value >= alpha or comparison.difference == comparison.reference:
+            return "undecided"
+        return "supported" if comparison.difference > comparison.reference else "contradicted"
+    if p_value < alpha:
+        return "supported"
+    against = comparison.p_against
+    return "contradicted" if against is not None and against < alpha else "undecided"
+
+
+def mcnemar(only_first: int, only_second: int, *, mid_p: bool = True) -> float:
+    """Two-sided p-value from the examples that only one of two runs gets right.
+
+    Under the null each of them is as likely to be the first's as the second's: a binomial with share 1/2. The
+    mid-p form counts half of the outcome seen; it keeps its level in practice, where the exact one is
+    conservative (Fagerland, Lydersen and Laake, BMC Medical Research Methodology 13:91, 2013).
+
+    Args:
+        only_first: examples that the first gets right and the second wrong.
+        only_second: the reverse.
+        mid_p: False for the exact test.
+
+    Raises:
+        AnalysisError: a count is negative.
+    """
+    if only_first < 0 or only_second < 0:
+        raise AnalysisError(f"counts {only_first} and {only_second}: give numbers of examples, 0 or more")
+    from scipy.stats import binom, binomtest
+
+    fewer, total = min(only_first, only_second), only_first + only_second
+    if total == 0:
+        return 1.0
+    exact = float(binomtest(fewer, total).pvalue)
+    if not mid_p:
+        return exact
+    if only_first == only_second:  # the two tails share the outcome seen, so that together they are certain
+        return 1.0
+    return exact - float(binom.pmf(fewer, total, 0.5))
 
 
 def _draws(pairs: Pairs, resamples: int, generator_seed: int) -> np.ndarray:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from analysis import paper_values
 from analysis.cells import CHOSEN_ON, CellResult, Choice
 from analysis.result import BEST, TIED
+from analysis.statistics import normality
+from analysis.statistics.bootstrap import IN_WORDS
+from analysis.statistics.comparison import ALPHA
 from analysis.tables.accuracy_results import TaskResult
 
 PAPER_TASKS = {"wikisql": "WikiSQL", "multinli": "MultiNLI"}
@@ -26,10 +30,11 @@ def notes(results: Sequence[TaskResult], choice: Choice, missing: Sequence[str])
     sizes = ", ".join(
         f"{next(iter(result.cells.values())).mean.examples:,} ({result.task})" for result in results
     )
+    values = {r.task: [cell.outcomes.values for cell in r.cells.values()] for r in results}
     lines = [
         f"Ours: {metrics}{_unit(results)}, {scores}; {choice.split} split, {sizes} examples; "
         f"checkpoint: {CHECKPOINT_WORDS[choice.checkpoint]}.",
-        _interval_note(counts),
+        _interval_note(counts, normality_note(values)),
         *_mark_notes(results),
         _rate_note(cells, choice),
     ]
@@ -52,6 +57,25 @@ def notes(results: Sequence[TaskResult], choice: Choice, missing: Sequence[str])
     return tuple(lines)
 
 
+def normality_note(seed_values: Mapping[str, Sequence[Any]]) -> str:
+    """Where what seeds do is not normal, as every interval over seeds takes it to be; else empty.
+
+    Args:
+        seed_values: by task, the values of each cell, one a seed.
+    """
+    told = []
+    for task, cells in seed_values.items():
+        p_value = normality(cells)
+        if p_value < ALPHA:
+            p = "p < 0.001" if p_value < 0.001 else f"p = {p_value:.3f}"
+            told.append(
+                f" On {task} they are not ({p}, Shapiro and Wilk's test of the cells together): runs fall "
+                "into groups, or some stray, so that a mean ± deviation describes few of them; take its "
+                "intervals, p-values and plans with care."
+            )
+    return "".join(told)
+
+
 def _unit(results: Sequence[TaskResult]) -> str:
     shares = [result.task for result in results if result.metric.share]
     if len(shares) == len(results):
@@ -59,12 +83,12 @@ def _unit(results: Sequence[TaskResult]) -> str:
     return f", in % on {', '.join(shares)}" if shares else ""
 
 
-def _interval_note(counts: Sequence[int]) -> str:
-    both = "95%: interval of the mean, from a bootstrap over seeds and examples"
+def _interval_note(counts: Sequence[int], doubts: str) -> str:
     alone = "over examples alone, which says nothing of other seeds"
     if counts[-1] == 1:
         return f"95%: interval of the mean, from a bootstrap {alone}."
-    return f"{both}{f'; with one seed {alone}' if counts[0] == 1 else ''}."
+    one = f"; with one seed {alone}" if counts[0] == 1 else ""
+    return f"95%: interval of the mean: {IN_WORDS}{one}. Seed effects are taken for normal.{doubts}"
 
 
 def _mark_notes(results: Sequence[TaskResult]) -> Iterable[str]:
@@ -73,10 +97,14 @@ def _mark_notes(results: Sequence[TaskResult]) -> Iterable[str]:
     decided = [result.task for result in compared if result.best.decided]
     others = [result.task for result in compared if not result.best.decided]
     if decided:
-        yield (
-            f"Bold ({BEST}) on {', '.join(decided)}: the task's highest. {TIED}: not {rule}; "
-            "where seeds differ much, that is said of low means too."
-        )
+        yield f"Bold ({BEST}) on {', '.join(decided)}: the task's highest. {TIED}: not {rule}."
+    for result in compared:
+        marked, cells = len(result.best.together), len(result.cells)
+        if result.best.decided and marked > cells / 2:
+            yield (
+                f"On {result.task} {marked} of {cells} cells are marked: a mark means not shown to be worse, "
+                "and these data part few of them."
+            )
     if others:
         yield f"No cell is marked on {', '.join(others)}: none is {rule}."
 

@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 
 PAPER_RANKS = (4, 64)
 PAPER_LETTER = "q"
-DRAWS, DRAWN_DIRECTIONS = 20, 1024
-"""At a rank r, max(DRAWS, DRAWN_DIRECTIONS / r) pairs of random U and V: a small r varies most."""
+DRAWS, DRAWN_DIRECTIONS = 4000, 40_000
+"""At a rank r, max(DRAWS, DRAWN_DIRECTIONS / r) pairs of random U and V: a small r varies most.  So many
+know what 5 and 95 % are below to 0.001 at r = 64 and to 0.01 at r = 4."""
 CHANCE = (0.05, 0.95)
 """Quantiles of the random pairs' norms."""
 

@@ -69,7 +69,7 @@ def test_help_and_wrong_arguments_need_nothing_heavy(arguments):
     "code",
     [
         *(f"from analysis.commands import main; assert main(['{name}', *place]) == 0" for name in TENSORLESS),
-        "from analysis.claims.accuracy import qv_beats_q; from analysis.claims.answers import Answers;"
+        "from analysis.claims.accuracy import Answers, qv_beats_q;"
         "from analysis.selection import Selection; from analysis.reading.study import Study;"
         "qv_beats_q(Answers(Selection.of(Study.open(place[1], place[3]), 'sql'), 0.01))",
     ],

@@ -53,7 +53,7 @@ def test_a_mean_over_two_seeds_decides_nothing_and_a_comparison_may():
     two, three = (of_units(unit_mean([1.0, 1.01, 1.02][:n]), above=True, null=0.0) for n in (2, 3))
     assert (Evidence("", (two,)).enough, Evidence("", (three,)).enough) == (False, True)
     assert two.plan(0.05).more_seeds == 1  # the third, though the two are so sure
-    assert two.plan(0.05).reason == "1 more seed would decide"
+    assert two.plan(0.05).reason.startswith("1 more seed would decide (80% power")
 
 
 def test_what_is_needed():
@@ -93,10 +93,15 @@ def test_an_interval_ends_where_the_mean_must():
 
 
 def test_a_comparison_as_a_part():
-    found = compare(np.ones((2, 100)), np.zeros((2, 100)))
-    made = of_comparison(found, wanted="> 0", p_for=found.p_value, p_against=1.0, distance=1.0)
+    found = compare(np.ones((2, 100)), np.zeros((2, 100)), reference=-0.25)
+    made = of_comparison(found)
     assert (made.value, made.null, made.examples, made.seeds) == (100, 0, 100, 2)
     assert made.low == 100 * found.low
+    assert (made.wanted, made.margin, made.distance) == ("> -25", 25, 1.25)
+    assert (made.p_for, made.p_against) == (found.p_value, 1.0)
+    below = of_comparison(found, above=False, scale=1)
+    assert (below.wanted, below.p_for, below.p_against) == ("< -0.25", 1.0, found.p_value)
+    assert of_comparison(compare([1, 0], [0, 1])).margin is None
 
 
 def test_verdicts_of_a_family():
@@ -120,8 +125,7 @@ def test_verdicts_of_a_family():
     }
     assert decisions["qv-beats-q"].p_holm == pytest.approx(0.03)
     assert decisions["r1-short-q"].p_holm == pytest.approx(0.04)
-    assert decisions["qv-beats-q"].alpha == pytest.approx(0.05 / 3)
-    assert decisions["af-falls"].alpha == 0.05
+    assert decisions["dw-correlates"].p_holm == 0.06  # a family of its own
     found["types-beat-rank"] = Evidence("", (part(p_against=0.03, distance=-1),))
     assert decide(found)["types-beat-rank"].verdict == "undecided"
     assert decide(found)["r1-short-q"].verdict == "undecided"

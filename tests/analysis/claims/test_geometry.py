@@ -110,8 +110,23 @@ def test_a_lift_is_a_root_mean_square_over_layers_and_a_geometric_mean_over_seed
     assert (few.value, many.value) == pytest.approx((expected, 2 * expected))
     chance = np.exp(np.log(np.sqrt(np.square(random[0]).mean(axis=0))).mean())
     assert (few.null, many.null) == pytest.approx((chance, chance))
-    (fall,) = weights.amplification_falls_beyond_its_null(geometry).parts
-    assert (fall.value, fall.null) == pytest.approx((2, 1))
+
+
+def test_the_fall_of_the_factor_is_the_claim_and_its_null_a_remark():
+    """In every layer and seed the factor falls to a tenth and its null to a fifth, times 1 +- 1 %."""
+    off = np.exp(0.01 * np.random.default_rng(1).standard_normal((2, 3, 2)))
+    random = np.exp(0.1 * np.random.default_rng(0).standard_normal((1, 2, 500))).repeat(3, axis=0)
+    few = Lifts(off[0], random, off[0], 20 * off[0], np.full((3, 2), 40.0), off[0])
+    many = Lifts(2 * off[1], random, off[1], 2 * off[1], np.full((3, 2), 8.0), off[1])
+    found = weights.amplification_falls(SimpleNamespace(lifts={FEW: few, MANY: many}, weight="q"))
+    (part,) = found.parts
+    expected = np.exp(np.log(0.1 * off[1] / off[0]).mean())
+    assert (part.value, part.null) == pytest.approx((expected, 0.2))
+    assert (part.wanted, part.paper, part.p_for < 0.001) == ("< 1", "0.087", True)
+    assert "by chance 1: it falls more than by chance; the paper's is 2.69." in found.note
+    rising = weights.amplification_falls(SimpleNamespace(lifts={FEW: many, MANY: few}, weight="q"))
+    assert rising.parts[0].p_against < 0.001
+    assert "it falls less than by chance" in rising.note
 
 
 def test_a_rank_deficient_dw_is_held_against_its_own_rank():
@@ -140,8 +155,8 @@ def test_a_layer_that_one_seed_did_not_train_is_left_out_and_named():
     assert np.isnan(part.lifts[FEW].lift[1]).tolist() == [True, False]
     for claim in (
         weights.dw_correlates_with_w,
-        weights.dw_amplifies_what_w_does_not_emphasise,
-        weights.amplification_falls_beyond_its_null,
+        weights.dw_lies_off_the_top_of_w,
+        weights.amplification_falls,
     ):
         assert "1 of 2 layers left out (dW = 0" in claim(part).note
         assert "left out" not in claim(whole).note

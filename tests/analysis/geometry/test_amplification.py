@@ -5,12 +5,14 @@ import math
 import numpy as np
 import pytest
 import torch
+from scipy.stats import ks_2samp
 
 from analysis.errors import AnalysisError
 from analysis.geometry import arrays
 from analysis.geometry.amplification import (
     amplification,
     null_projected_norm,
+    null_squared_norm_sd,
     own_projected_norms,
     projected,
     projected_norm,
@@ -18,6 +20,7 @@ from analysis.geometry.amplification import (
 )
 from analysis.geometry.arrays import weight_norm
 from analysis.geometry.nulls import haar
+from analysis.tables.table7_numbers import draws
 
 SHAPES = [(40, 40), (16, 40), (40, 16)]  # grouped-query attention's W_k and W_v are not square
 
@@ -169,14 +172,53 @@ def test_random_directions_agree_with_the_closed_form(d_out, d_in):
     assert squares.std() / math.sqrt(3000) < 0.05 * expected  # so that the line above says something
 
 
-def test_each_random_draw_is_a_projection_onto_fresh_directions(monkeypatch):
-    W = weight(12, 20)[0]
+@pytest.mark.parametrize(("d_out", "d_in"), SHAPES)
+def test_random_norms_are_those_of_projections_onto_haar_subspaces(d_out, d_in):
+    """The same distribution, by another route: QR of Gaussian matrices, and W itself."""
+    W = weight(d_out, d_in)[0]
     generator = torch.Generator().manual_seed(7)
-    U = [haar(2, 12, generator).T for _ in range(4)]
-    V = [haar(2, 20, generator).T for _ in range(4)]
-    expected = torch.tensor([projected_norm(W, u, v) for u, v in zip(U, V, strict=True)], dtype=torch.float64)
-    monkeypatch.setattr(arrays, "BLOCK_ELEMENTS", 5 * 20)
-    torch.testing.assert_close(random_projected_norms(W, 2, draws=4, seed=7), expected)
+    direct = [projected_norm(W, haar(3, d_out, generator).T, haar(3, d_in, generator).T) for _ in range(3000)]
+    drawn = random_projected_norms(W, 3, draws=3000)
+    assert ks_2samp(drawn.numpy(), direct).pvalue > 0.01
+    S = torch.linalg.svdvals(W)
+    torch.testing.assert_close(random_projected_norms(W, 3, draws=3000, S=S), drawn)
+
+
+def test_draws_are_fresh_however_many_are_held_at_once(monkeypatch):
+    monkeypatch.setattr("analysis.geometry.amplification.DRAWN_ELEMENTS", 7 * 2 * 32)
+    assert len(random_projected_norms(weight(12, 20)[0], 2, draws=40).unique()) == 40
+
+
+@pytest.mark.parametrize(("d_out", "d_in"), SHAPES)
+@pytest.mark.parametrize("rank", [1, 4])
+def test_random_norms_vary_as_the_closed_form_says(d_out, d_in, rank):
+    W = weight(d_out, d_in)[0]
+    S = torch.linalg.svdvals(W)
+    squares = random_projected_norms(W, rank, draws=60_000).square()
+    exact = null_squared_norm_sd(S, W.shape, rank)
+    kurtosis = (((squares - squares.mean()) / squares.std()) ** 4).mean().item()
+    error = 0.5 * math.sqrt((kurtosis - 1) / len(squares))  # of a standard deviation, relative
+    assert squares.std().item() == pytest.approx(exact, rel=5 * error)
+    assert error < 0.02
+
+
+def test_the_whole_space_leaves_nothing_to_chance():
+    W = weight(20, 20)[0]
+    S = torch.linalg.svdvals(W)
+    assert null_squared_norm_sd(S, W.shape, 20) == pytest.approx(0, abs=1e-6 * float(W.norm()) ** 2)
+    assert random_projected_norms(W, 20, draws=3).tolist() == pytest.approx([float(W.norm())] * 3)
+
+
+def test_the_draws_of_table_7_give_the_digits_that_are_printed():
+    """Chance's 5 and 95 % in a model of width 256, against a long simulation with another seed."""
+    values = 0.98 ** torch.arange(256, dtype=torch.float64)
+    W = torch.diag(values)
+    for rank, tolerance in ((4, 0.01), (64, 0.0015)):
+        null = null_projected_norm(float(values.norm()), W.shape, rank)
+        few = random_projected_norms(W, rank, draws(rank), S=values) / null
+        many = random_projected_norms(W, rank, 3 * draws(rank), seed=1, S=values) / null
+        for q in (0.05, 0.95):
+            assert float(few.quantile(q)) == pytest.approx(float(many.quantile(q)), abs=tolerance)
 
 
 def test_an_update_in_random_directions_has_the_null_s_factor_and_no_lift():
@@ -222,7 +264,7 @@ def test_what_does_not_fit_is_refused():
     broken[3, 3] = torch.nan
     with pytest.raises(AnalysisError, match="W: has entries that are NaN"):
         amplification(broken, B, A)
-    with pytest.raises(AnalysisError, match=r"rank=21, draws=20: W is \(20, 30\)"):
+    with pytest.raises(AnalysisError, match=r"rank=21, draws=1000: W is \(20, 30\)"):
         random_projected_norms(W, 21)
     with pytest.raises(AnalysisError, match="draws=0"):
         random_projected_norms(W, 2, draws=0)

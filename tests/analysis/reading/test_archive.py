@@ -8,16 +8,22 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
+import pandas
 import pytest
+from safetensors.numpy import load, save
 
+from analysis import phi
+from analysis.claims import judge
 from analysis.commands import main
 from analysis.errors import AnalysisError
 from analysis.reading.archive import archive
-from analysis.reading.manifest import MANIFEST
+from analysis.reading.manifest import MANIFEST, half_precision, metadata
 from analysis.reading.needs import MissingRunsError, Need
 from analysis.reading.predictions import PACKED, read_predictions
 from analysis.reading.study import Study
 from analysis.registry import COMMANDS
+from analysis.selection import Selection
 from experiments.store import ADAPTER, ADAPTER_BEST, ADAPTER_INIT, HISTORY, PREDICTIONS, RUN, RunFolder
 from tests.analysis.claims.builder import STUDY, TRUE, write_base, write_study
 
@@ -130,6 +136,80 @@ def test_a_figure_without_its_adapters_is_one_line(made, tmp_path, capsys):
     assert "an archive without adapter.safetensors" in error
 
 
+@pytest.fixture(scope="module")
+def rounded(tmp_path_factory) -> tuple[Path, Path, Path]:
+    """The roots of a study and of its archive in float16, and the base model."""
+    folder = tmp_path_factory.mktemp("rounded")
+    base = write_base(folder / "base")
+    cells = {"qv": (4, 8, 64), "q": (8,)}
+    write_study(folder / "outputs", base, TRUE, seeds=(0, 1, 2), cells=cells)
+    made = archive(Study.open(STUDY, folder / "outputs"), folder / "archive", {}, "qv")
+    assert (made.with_adapters, made.rounded) == (9, 9)
+    return folder / "outputs", folder / "archive", base
+
+
+def test_the_geometry_of_every_seed_is_that_of_the_study_in_every_printed_digit(rounded):
+    found = []
+    for root in rounded[:2]:
+        selection = Selection.of(Study.open(STUDY, root), base=str(rounded[2]))
+        found.append({one.claim: one.cells for one in judge(selection) if one.section != "7.1"})
+    for claim, cells in found[0].items():
+        assert found[1][claim] == cells
+    assert found[0]["top-shared"]["seeds"] == found[0]["af-falls"]["seeds"] == "3"
+
+
+def test_tables_and_figures_of_the_rounded_archive_differ_in_the_fourth_digit(rounded, tmp_path):
+    for command, quantity in (("fig4", "phi"), ("table7", "value")):
+        frames = []
+        for root in rounded[:2]:
+            out = tmp_path / command / root.name
+            options = ["--study", STUDY, "--root", str(root), "--out", str(out), "--base", str(rounded[2])]
+            assert main([command, *options]) == 0
+            frames.append(pandas.read_csv(out / f"{command}.csv"))
+        if command == "table7":  # of single directions no more is known than their gaps allow
+            frames = [frame[frame["k"].isna()] for frame in frames]
+        ours, theirs = (frame[quantity].to_numpy() for frame in frames)
+        assert len(ours) > 50
+        assert not (ours == theirs).all()
+        assert ours == pytest.approx(theirs, rel=1e-3, abs=1e-3, nan_ok=True)
+
+
+def test_half_precision_keeps_what_trained_adapters_print():
+    """The committed adapters of seed 0, r = 8 and r = 64, against themselves: phi to three decimals."""
+    runs = Path(__file__).resolve().parents[3] / "results" / "embedded" / "runs" / "embedded"
+    for task in ("sql", "nli"):
+        grids = []
+        files = [next(runs.glob(f"{task}-embedded-qv-r{rank}-*-seed0-*")) / ADAPTER for rank in (8, 64)]
+        for change in (bytes, lambda data: half_precision(data, "run")):
+            small, large = (load(change(file.read_bytes())) for file in files)
+            names = sorted(name for name in small if name.endswith(".A"))
+            grids.append(np.stack([phi(small[name], large[name]) for name in names]))
+        assert len(names) == 8
+        assert 0 < np.abs(grids[0] - grids[1]).max() < 2e-4
+
+
+def test_what_does_not_fit_float16_is_refused(rounded):
+    file = next((rounded[0] / STUDY).glob("sql-qv-r8-seed0-*")) / ADAPTER
+    tensors, told = load(file.read_bytes()), metadata(file.read_bytes())
+    for scale in (1e6, 1e-9):
+        tensors["layers.0.q.A"] = scale * load(file.read_bytes())["layers.0.q.A"]
+        with pytest.raises(
+            AnalysisError, match=r"some-run: layers\.0\.q\.A does not fit float16; archive it as"
+        ):
+            half_precision(save(tensors, told), "some-run")
+
+
+def test_a_rounded_adapter_says_so_and_is_read_as_any(rounded, tmp_path):
+    run = Study.open(STUDY, rounded[1]).run(targets="qv", rank=64, seed=1)
+    assert run.record["archive"]["rounded"] == [ADAPTER]
+    whole = Study.open(STUDY, rounded[0]).run(targets="qv", rank=64, seed=1)
+    assert (run.path / ADAPTER).stat().st_size < 0.55 * (whole.path / ADAPTER).stat().st_size
+    assert run.adapter().ranks == whole.adapter().ranks
+    again = archive(Study.open(STUDY, rounded[1]), tmp_path, {}, "qv")
+    assert again.rounded == 9
+    assert (tmp_path / STUDY / run.id / ADAPTER).read_bytes() == (run.path / ADAPTER).read_bytes()
+
+
 def test_an_archive_again_is_the_same_to_the_byte(source, made, tmp_path):
     again = archive(Study.open(STUDY, source), tmp_path, FIG3)
     assert files(tmp_path) == files(made)
@@ -238,8 +318,8 @@ def test_what_cannot_be_archived(copy, source, tmp_path):
 
 def test_the_command(source, tmp_path, capsys):
     place = ["--study", STUDY, "--root", str(source), "--out", str(tmp_path)]
-    assert main(["archive", *place, "--adapters", "none"]) == 0
-    assert capsys.readouterr().out == f"{tmp_path / STUDY}: 20 runs, 0 with adapters, 0.2 MB\n"
+    assert main(["archive", *place, "--adapters", "none", "--rounded", "none"]) == 0
+    assert capsys.readouterr().out == f"{tmp_path / STUDY}: 20 runs, 0 with adapters (0 in float16), 0.2 MB\n"
     assert main(["archive", *place, "--adapters", "table6"]) == 2
     assert "'table6' is unknown; valid are none, fig3, fig4" in capsys.readouterr().err
     assert main(["archive", *place[:-2]]) == 2

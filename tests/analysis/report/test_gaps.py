@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from analysis.claims.missing import seeds_of
+from analysis.claims.evidence import seeds_of
 from analysis.errors import AnalysisError
 from analysis.registry import make_each
 from analysis.report.gaps import gaps

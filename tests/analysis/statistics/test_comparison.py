@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
+from math import comb
+
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from analysis.errors import AnalysisError
-from analysis.statistics import Outcomes, compare, equivalence, mcnemar, verdict
+from analysis.statistics import Comparison, Components, Outcomes, compare, equivalence, mcnemar, verdict
 
 RESAMPLES = 1000
 
@@ -77,7 +83,31 @@ def test_equivalence_at_the_edge_of_the_margin(simulate, binomial_limits, seeds,
     count = 400
     found = verdicts(simulate, equivalence, seeds, (0.8, 0.7), seed_sd=seed_sd, margin=0.1, count=count)
     assert least <= share(found, ("supported",)) <= binomial_limits(0.05, count)[1]
-    assert share(found, ("contradicted",)) <= binomial_limits(0.05, count)[1]
+    assert share(found, ("contradicted",)) <= binomial_limits(0.025, count)[1]
+
+
+@pytest.mark.parametrize("seeds", [3, 5])
+def test_an_equivalence_is_contradicted_on_the_side_that_the_data_choose(simulate, binomial_limits, seeds):
+    """Without a margin to speak of, and no difference, either side is beyond it half of the time."""
+    settings = {"margin": 1e-9, "seed_sd": 0.5, "count": 1000}
+    found = verdicts(simulate, equivalence, seeds, (0.7, 0.7), **settings)
+    assert share(found, ("contradicted",)) <= binomial_limits(0.05, 1000)[1]
+    one_sided = np.mean([one.low > one.margin or one.high < -one.margin for one in found])
+    assert one_sided > binomial_limits(0.05, 1000)[1]  # what the 90% interval alone would say
+
+
+@pytest.mark.parametrize(("seeds", "seed_sd"), [(3, 0.05), (3, 0.4), (5, 0.3)])
+def test_non_inferiority_at_the_edge_of_the_margin(simulate, binomial_limits, seeds, seed_sd):
+    """Worse by the margin itself: "no worse than that" is said or denied in 2.5% of the studies each."""
+    count = 400
+    found = verdicts(simulate, compare, seeds, (0.7, 0.8), seed_sd=seed_sd, reference=-0.1, count=count)
+    assert share(found, ("supported",)) <= binomial_limits(0.025, count)[1]
+    assert share(found, ("contradicted",)) <= binomial_limits(0.025, count)[1]
+
+
+def test_what_is_better_is_not_inferior(simulate):
+    found = verdicts(simulate, compare, 3, (0.9, 0.7), seed_sd=0.05, reference=-0.01, count=30)
+    assert share(found, ("supported",)) == 1
 
 
 def test_equivalence_is_found_and_contradicted(simulate):
@@ -212,3 +242,69 @@ def test_false_positives_of_a_corpus_metric(binomial_limits, seeds, seed_sd):
             cells.append(Outcomes(statistics, tuple(range(seeds)), ratio))
         found.append(compare(*cells, resamples=500, generator_seed=trial))
     assert share(found, ("supported", "contradicted")) <= binomial_limits(0.05, count)[1]
+
+
+COMPARISON = Comparison(
+    difference=0.02,
+    low=0.01,
+    high=0.03,
+    p_value=0.01,
+    p_holm=None,
+    seeds=3,
+    examples=100,
+    method="",
+    level=0.95,
+    margin=None,
+    sources=("seeds", "examples"),
+    components=Components(3, 100, math.nan, math.nan, math.nan),
+)
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, "supported"),
+        ({"difference": -0.02}, "contradicted"),
+        ({"p_value": 0.06}, "undecided"),
+        ({"p_holm": 0.06}, "undecided"),
+        ({"p_holm": 0.04}, "supported"),
+        ({"difference": 0.0}, "undecided"),
+        ({"margin": 0.05, "low": -0.01}, "supported"),
+        ({"margin": 0.05, "p_holm": 0.2}, "undecided"),
+        ({"margin": 0.005, "p_value": 1.0, "p_against": 0.04}, "contradicted"),
+        ({"margin": 0.005, "p_value": 1.0, "p_against": 0.06}, "undecided"),
+        ({"margin": 0.02, "p_value": 0.5, "p_against": 1.0}, "undecided"),
+    ],
+)
+def test_verdict(changes, expected):
+    assert verdict(replace(COMPARISON, **changes)) == expected
+
+
+def test_alpha():
+    assert verdict(COMPARISON, alpha=0.001) == "undecided"
+
+
+def test_fagerlands_example():
+    """Airway hyper-responsiveness before and after transplantation: 1 against 7 (Fagerland et al., 2013)."""
+    assert mcnemar(1, 7, mid_p=False) == pytest.approx(0.0703, abs=5e-5)
+    assert mcnemar(1, 7) == pytest.approx(0.0391, abs=5e-5)
+
+
+def test_mcnemar_of_no_example_that_only_one_gets_right():
+    assert mcnemar(0, 0) == mcnemar(0, 0, mid_p=False) == 1
+
+
+@given(st.integers(0, 40), st.integers(0, 40))
+def test_mcnemars_definition(first, second):
+    total, fewer = first + second, min(first, second)
+    tail = [comb(total, k) / 2**total for k in range(fewer + 1)]
+    exact = min(1.0, 2 * sum(tail))
+    half = min(1.0, 2 * sum(tail) - tail[-1]) if first != second else 1.0
+    assert mcnemar(first, second, mid_p=False) == pytest.approx(exact)
+    assert mcnemar(first, second) == pytest.approx(half)
+    assert mcnemar(second, first) == mcnemar(first, second)
+
+
+def test_mcnemar_of_negative_counts():
+    with pytest.raises(AnalysisError, match="-1 and 3"):
+        mcnemar(-1, 3)

@@ -93,7 +93,9 @@ def test_equivalence_goes_by_the_distance_from_the_margin():
             comparison(difference, seed_variance=1e-4, example_variance=0, residual=0, seeds=2, margin=margin)
         ).more_seeds
 
-    assert needed(0.0, 0.01) == needed(0.02, 0.01) == needed(-0.02, 0.01)
+    assert needed(0.02, 0.01) == needed(-0.02, 0.01)
+    # Within the margin two tests of 5% each decide, beyond it one of 2.5% on the side that the data choose.
+    assert needed(0.0, 0.01) < needed(0.02, 0.01) < needed(0.0, 0.01) + 5
     assert needed(0.0, 0.01) < needed(0.005, 0.01)
 
 
@@ -157,6 +159,39 @@ def test_units_are_planned_by_the_noncentral_t(effect):
     needed = 3 + units_needed(found).more_seeds
     assert power(needed) >= 0.79
     assert power(needed - 1) < 0.81
+
+
+def test_a_plan_has_a_range_and_names_what_it_assumes():
+    """The effect is known no better than its standard error."""
+    spread = np.array([-1.0, 0.0, 1.0])
+    found = unit_mean(1 + 0.5 * spread)
+    planned = units_needed(found)
+    error = 0.5 / math.sqrt(3)
+    for change, needed in ((error, planned.fewest), (-error, planned.most)):
+        assert units_needed(unit_mean(1 + change + 0.5 * spread)).more_seeds == needed
+    assert planned.fewest < planned.more_seeds < planned.most
+    assert planned.reason == (
+        f"{planned.more_seeds} more seeds would decide (80% power, the present effect taken as true); "
+        f"{planned.fewest} to {planned.most}, were it a standard error larger or smaller"
+    )
+    wide = units_needed(unit_mean(1 + 1.8 * spread))  # the mean is no standard error from 0
+    assert (wide.most, wide.more_seeds > 10) == (None, True)
+    assert "to over 100, were it" in wide.reason
+    compared = comparison(0.02, seed_variance=4e-4, example_variance=0, residual=0, seeds=4)
+    as_units = unit_mean(0.02 + 0.02 * np.array([-1, -1, 1, 1]) * math.sqrt(3) / 2)
+    assert seeds_needed(compared) == units_needed(as_units)
+
+
+def test_a_number_that_nobody_would_train_is_not_named():
+    never = units_needed(unit_mean([-1.0, 0.0, 1.1]))
+    assert never.more_seeds is None
+    assert never.reason == (
+        "not with any feasible number of seeds, which is 100 more (80% power, the present effect taken as "
+        "true)"
+    )
+    lacking = comparison(0.001, seed_variance=1e-4, example_variance=0, residual=0)
+    assert seeds_needed(lacking).reason == never.reason
+    assert seeds_needed(lacking).examples is None
 
 
 def test_units_that_decide_or_never_will():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas
 import pytest
@@ -11,6 +13,7 @@ from analysis.defaults import CHECKPOINTS
 from analysis.errors import AnalysisError
 from analysis.reading.run import Run, row
 from analysis.tables.accuracy import table5, table6
+from analysis.tables.accuracy_notes import _mark_notes, normality_note
 from experiments.store import PREDICTIONS, write_jsonl
 
 LAYERS, WIDTH, EXAMPLES = 4, 256, 200
@@ -138,7 +141,7 @@ def test_table6_in_the_papers_layout(study):
     for words in (
         "logical form accuracy on sql, accuracy on nli, in %",
         "over 2 seeds; test split, 200 (sql), 200 (nli) examples; checkpoint: the last step.",
-        "bootstrap over seeds and examples.",
+        "variance components of the crossed table of seeds and examples.",
         "Bold (*) on sql: the task's highest. †: not significantly worse than",
         "Learning rate: 0.02, fixed.",
         "its noise is ±0.5 on WikiSQL, ±0.1 on MultiNLI.",
@@ -378,3 +381,26 @@ def test_every_form_holds_every_number(study):
     assert r"\textbf{80.0}" in made.table.latex()
     assert "**80.0**" in made.table.markdown()
     assert "80.0*" in made.table.terminal()
+
+
+def test_where_seed_effects_are_not_normal_the_notes_say_so():
+    generator = np.random.default_rng(0)
+    normal = generator.standard_normal((18, 5))
+    groups = generator.choice([60.0, 77.0, 85.0], (18, 5)) + generator.standard_normal((18, 5))
+    assert normality_note({"sql": normal}) == ""
+    note = normality_note({"sql": normal, "nli": groups})
+    assert note.startswith(" On nli they are not (p < 0.001, Shapiro and Wilk's test of the cells together)")
+    assert "sql" not in note
+
+
+def test_a_table_of_marks_warns_of_what_a_mark_means():
+    def result(task, marked, cells):
+        best = SimpleNamespace(together=range(marked), decided=True)
+        return SimpleNamespace(task=task, cells=range(cells), best=best)
+
+    told = [*_mark_notes([result("sql", 5, 18), result("nli", 16, 18)])]
+    assert told[0].startswith("Marked on sql, nli: ")
+    assert told[1:] == [
+        "On nli 16 of 18 cells are marked: a mark means not shown to be worse, and these data part few of "
+        "them."
+    ]

@@ -151,7 +151,7 @@ def test_random_is_the_root_mean_square_of_the_draws_and_its_range_stands_beside
     W = planted.weights[1, "q"]
     norms = random_projected_norms(W, rank, draws(rank))
     null = null_projected_norm(float(W.norm()), W.shape, rank)
-    assert draws(rank) == {4: 256, 64: 20}[rank]
+    assert draws(rank) == {4: 10_000, 64: 4000}[rank]
     assert value(result.numbers, "projected_norm_random", rank) == pytest.approx(norms.square().mean() ** 0.5)
     assert value(result.numbers, "lift_random", rank) == pytest.approx(1, abs=0.1)
     low, high = (value(result.numbers, f"lift_random_q{q}", rank) for q in ("05", "95"))
@@ -160,7 +160,7 @@ def test_random_is_the_root_mean_square_of_the_draws_and_its_range_stands_beside
     for table in ("Table 7,", "Amplification factors"):
         text = result.printed()[result.printed().index(table) :]
         assert interval(low, high) in text
-    assert "root mean square of 256 (r = 4) and 20 (r = 64) draws" in " ".join(result.printed().split())
+    assert "root mean square of 10000 (r = 4) and 4000 (r = 64) draws" in " ".join(result.printed().split())
 
 
 def near_equal(pair):

@@ -8,12 +8,15 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from analysis import captions
+from analysis.claims.accuracy import Answers
 from analysis.claims.catalogue import ALPHA, CLAIMS, judge
+from analysis.claims.evidence import missing_runs
 from analysis.claims.judgement import VERDICTS, Judgement
-from analysis.claims.missing import missing_runs
 from analysis.defaults import DEFAULT_MARGIN
 from analysis.figures.words import basis_name
 from analysis.result import Cell, CommandLines, Result, Row, Table
+from analysis.statistics.bootstrap import IN_WORDS
+from analysis.tables.accuracy_notes import normality_note
 from analysis.tables.numbers import MISSING
 
 if TYPE_CHECKING:
@@ -90,7 +93,7 @@ def frame(judgements: Sequence[Judgement]) -> pd.DataFrame:
         }
         for found in judgements
     ]
-    counts = dict.fromkeys(("seeds", "examples", "needed"), "Int64")
+    counts = dict.fromkeys(("seeds", "examples", "needed", "needed_fewest", "needed_most"), "Int64")
     return pd.DataFrame(rows).astype({**counts, "margin": "float64"})
 
 
@@ -117,12 +120,13 @@ def _lower(note: str) -> str:
 
 
 def _general_notes(selection: Selection, judgements: Sequence[Judgement], margin: float) -> list[str]:
+    seed_values = {str(one.task): Answers(one, margin).seed_values() for one in selection.each_task()}
     intervals = (
-        "Intervals hold 95 %, those of equivalence 90 % (two one-sided tests at 5 %). Accuracy: paired "
-        f"bootstrap over seeds and examples, {selection.split} split, {selection.checkpoint} checkpoint; "
-        f"margin of equality {margin:g} point{'s' if margin != 1 else ''}; p corrected by Holm over a task's "
-        "claims about accuracy. Geometry: Student's t over seeds; all layers are taken, as this model's own, "
-        "and each claim is tested by itself. Both take what seeds do to be normally distributed."
+        f"Intervals hold 95 %. Accuracy: paired {IN_WORDS}; {selection.split} split, {selection.checkpoint} "
+        f"checkpoint; what counts as equal is {margin:g} point{'s' if margin != 1 else ''}, which a claim of "
+        '"as good" grants (non-inferiority); p corrected by Holm over a task\'s claims about accuracy. Seed '
+        f"effects are taken for normal.{normality_note(seed_values)} Geometry: Student's t over seeds, taken "
+        "for normal too; all layers are taken, as this model's own, and each claim is tested by itself."
     )
     rule = (
         "A claim with several parts is supported where all are, contradicted where one is; the part that "
