@@ -76,15 +76,15 @@ class Registry(Mapping[str, Entry], Generic[Entry]):
     def _imported(self, path: str) -> Entry:
         module, _, name = path.partition(":")
         try:
-            entry = getattr(importlib.import_module(module), name)
+            entry: Entry = getattr(importlib.import_module(module), name)
         except (ImportError, AttributeError, ValueError) as error:
             raise UserError(
                 f"{self._noun}={path} cannot be imported ({error}); {self._valid}, "
                 "of a module that Python finds (PYTHONPATH)"
             ) from error
-        if self._classes.get(getattr(entry, "name", None)) is not entry:
+        if entry not in self._classes.values():
             raise UserError(f"{self._noun}={path} is registered by nothing; put @register before the class")
-        return entry  # type: ignore[no-any-return]
+        return entry
 
     def __getitem__(self, name: str) -> Entry:
         return self._all()[name]
