@@ -15,7 +15,7 @@ from analysis.reading.study import Study
 
 RESULTS = Path(__file__).resolve().parent.parent / "results" / "embedded"
 RUNS = RESULTS / "runs"
-README = RESULTS.parent.parent / "README.md"
+PAGE = RESULTS.parent.parent / "docs" / "results.md"
 
 
 def made_again(out: Path, command: str, *more: str) -> None:
@@ -48,9 +48,9 @@ def test_figure3(tmp_path: Path, task: str) -> None:
     assert_same_numbers(tmp_path / "fig3.csv", RESULTS / task / "fig3.csv")
 
 
-def test_readme_has_these_numbers() -> None:
-    """A study of one's own in results/embedded is not README's, and this says so."""
-    lines = README.read_text(encoding="utf-8").replace("**", "").splitlines()
+def test_the_page_of_results_has_these_numbers() -> None:
+    """A study of one's own in results/embedded is not the page's, and this says so."""
+    lines = PAGE.read_text(encoding="utf-8").replace("**", "").splitlines()
     table6 = pandas.read_csv(RESULTS / "table6.csv").dropna(subset="mean")
     for targets, cells in table6[table6["task"] == "sql"].groupby("targets"):
         told = " | ".join(f"{cell.mean:.1f} ±{cell.seed_sd:.1f}" for cell in cells.itertuples(index=False))

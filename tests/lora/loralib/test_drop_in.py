@@ -304,9 +304,9 @@ def network(package: Any) -> nn.Sequential:
 
 @pytest.mark.parametrize("ours_merged", [False, True])
 @pytest.mark.parametrize("theirs_merged", [False, True])
-def test_the_readmes_way_to_loralib_and_back(ours_merged: bool, theirs_merged: bool) -> None:
-    readme = (Path(__file__).resolve().parents[3] / "README.md").read_text(encoding="utf-8")
-    (snippet,) = [code for code in readme.split("```python\n") if "loralib_model" in code.partition("```")[0]]
+def test_the_documented_way_to_loralib_and_back(ours_merged: bool, theirs_merged: bool) -> None:
+    page = (Path(__file__).resolve().parents[3] / "docs" / "method.md").read_text(encoding="utf-8")
+    (snippet,) = [code for code in page.split("```python\n") if "loralib_model" in code.partition("```")[0]]
     ours, theirs = randomised(network(lora)), network(loralib)
     ours.train(not ours_merged)
     theirs.train(not theirs_merged)
@@ -315,6 +315,6 @@ def test_the_readmes_way_to_loralib_and_back(ours_merged: bool, theirs_merged: b
     close(theirs(x), ours(x))
     close(theirs.eval()(x), ours(x))
     back = network(lora).train(not ours_merged)
-    (line,) = [line for line in readme.splitlines() if "loralib_model.train().state_dict()" in line]
+    (line,) = [line for line in page.splitlines() if "loralib_model.train().state_dict()" in line]
     exec(line.split("`")[1], {"model": back, "loralib_model": theirs})
     close(back(x), ours(x))
