@@ -160,10 +160,11 @@ def _overrides(study: str, root: str | Path, settings: Mapping[str, Any]) -> Ite
     yield from choice
     if str(settings.get("task.identity", "")).startswith("files:"):
         yield "task.path=???"  # run.py asks for it
-    _, _, revision = str(settings.get("model.identity", "")).rpartition("@")
-    if str(settings.get("model.identity", "")).startswith("hub:") and revision != "main":
-        yield f"model.revision={_value(revision)}"
     defaults = _defaults(tuple(choice))
+    _, _, revision = str(settings.get("model.identity", "")).rpartition("@")
+    pinned = defaults["model"]["revision"] or "main"
+    if str(settings.get("model.identity", "")).startswith("hub:") and revision != pinned:
+        yield f"model.revision={_value(revision)}"
     budget = {key: settings[key] for key in ("steps", "epochs") if settings.get(key) is not None}
     if any(value != defaults["model"]["budget"].get(key) for key, value in budget.items()):
         yield from (f"{key}={_value(value)}" for key, value in budget.items())

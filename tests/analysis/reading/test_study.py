@@ -28,6 +28,7 @@ from experiments.plan import plan
 from experiments.store import ADAPTER, ADAPTER_BEST, ADAPTER_INIT, DELTA, FAILURE, RUN
 
 REPOSITORY = Path(__file__).resolve().parents[3]
+GPT2_MEDIUM = "6dcaa7a952f72f9298047fd5137cd6e4f05f41da"  # as pinned in conf/model
 
 
 def check_refused(act, message):
@@ -497,7 +498,8 @@ def test_what_is_default_is_not_written(make_run, outputs):
 @pytest.mark.parametrize(
     ("name", "identity", "written", "revision"),
     [
-        ("gpt2-medium", "hub:gpt2-medium@main", ["model=gpt2-medium"], None),
+        ("gpt2-medium", "hub:gpt2-medium@main", ["model=gpt2-medium", "model.revision=main"], "main"),
+        ("gpt2-medium", f"hub:gpt2-medium@{GPT2_MEDIUM}", ["model=gpt2-medium"], GPT2_MEDIUM),
         (
             "org/other",
             "hub:org/other@v1.0",

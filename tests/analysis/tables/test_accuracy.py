@@ -399,7 +399,7 @@ def test_a_table_of_marks_warns_of_what_a_mark_means():
         return SimpleNamespace(task=task, cells=range(cells), best=best)
 
     told = [*_mark_notes([result("sql", 5, 18), result("nli", 16, 18)])]
-    assert told[0].startswith("Marked on sql, nli: ")
+    assert told[0].startswith("Bold (*) on sql, nli: ")
     assert told[1:] == [
         "On nli 16 of 18 cells are marked: a mark means not shown to be worse, and these data part few of "
         "them."
