@@ -54,13 +54,11 @@ def test_one_plain_line_a_run(config, time, capsys):
     out = capsys.readouterr().out
     assert out.splitlines() == [
         "5 runs, 1 finished before",
-        "finished  2/5  sql-q-r1-abc  dev 0.5000  test 0.2500  61.0 s  "
-        "(1:05 gone, about 3:03 left (estimate))",
+        "finished  2/5  sql-q-r1-abc  dev 50.0%  test 25.0%  61.0 s  (1:05 gone, about 3:03 left (estimate))",
         "FAILED    3/5  sql-q-r1-abc: no luck  (1:05 gone, about 2:02 left (estimate))",
         "busy      nli-q-r2: another process trains it; it is waited for",
-        "kept      4/5  sql-q-r1-abc  dev 0.5000  test 0.2500  61.0 s  "
-        "(1:05 gone, about 1:01 left (estimate))",
-        "finished  5/5  sql-q-r1-abc  dev 0.5000  test 0.2500  61.0 s  (1:05 gone)",
+        "kept      4/5  sql-q-r1-abc  dev 50.0%  test 25.0%  61.0 s  (1:05 gone, about 1:01 left (estimate))",
+        "finished  5/5  sql-q-r1-abc  dev 50.0%  test 25.0%  61.0 s  (1:05 gone)",
     ]
     assert lines.summary() == "5 of 5 runs done: 2 finished, 2 kept, 1 failed"
     assert out.replace("\n", "").isprintable()
