@@ -49,6 +49,8 @@ def main() -> int:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    if planned.logs:
+        print(f"one job a run, through submitit; what they print is in {planned.logs}", flush=True)
     status = 0
     try:
         train()
