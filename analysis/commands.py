@@ -1,6 +1,6 @@
 """The command line of `python -m analysis`: which figure or table, of which study, seen how.
 
-Nothing here imports torch or matplotlib before a command is really run.
+Nothing here imports torch, scipy, pandas or matplotlib before a command is really run.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import json
 import math
 import sys
 from collections.abc import Sequence
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +28,7 @@ from analysis.defaults import (
 from analysis.errors import AnalysisError
 from analysis.reading.files import unreadable
 from analysis.reading.needs import targets_name
-from analysis.registry import COMMANDS, SELECTION, Command, Made
+from analysis.registry import COMMANDS, MADE, SELECTION, Command, Made
 from experiments.wandb_run import DEFAULT_PROJECT, MODES, default_project
 from lora.targets import parse_targets
 
@@ -126,7 +125,8 @@ def _run(options: argparse.Namespace) -> int:
             if printed := result.printed():
                 print(f"\n{printed}\n")
             if command.sums_up:
-                publish = import_module(command.module).publish
+                from analysis.report import publish
+
                 publish(selection, result, made, options.wandb, options.project)
     return status
 
@@ -150,7 +150,7 @@ def _archive(study: Study, options: argparse.Namespace) -> int:
 def _result(command: Command, selection: Selection, options: argparse.Namespace, made: Made) -> Result:
     own = {option: getattr(options, option) for option in command.own}
     if command.sums_up:
-        own["made"] = made
+        own[MADE] = made
     try:
         return command.make(selection, **own)
     except OSError as error:  # what was there when the study was opened is gone, or may not be read

@@ -14,6 +14,7 @@ from analysis.claims.evidence import missing_runs
 from analysis.claims.judgement import VERDICTS, Judgement
 from analysis.defaults import DEFAULT_MARGIN
 from analysis.figures.words import basis_name
+from analysis.registry import SELECTION, command
 from analysis.result import Cell, CommandLines, Result, Row, Table
 from analysis.statistics.bootstrap import IN_WORDS
 from analysis.tables.accuracy_notes import normality_note
@@ -26,6 +27,14 @@ if TYPE_CHECKING:
     from analysis.selection import Selection
 
 
+@command(
+    "claims",
+    "each claim of Section 7: supported, contradicted or undecided",
+    selects=(*SELECTION, "split"),
+    every_task=True,
+    title="Verdicts",
+    place="first",
+)
 def make(selection: Selection, margin: float = DEFAULT_MARGIN) -> Result:
     """The judgements of every claim on every task.
 

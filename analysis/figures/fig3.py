@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING
 
 from analysis.figures import ranks
 from analysis.reading import tensors
+from analysis.registry import command
 
 if TYPE_CHECKING:
     from analysis.result import Result
     from analysis.selection import Selection
 
 
+@command("fig3", "subspaces of r=8 in those of r=64, middle layer", title="Figure 3", place="subspaces")
 def make(selection: Selection) -> Result:
     """1 x 4 panels: W_q, W_v, and a zoom on each.
 

@@ -13,6 +13,7 @@ from analysis.figures.panels import Panel, frame, similarity
 from analysis.figures.style import TICKS_FIG4_I, TICKS_FIG4_J
 from analysis.figures.words import gaussian_name, heading_of
 from analysis.reading import tensors
+from analysis.registry import command
 
 if TYPE_CHECKING:
     from analysis.result import Result
@@ -22,6 +23,9 @@ LIMITS = (0.0, 0.5)
 MEAN, ONE = f"Random Gaussian, mean of {DRAWS}", "Random Gaussian, one pair"
 
 
+@command(
+    "fig4", "subspaces of two seeds at r=64, and of random matrices", title="Figure 4", place="subspaces"
+)
 def make(selection: Selection) -> Result:
     """1 x 3 panels: W_q, W_v, random. The CSV has every pair of seeds, with `drawn` for the first.
 

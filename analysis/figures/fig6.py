@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING
 
 from analysis.figures import ranks
 from analysis.reading import tensors
+from analysis.registry import command
 
 if TYPE_CHECKING:
     from analysis.result import Result
     from analysis.selection import Selection
 
 
+@command("fig6", "subspaces of r=8 in those of r=64, in four layers", title="Figure 6", place="subspaces")
 def make(selection: Selection) -> Result:
     """4 rows of panels, one a layer, each as Figure 3.
 

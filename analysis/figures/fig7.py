@@ -10,6 +10,7 @@ from analysis.figures.drawing import Look
 from analysis.figures.style import TICKS_FIG7_I, TICKS_FIG7_J
 from analysis.figures.words import heading_of
 from analysis.reading import tensors
+from analysis.registry import command
 
 if TYPE_CHECKING:
     from analysis.result import Result
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 LIMITS = (0.0, 0.8)
 
 
+@command("fig7", "subspaces of two seeds at r=64, in four layers", title="Figure 7", place="subspaces")
 def make(selection: Selection) -> Result:
     """2 x 4 panels: two layers a row, each W_q and W_v.
 

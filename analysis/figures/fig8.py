@@ -23,6 +23,7 @@ from analysis.figures.words import (
     weight,
 )
 from analysis.reading import tensors
+from analysis.registry import command
 
 if TYPE_CHECKING:
     from analysis.geometry.subspaces import Directions
@@ -36,6 +37,7 @@ SHARE = 0.1
 LIMITS = (0.1, 0.2)
 
 
+@command("fig8", "top directions of W against those of dW at r=4, 8, 64", title="Figure 8", place="subspaces")
 def make(selection: Selection) -> Result:
     """1 x 4 panels: r = 4, 8, 64 and a random matrix, all against the first of the chosen weights (W_q).
 

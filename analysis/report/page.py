@@ -10,7 +10,7 @@ from analysis.defaults import DEFAULT_MARGIN, DEFAULT_TARGETS
 from analysis.errors import AnalysisError
 from analysis.figures.words import listed
 from analysis.reading.run import Run
-from analysis.registry import Made, Place, make_each
+from analysis.registry import SELECTION, Made, Place, command, make_each
 from analysis.report import origin
 from analysis.report.blocks import blocks, judged, picture, title_of
 from analysis.report.curves import curves, histories
@@ -25,6 +25,12 @@ if TYPE_CHECKING:
 TEMPLATE, STYLE = "page.html.j2", "page.css"
 
 
+@command(
+    "report",
+    "one HTML page with all of these, learning curves, costs and provenance",
+    selects=(*SELECTION, "split", "wandb", "project"),
+    every_task=True,
+)
 def make(selection: Selection, margin: float = DEFAULT_MARGIN, made: Made | None = None) -> Result:
     """The page, with a CSV of what each run cost and the learning curves as figures of their own.
 

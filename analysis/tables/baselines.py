@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from analysis import paper_values
 from analysis.cells import Choice, Place, lora_runs
 from analysis.errors import AnalysisError
+from analysis.registry import ANSWERS, command
 from analysis.result import Cell, Row, Table
 from analysis.tables.accuracy import AccuracyTable, as_result
 from analysis.tables.accuracy_notes import PAPER_TASKS, notes
@@ -42,6 +43,13 @@ _PAPER: dict[Place, dict[str, Any]] = {
 }
 
 
+@command(
+    "baselines",
+    "LoRA beside the model as it is, full fine-tuning and biases: what adapting reaches",
+    selects=ANSWERS,
+    every_task=True,
+    title="Baselines",
+)
 def make(selection: Selection) -> Result:
     """All tasks in one table.
 

@@ -11,6 +11,7 @@ from analysis.cells import CHOSEN_ON, CellResult
 from analysis.defaults import DEFAULT_MARGIN
 from analysis.figures import by_rank
 from analysis.grid import Grid, GridCell, grids, named_runs
+from analysis.registry import ANSWERS, command
 from analysis.result import BEST, TIED, Cell, CommandLines, Drawing, Result, Row, Table
 from analysis.tables.accuracy_notes import CHECKPOINT_WORDS, PAPER_TASKS
 from analysis.tables.numbers import MISSING
@@ -28,6 +29,14 @@ NO_RANK = "no rank"
 PAPER_TABLES = ("table6", "table5")
 
 
+@command(
+    "grid",
+    "whatever the study holds, weights by rank, and the smallest that will do",
+    selects=ANSWERS,
+    every_task=True,
+    title="Weights and rank",
+    place="first",
+)
 def make(selection: Selection, margin: float = DEFAULT_MARGIN, paper: bool = False) -> Result:
     """The grid of every task, model and method; a figure of each kind with a panel for each.
 

@@ -13,6 +13,7 @@ from analysis import captions
 from analysis.figures.spectra import draw
 from analysis.figures.words import basis_name
 from analysis.reading import tensors
+from analysis.registry import command
 from analysis.result import Drawing, Result
 from analysis.tables.spectra_numbers import (
     INTRUDER_K,
@@ -30,6 +31,12 @@ if TYPE_CHECKING:
 RANKS = (8, 64)
 
 
+@command(
+    "spectra",
+    "effective ranks, intruder dimensions, shared dimension",
+    title="Spectra of dW",
+    place="folded",
+)
 def make(selection: Selection) -> Result:
     """The tables, a figure, and the CSV of every number.
 

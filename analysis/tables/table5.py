@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from analysis.registry import ANSWERS, command
 from analysis.tables.accuracy import as_result, table5
 
 if TYPE_CHECKING:
@@ -11,6 +12,13 @@ if TYPE_CHECKING:
     from analysis.selection import Selection
 
 
+@command(
+    "table5",
+    "which weights to adapt at equal budget, ours beside the paper's",
+    selects=ANSWERS,
+    every_task=True,
+    title="Table 5",
+)
 def make(selection: Selection) -> Result:
     """All tasks in one table.
 

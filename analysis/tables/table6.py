@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from analysis.registry import ANSWERS, command
 from analysis.tables.accuracy import as_result, table6
 
 if TYPE_CHECKING:
@@ -11,6 +12,13 @@ if TYPE_CHECKING:
     from analysis.selection import Selection
 
 
+@command(
+    "table6",
+    "the effect of the rank, ours beside the paper's",
+    selects=ANSWERS,
+    every_task=True,
+    title="Table 6",
+)
 def make(selection: Selection) -> Result:
     """All tasks in one table.
 

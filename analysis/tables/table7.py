@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from analysis import captions, paper_values
 from analysis.figures.words import layers_of, listed, plain_weight
 from analysis.reading import tensors
+from analysis.registry import command
 from analysis.result import Cell, Result, Row, Table
 from analysis.tables.numbers import MISSING, defined_note, grouped_medians, interval, mean_sd, median_range
 from analysis.tables.table7_numbers import (
@@ -39,6 +40,7 @@ RATIO_NOTE = (
 )
 
 
+@command("table7", "what dW amplifies: projections of W, amplification factors", title="Table 7")
 def make(selection: Selection) -> Result:
     """The table in the paper's layout, the factors, and the CSV of every number.
 
