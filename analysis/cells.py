@@ -1,6 +1,6 @@
 """The cells of Tables 5 and 6: what the runs of one weight type and rank, one a seed, score on each example.
 
-cells = Cells(lora_runs(analysis.load("study")), Choice("last", "test"))    # of one task
+cells = Cells(lora_runs(analysis.load("study")), Evaluation("last", "test"))    # of one task
 cells["qv", 8].outcomes                                                     # (seeds, examples)
 """
 
@@ -33,7 +33,7 @@ Place = tuple[str, int]
 
 
 @dataclass(frozen=True)
-class Choice:
+class Evaluation:
     """Which answers of the runs count.
 
     Attributes:
@@ -82,14 +82,14 @@ class Cells(Mapping[Place, CellResult]):
 
     Args:
         runs: LoRA runs of one task, as `lora_runs` gives them.
-        choice: which answers.
+        evaluation: which answers.
     """
 
-    def __init__(self, runs: DataFrame, choice: Choice) -> None:
-        if choice.lr is not None:
-            runs = runs[np.isclose(runs["lr"].astype(float), choice.lr, rtol=1e-9, atol=0)]
+    def __init__(self, runs: DataFrame, evaluation: Evaluation) -> None:
+        if evaluation.lr is not None:
+            runs = runs[np.isclose(runs["lr"].astype(float), evaluation.lr, rtol=1e-9, atol=0)]
         self._runs = runs
-        self._choice = choice
+        self._evaluation = evaluation
         self._places = dict.fromkeys(
             (str(targets), int(rank)) for targets, rank in zip(runs["targets"], runs["rank"], strict=True)
         )
@@ -159,13 +159,13 @@ class Cells(Mapping[Place, CellResult]):
         chosen = self._one_a_seed(place)
         scores = []
         for row in chosen.to_dict("records"):
-            read = read_predictions(row["path"], self._choice.split, self._choice.checkpoint)
+            read = read_predictions(row["path"], self._evaluation.split, self._evaluation.checkpoint)
             if self._ids is not None and read.ids != self._ids:
                 raise AnalysisError(
                     f"{row['run']} answers other examples than the runs before it; "
                     "the runs of one table must share their data (task.seed, task.test, ...)"
                 )
-            reported = row.get(f"{self._choice.split}_{self._choice.checkpoint}")
+            reported = row.get(f"{self._evaluation.split}_{self._evaluation.checkpoint}")
             measured = self._outcomes([read.scores], ()).mean
             if reported is not None and abs(measured - reported) > AGREEMENT * max(1.0, abs(reported)):
                 raise AnalysisError(
@@ -206,7 +206,7 @@ class Cells(Mapping[Place, CellResult]):
         rates = sorted(set(found["lr"]))
         if len(rates) == 1:
             return found
-        column = f"{CHOSEN_ON}_{self._choice.checkpoint}"
+        column = f"{CHOSEN_ON}_{self._evaluation.checkpoint}"
         if column not in found or found[column].isna().any():
             raise AnalysisError(
                 f"lr: a cell has {', '.join(f'{rate:g}' for rate in rates)}, and its runs have no "

@@ -26,6 +26,7 @@ from analysis.defaults import (
     SPLITS,
 )
 from analysis.errors import AnalysisError
+from analysis.provenance import folder_of
 from analysis.reading.files import unreadable
 from analysis.reading.needs import targets_name
 from analysis.registry import COMMANDS, MADE, SELECTION, Command, Made
@@ -169,7 +170,7 @@ def _chosen(options: argparse.Namespace) -> dict[str, Any]:
 def _folder(options: argparse.Namespace, selection: Any, several: bool) -> Path:
     """Where a result goes; `several`: its command makes one for each task."""
     if options.out is None:
-        return Path(selection.folder(Path("results")))
+        return Path(folder_of(selection, Path("results")))
     return Path(options.out / selection.task if several else options.out)
 
 

@@ -1,11 +1,10 @@
-"""What of a study a figure or table is made from: tasks, targets, basis, checkpoint, layer, seeds, ..."""
+"""Which runs of a study a figure or table is made from, and what of them is looked at."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from analysis.defaults import (
@@ -207,69 +206,6 @@ class Selection:
                 f"study {self.study.name}: the runs are of different models, "
                 f"{', '.join(sorted(models.values()))}; train them on one"
             )
-
-    def folder(self, results: Path) -> Path:
-        """results/STUDY, or results/STUDY/TASK where the study has several tasks."""
-        several = len(tasks_of(self.study)) > 1
-        return results / self.study.name / (self.task or "") if several else results / self.study.name
-
-    def stem(
-        self,
-        name: str,
-        *,
-        targets: bool = True,
-        basis: bool = True,
-        layer: bool = True,
-        split: bool = False,
-    ) -> str:
-        """The files' name, with whatever was chosen otherwise than by default: nothing is overwritten.
-
-        Args:
-            targets, basis, layer, split: whether the result depends on them.
-        """
-        parts = [name]
-        if targets and self.targets != DEFAULT_TARGETS:
-            parts.append(self.targets)
-        if basis and self.basis != DEFAULT_BASIS:
-            parts.append(self.basis)
-        if layer and self.layer is not None:
-            parts.append(f"layer{self.layer + 1}")
-        if self.checkpoint != DEFAULT_CHECKPOINT:
-            parts.append(self.checkpoint)
-        if split and self.split != DEFAULT_SPLIT:
-            parts.append(self.split)
-        if self.seeds is not None:
-            parts.append("seed" + "-".join(map(str, self.seeds)))
-        parts += [f"{key}{value}".replace("/", "_") for key, value in self.choice.items()]
-        return "-".join(parts)
-
-    def provenance(
-        self,
-        runs: Iterable[Run],
-        *,
-        targets: bool = True,
-        basis: bool = True,
-        split: bool = False,
-        weights: bool = False,
-    ) -> dict[str, Any]:
-        """What a result was made from; arguments as of `stem`, and whether it reads W."""
-        used = list({run.id: run for run in runs}.values())
-        return {
-            "study": self.study.name,
-            "task": self.task or tasks_of(self.study),
-            "model": used[0].record["model"],
-            **({"W": {"base": self.base, "verified": self.verified(used)}} if weights else {}),
-            **({"targets": self.targets} if targets else {}),
-            **({"basis": self.basis} if basis else {}),
-            "checkpoint": self.checkpoint,
-            **({"split": self.split} if split else {}),
-            "runs": [run.id for run in used],
-            "left_out": [name for name, _ in self.study.left_out],
-        }
-
-    def verified(self, runs: Iterable[Run]) -> bool:
-        """Whether W is known to be what these runs were trained from; see `Run.verifies`."""
-        return all(run.verifies(self.base) for run in runs)
 
     def _choice(self, method: str = "lora") -> dict[str, Any]:
         """What runs of a method are chosen by."""

@@ -12,6 +12,7 @@ import numpy as np
 from analysis.figures.drawing import Look, draw
 from analysis.figures.panels import QUANTILE, Panel, frame
 from analysis.figures.words import marks
+from analysis.provenance import provenance_of
 from analysis.result import Drawing, Result
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def assemble(
     return Result(
         stem,
         frame(panels) if numbers is None else numbers,
-        {**selection.provenance(runs, weights=weights), **provenance},
+        {**provenance_of(selection, runs, weights=weights), **provenance},
         drawings,
     )
 

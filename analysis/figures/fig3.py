@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from analysis.figures import ranks
+from analysis.provenance import stem_of
 from analysis.reading import tensors
 from analysis.registry import command
 
@@ -22,4 +23,4 @@ def make(selection: Selection) -> Result:
     """
     runs = ranks.runs_of(selection)
     layer = tensors.one_layer(selection, runs[ranks.SMALL])
-    return ranks.make(selection, runs, [layer], selection.stem("fig3"), "Figure 3.")
+    return ranks.make(selection, runs, [layer], stem_of(selection, "fig3"), "Figure 3.")

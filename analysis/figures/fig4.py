@@ -12,6 +12,7 @@ from analysis.figures.gaussian import DRAWS, average, gaussian_directions
 from analysis.figures.panels import Panel, frame, similarity
 from analysis.figures.style import TICKS_FIG4_I, TICKS_FIG4_J
 from analysis.figures.words import gaussian_name, heading_of
+from analysis.provenance import stem_of
 from analysis.reading import tensors
 from analysis.registry import command
 
@@ -60,7 +61,7 @@ def make(selection: Selection) -> Result:
     return assemble(
         selection,
         runs,
-        selection.stem("fig4"),
+        stem_of(selection, "fig4"),
         _rows(panels, means),
         look,
         caption,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from analysis.figures import ranks
+from analysis.provenance import stem_of
 from analysis.reading import tensors
 from analysis.registry import command
 
@@ -22,4 +23,4 @@ def make(selection: Selection) -> Result:
     """
     runs = ranks.runs_of(selection)
     layers = tensors.some_layers(selection, runs[ranks.SMALL])
-    return ranks.make(selection, runs, layers, selection.stem("fig6", layer=False), "Figure 6.")
+    return ranks.make(selection, runs, layers, stem_of(selection, "fig6", layer=False), "Figure 6.")

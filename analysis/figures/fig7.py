@@ -9,6 +9,7 @@ from analysis.figures.assembly import assemble, wrapped
 from analysis.figures.drawing import Look
 from analysis.figures.style import TICKS_FIG7_I, TICKS_FIG7_J
 from analysis.figures.words import heading_of
+from analysis.provenance import stem_of
 from analysis.reading import tensors
 from analysis.registry import command
 
@@ -41,7 +42,7 @@ def make(selection: Selection) -> Result:
     return assemble(
         selection,
         pair,
-        selection.stem("fig7", layer=False),
+        stem_of(selection, "fig7", layer=False),
         wrapped(panels, columns),
         look,
         f"Figure 7. {seeds.caption(selection, pair, layers, count, panels)}",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from analysis import captions
 from analysis.figures.assembly import assemble
 from analysis.figures.drawing import Look
 from analysis.figures.gaussian import DRAWS, average, gaussian_directions
@@ -22,6 +21,7 @@ from analysis.figures.words import (
     symbol,
     weight,
 )
+from analysis.provenance import lora_sentence, stem_of, weight_sentence
 from analysis.reading import tensors
 from analysis.registry import command
 
@@ -86,15 +86,15 @@ def make(selection: Selection) -> Result:
         f"Figure 8. Similarity φ(i, j) between the top i {side} singular vectors of {name}, the weight "
         f"before adaptation, and the top j directions of Δ{name} at r = 4, 8 and 64; directions: "
         f"{basis_name(selection.basis)}; {layers_of([layer], count)}, d = {d}; i up to {SHARE:.0%} of "
-        f"min(d_out, d_in). {captions.lora_sentence(selection, used)}"
-        f"{captions.weight_sentence(selection, used)} All runs have seed {seed}. "
+        f"min(d_out, d_in). {lora_sentence(selection, used)}"
+        f"{weight_sentence(selection, used)} All runs have seed {seed}. "
         f"Fourth panel: {gaussian_name(selection.basis, [(n, d)])}; the mean over {DRAWS} in the "
         "figure of φ, one in the figure of z. Nothing is blank."
     )
     return assemble(
         selection,
         used,
-        selection.stem("fig8"),
+        stem_of(selection, "fig8"),
         [[*panels, mean]],
         look,
         caption,

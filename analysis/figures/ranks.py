@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from analysis import captions
 from analysis.figures.assembly import assemble, wrapped
 from analysis.figures.drawing import Look
 from analysis.figures.other_layers import other_layers
@@ -21,6 +20,7 @@ from analysis.figures.words import (
     symbol,
     weight,
 )
+from analysis.provenance import lora_sentence
 from analysis.reading import tensors
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def make(
         f"{heading} Similarity φ(i, j) between the top i directions of {weights} at r = {SMALL} and the top "
         f"j at r = {LARGE}, {layers_of(layers, count)}; directions: {basis_name(selection.basis)}, d = "
         f"{dimensions(whole)}. "
-        f"{captions.lora_sentence(selection, list(runs.values()))} "
+        f"{lora_sentence(selection, list(runs.values()))} "
         f"Both runs have seed {runs[SMALL].settings['seed']}. "
         f"The zooms show the first {SMALL} columns; cells above the diagonal (j > i) are blank in them, "
         "because the paper's caption has them show the lower-left triangle; in the panels that they are "

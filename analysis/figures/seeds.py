@@ -6,10 +6,10 @@ import itertools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from analysis import captions
 from analysis.figures.other_layers import other_layers
 from analysis.figures.panels import OtherLayers, Panel, similarity
 from analysis.figures.words import basis_name, dimensions, layers_of, listed, plain_weight, symbol, weight
+from analysis.provenance import lora_sentence
 from analysis.reading import tensors
 
 if TYPE_CHECKING:
@@ -72,5 +72,5 @@ def caption(
         f"Similarity φ(i, j) between the top i directions of {weights} trained from seed {one} and the top j "
         f"from seed {other}, both at r = {RANK}, {layers_of(layers, count)}; directions: "
         f"{basis_name(selection.basis)}, d = {dimensions(panels)}. "
-        f"{captions.lora_sentence(selection, pair)} Nothing is blank."
+        f"{lora_sentence(selection, pair)} Nothing is blank."
     )

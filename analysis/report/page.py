@@ -9,6 +9,7 @@ from analysis.claims.judgement import Judgement
 from analysis.defaults import DEFAULT_MARGIN, DEFAULT_TARGETS
 from analysis.errors import AnalysisError
 from analysis.figures.words import listed
+from analysis.provenance import stem_of
 from analysis.reading.run import Run
 from analysis.registry import SELECTION, Made, Place, command, make_each
 from analysis.report import origin
@@ -50,7 +51,7 @@ def make(selection: Selection, margin: float = DEFAULT_MARGIN, made: Made | None
     drawings = _learning(runs, tasks, history)
     frame = costs(runs)
     page = _render(selection, margin, outcomes, runs, tasks, drawings, without, frame)
-    stem = selection.stem("report", split=True)
+    stem = stem_of(selection, "report", split=True)
     lacking = [key for key, outcome in outcomes.items() if isinstance(outcome, AnalysisError)]
     return Result(
         stem if margin == DEFAULT_MARGIN else f"{stem}-margin{margin:g}",

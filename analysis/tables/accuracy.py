@@ -17,9 +17,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from analysis import paper_values
-from analysis.cells import CHOSEN_ON, CellResult, Choice, Place, lora_runs
+from analysis.cells import CHOSEN_ON, CellResult, Evaluation, Place, lora_runs
 from analysis.errors import AnalysisError
 from analysis.paper_values import PaperValue
+from analysis.provenance import provenance_of, stem_of
 from analysis.result import Cell, Result, Row, Table
 from analysis.tables.accuracy_notes import PAPER_TASKS, notes
 from analysis.tables.accuracy_results import TaskResult, task_results
@@ -77,7 +78,7 @@ def table5(
     Raises:
         AnalysisError: the study has no such runs, runs that cannot stand in one table, or damaged ones.
     """
-    choice = Choice(checkpoint, split, lr)
+    evaluation = Evaluation(checkpoint, split, lr)
     lora = _lora(frame)
     cost = budget or _cost_of_q(lora)
     within = lora[(lora["adapter_parameters"] - cost).abs() * 2 * lora["rank"] <= lora["adapter_parameters"]]
@@ -89,7 +90,7 @@ def table5(
     if not ranks:
         raise AnalysisError(f"no run of the study costs {cost:,} parameters; give budget, or train such runs")
     places = [(targets, int(ranks[targets])) for targets in TABLE5_TARGETS if targets in ranks]
-    results = task_results(lora, places, choice)
+    results = task_results(lora, places, evaluation)
     papers = {place[0]: place for place in _paper_places("table5")}
 
     def group(result: TaskResult) -> tuple[Row, ...]:
@@ -107,9 +108,9 @@ def table5(
         labels=("", ""),
         columns=tuple(_weights(targets) for targets in TABLE5_TARGETS),
         groups=(head, *(group(result) for result in results)),
-        notes=notes(results, choice, missing),
+        notes=notes(results, evaluation, missing),
     )
-    return AccuracyTable(shown, _tidy("table5", results, places, choice, papers), _runs(results))
+    return AccuracyTable(shown, _tidy("table5", results, places, evaluation, papers), _runs(results))
 
 
 def table6(
@@ -119,7 +120,7 @@ def table6(
 
     Args and raises as `table5`.
     """
-    choice = Choice(checkpoint, split, lr)
+    evaluation = Evaluation(checkpoint, split, lr)
     lora = _lora(frame)
     lora = lora[lora["targets"].isin(TABLE6_TARGETS)]
     if lora.empty:
@@ -129,7 +130,7 @@ def table6(
     ranks = sorted({*TABLE6_RANKS, *map(int, lora["rank"])})
     there = {(targets, int(rank)) for targets, rank in zip(lora["targets"], lora["rank"], strict=True)}
     places = [(targets, rank) for targets in TABLE6_TARGETS for rank in ranks if (targets, rank) in there]
-    results = task_results(lora, places, choice)
+    results = task_results(lora, places, evaluation)
 
     def group(result: TaskResult) -> tuple[Row, ...]:
         rows: list[Row] = []
@@ -148,10 +149,10 @@ def table6(
         labels=("", "weights", ""),
         columns=tuple(f"r={rank}" for rank in ranks),
         groups=tuple(group(result) for result in results),
-        notes=notes(results, choice, missing),
+        notes=notes(results, evaluation, missing),
     )
     papers = {place: place for place in _paper_places("table6")}
-    return AccuracyTable(shown, _tidy("table6", results, places, choice, papers), _runs(results))
+    return AccuracyTable(shown, _tidy("table6", results, places, evaluation, papers), _runs(results))
 
 
 def as_result(selection: Selection, name: str, made: AccuracyTable) -> Result:
@@ -174,9 +175,9 @@ def as_result(selection: Selection, name: str, made: AccuracyTable) -> Result:
     for task in dict.fromkeys(run.settings["task"] for run in used):
         selection.check_model(run for run in used if run.settings["task"] == task)
     return Result(
-        selection.stem(name, targets=False, basis=False, layer=False, split=True),
+        stem_of(selection, name, targets=False, basis=False, layer=False, split=True),
         made.cells,
-        selection.provenance(used, targets=False, basis=False, split=True),
+        provenance_of(selection, used, targets=False, basis=False, split=True),
         tables=(made.table,),
     )
 
@@ -250,7 +251,7 @@ def _tidy(
     name: str,
     results: Sequence[TaskResult],
     places: Sequence[Place],
-    choice: Choice,
+    evaluation: Evaluation,
     papers: Mapping[Any, Place],
 ) -> DataFrame:
     """One row for each cell that the study or the paper has."""
@@ -273,7 +274,7 @@ def _tidy(
                     "task": result.task,
                     "targets": place[0],
                     "rank": place[1],
-                    **(_measured(result, place, cell, choice) if cell else {}),
+                    **(_measured(result, place, cell, evaluation) if cell else {}),
                     "marked": marked if cell else None,
                     "paper_task": PAPER_TASKS.get(result.column or ""),
                     "paper_rank": theirs[1] if theirs else None,
@@ -285,7 +286,7 @@ def _tidy(
     return pandas.DataFrame(rows).convert_dtypes(convert_floating=False, convert_string=False)
 
 
-def _measured(result: TaskResult, place: Place, cell: CellResult, choice: Choice) -> dict[str, Any]:
+def _measured(result: TaskResult, place: Place, cell: CellResult, evaluation: Evaluation) -> dict[str, Any]:
     against = result.best.against.get(place)
     return {
         "parameters": cell.parameters,
@@ -293,8 +294,8 @@ def _measured(result: TaskResult, place: Place, cell: CellResult, choice: Choice
         "varies": " and ".join(cell.mean.sources),
         "lr": cell.lr,
         "lr_rule": f"best on {CHOSEN_ON}" if len(cell.lr_tried) > 1 else "fixed",
-        "checkpoint": choice.checkpoint,
-        "split": choice.split,
+        "checkpoint": evaluation.checkpoint,
+        "split": evaluation.split,
         "metric": result.metric.title,
         "below_highest": result.metric.scale * against.difference if against else 0.0,
         "p_holm": against.p_holm if against else None,

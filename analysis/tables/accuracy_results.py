@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from analysis import paper_values
-from analysis.cells import CellResult, Cells, Choice, Place
+from analysis.cells import CellResult, Cells, Evaluation, Place
 from analysis.errors import AnalysisError
 from analysis.result import Cell
 from analysis.statistics import Best, CellMean, best_together
@@ -67,11 +67,11 @@ class TaskResult:
         }
 
 
-def task_results(runs: DataFrame, places: Sequence[Place], choice: Choice) -> list[TaskResult]:
+def task_results(runs: DataFrame, places: Sequence[Place], evaluation: Evaluation) -> list[TaskResult]:
     """The tasks: the paper's in its order, then the others."""
     results = []
     for task in sorted(set(runs["task"]), key=paper_values.task_order):
-        of_task = Cells(runs[runs["task"] == task], choice)
+        of_task = Cells(runs[runs["task"] == task], evaluation)
         wanted = [place for place in places if place in of_task]
         if not wanted:
             continue
@@ -81,6 +81,6 @@ def task_results(runs: DataFrame, places: Sequence[Place], choice: Choice) -> li
         column = paper_values.TASKS.get(task)
         results.append(TaskResult(task, column, of_task.metric, cells, best, differing))
     if not results:
-        rate = "" if choice.lr is None else f" at lr={choice.lr:g}"
+        rate = "" if evaluation.lr is None else f" at lr={evaluation.lr:g}"
         raise AnalysisError(f"the study has no run for this table{rate}")
     return results

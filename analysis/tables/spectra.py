@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from analysis import captions
 from analysis.figures.spectra import draw
 from analysis.figures.words import basis_name
+from analysis.provenance import full_sentence, lora_sentence, provenance_of, stem_of, weight_sentence
 from analysis.reading import tensors
 from analysis.registry import command
 from analysis.result import Drawing, Result
@@ -52,9 +52,9 @@ def make(selection: Selection) -> Result:
     drawn = tensors.one_layer(selection, runs[0])
     numbers = spectra_numbers(selection, lora, full, drawn)
     note = (
-        f"{captions.lora_sentence(selection, lora_runs)} LoRA: {len(lora)} runs. "
-        f"{captions.full_sentence(selection, full_runs, lora_runs)}"
-        f"{captions.weight_sentence(selection, runs)}"
+        f"{lora_sentence(selection, lora_runs)} LoRA: {len(lora)} runs. "
+        f"{full_sentence(selection, full_runs, lora_runs)}"
+        f"{weight_sentence(selection, runs)}"
     )
     tables = [summary(numbers, note)]
     shared = numbers[numbers["quantity"] == SHARED]
@@ -74,10 +74,10 @@ def make(selection: Selection) -> Result:
         f"seeds share. Means over seeds, or pairs of them, where they are defined. {shared_note} {note}"
     )
     return Result(
-        selection.stem("spectra"),
+        stem_of(selection, "spectra"),
         numbers,
         {
-            **selection.provenance(runs, weights=True),
+            **provenance_of(selection, runs, weights=True),
             "intruder_dimensions": {"k": INTRUDER_K, "threshold": INTRUDER_THRESHOLD},
             "shared_dimension": {"quantile": SHARED_QUANTILE},
             "singular_values_of_layer": drawn + 1,

@@ -9,8 +9,9 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from analysis import captions, paper_values
+from analysis import paper_values
 from analysis.figures.words import layers_of, listed, plain_weight
+from analysis.provenance import lora_sentence, provenance_of, stem_of, weight_sentence
 from analysis.reading import tensors
 from analysis.registry import command
 from analysis.result import Cell, Result, Row, Table
@@ -54,7 +55,7 @@ def make(selection: Selection) -> Result:
     numbers = table7_numbers(selection, runs, layer)
     place = layers_of([layer], count)
     used = list(runs.values())
-    sentences = captions.lora_sentence(selection, used) + captions.weight_sentence(selection, used)
+    sentences = lora_sentence(selection, used) + weight_sentence(selection, used)
     note = sentences + _deficient(numbers)
     ranks = sorted({rank for rank, _ in runs})
     ordered = sorted(ranks, key=lambda rank: (rank not in PAPER_RANKS, rank))  # the paper's in one table
@@ -64,10 +65,10 @@ def make(selection: Selection) -> Result:
     ]
     tables.append(_factors(numbers, ranks, place, note))
     return Result(
-        selection.stem("table7", basis=False),
+        stem_of(selection, "table7", basis=False),
         numbers,
         {
-            **selection.provenance(used, basis=False, weights=True),
+            **provenance_of(selection, used, basis=False, weights=True),
             "layer": layer + 1,
             "random_draws": {rank: draws(rank) for rank in ranks},
             "scale": "dW = alpha/r (or the run's other rule) times B A; raw: B A",
