@@ -275,6 +275,17 @@ def _options(every_task: bool) -> dict[str, dict[str, Any]]:
             "help": "accuracies that differ by less are equal (default: %(default)g)",
         },
         "paper": {"action": "store_true", "help": "the paper's numbers beside the study's"},
+        "ranks": {
+            "type": _ranks,
+            "metavar": "R,R",
+            "help": "the two ranks that Figures 3 and 6 compare (default: the paper's 8,64, or the least and "
+            "the largest there are)",
+        },
+        "rank": {
+            "type": _rank,
+            "metavar": "R",
+            "help": "the rank of Figures 4 and 7 (default: the paper's 64, or the largest there is)",
+        },
         "layer": {
             "type": _positive,
             "metavar": "N",
@@ -335,6 +346,19 @@ def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is no layer; layers are counted from 1")
     return int(text)
+
+
+def _rank(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no rank; give one from 1, such as 16")
+    return int(text)
+
+
+def _ranks(text: str) -> tuple[int, int]:
+    ranks = sorted({_rank(word.strip()) for word in text.split(",")})
+    if len(ranks) != 2:
+        raise argparse.ArgumentTypeError(f"{text!r}: give two different ranks, as in 4,16")
+    return ranks[0], ranks[1]
 
 
 def _points(text: str) -> float:

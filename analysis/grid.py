@@ -15,10 +15,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from analysis import paper_values
-from analysis.cells import CHOSEN_ON, CellResult, Cells, Evaluation, Place
+from analysis.cells import CHOSEN_ON, CellResult, Cells, Evaluation, Place, TaskResult
 from analysis.errors import AnalysisError
 from analysis.statistics import Best, best_together
-from analysis.tables.accuracy_results import TaskResult
 from experiments.metrics import Metric
 from lora.targets import LETTERS, parse_targets
 

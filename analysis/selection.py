@@ -120,6 +120,15 @@ class Selection:
         found = [run for run in self.study.runs if wanted.items() <= run.settings.items()]
         return [run for run in found if self.seeds is None or run.settings["seed"] in self.seeds]
 
+    @property
+    def ranks(self) -> tuple[int, ...]:
+        """Those of `available`, but for runs whose letters differ in rank."""
+        return tuple(sorted({run.settings["rank"] for run in self.available() if _is_one(run)}))
+
+    def seeds_of(self, rank: int) -> tuple[int, ...]:
+        """The seeds of `available` at this rank."""
+        return tuple(sorted({r.settings["seed"] for r in self.available() if r.settings["rank"] == rank}))
+
     def full_runs(self) -> list[Run]:
         """The run of full fine-tuning of each seed, on this task; whatever targets it keeps dW of.
 
@@ -215,6 +224,10 @@ class Selection:
             if of_full == (method == "full") or key.partition(".")[0] in ("task", "model"):
                 chosen[key.removeprefix(FULL)] = value
         return chosen
+
+
+def _is_one(run: Run) -> bool:
+    return isinstance(run.settings["rank"], int)
 
 
 def _numbers(numbers: Iterable[int]) -> str:

@@ -285,11 +285,11 @@ Markdown(table6(runs).table.markdown())
 # can do.
 
 # %%
-from analysis.figures import fig4
+from analysis.figures.fig4_7 import fig4
 from analysis.result import rendered
 from analysis.selection import Selection
 
-drawing = fig4.make(Selection.of(study, task=TASK, targets="qv")).drawings[""]
+drawing = fig4(Selection.of(study, task=TASK, targets="qv")).drawings[""]
 Image(rendered(drawing, "png", "fig4"), width=850)  # drawing.caption says how to read it
 
 # %% [markdown]

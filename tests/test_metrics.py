@@ -56,7 +56,7 @@ def play(config, word_model, toy_metrics, monkeypatch):
     An answer lacks up to two of the gold query's words, the same at every seed; seed 0 gives it twice.
     """
     for task in (Wordy, Similar):
-        monkeypatch.setitem(TASKS._classes, task.name, task)
+        monkeypatch.setitem(TASKS._entries, task.name, task)
     monkeypatch.setattr(job, "model_identity", lambda _: "tiny")
 
     def run(name, **changes):

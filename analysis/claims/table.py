@@ -13,11 +13,11 @@ from analysis.claims.evidence import missing_runs
 from analysis.claims.judgement import VERDICTS, Judgement
 from analysis.defaults import DEFAULT_MARGIN
 from analysis.figures.words import basis_name
-from analysis.provenance import stem_of, weight_sentence
+from analysis.provenance import provenance_of, stem_of, weight_sentence
 from analysis.registry import SELECTION, command
 from analysis.result import Cell, CommandLines, Result, Row, Table
 from analysis.statistics.bootstrap import IN_WORDS
-from analysis.tables.accuracy_notes import normality_note
+from analysis.tables.notes import normality_note
 from analysis.tables.numbers import MISSING
 
 if TYPE_CHECKING:

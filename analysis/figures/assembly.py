@@ -34,6 +34,7 @@ def assemble(
     rows_z: Rows | None = None,
     numbers: pd.DataFrame | None = None,
     weights: bool = False,
+    lacks: str | None = None,
 ) -> Result:
     """The result.
 
@@ -45,6 +46,7 @@ def assemble(
         rows_z: the panels of the figure of z-scores, where they differ.
         numbers: the CSV, where it is not just the panels' cells.
         weights: whether W is read.
+        lacks: what the paper's figure has and the study does not, in a sentence for the terminal.
     """
     panels = [panel for row in rows for panel in row]
     limits = colour_range(look.limits, panels)
@@ -69,6 +71,7 @@ def assemble(
         frame(panels) if numbers is None else numbers,
         {**provenance_of(selection, runs, weights=weights), **provenance},
         drawings,
+        terminal=lacks,
     )
 
 

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 
 from analysis.figures.assembly import assemble
 from analysis.figures.drawing import Look
-from analysis.figures.gaussian import DRAWS, average, gaussian_directions
+from analysis.figures.nulls import DRAWS, average, gaussian_directions
 from analysis.figures.panels import frame, similarity
-from analysis.figures.style import TICKS_8, TICKS_FIG3
 from analysis.figures.words import (
     OUTPUT_SIDE,
     basis_name,
@@ -38,7 +37,7 @@ LIMITS = (0.1, 0.2)
 
 
 @command("fig8", "top directions of W against those of dW at r=4, 8, 64", title="Figure 8", place="subspaces")
-def make(selection: Selection) -> Result:
+def fig8(selection: Selection) -> Result:
     """1 x 4 panels: r = 4, 8, 64 and a random matrix, all against the first of the chosen weights (W_q).
 
     Raises:
@@ -77,8 +76,6 @@ def make(selection: Selection) -> Result:
             panels,
         ),
         limits=LIMITS,
-        ticks_i={},
-        ticks_j={8: TICKS_8, 64: TICKS_FIG3},
     )
     side = "left" if selection.basis in OUTPUT_SIDE else "right"
     name, used = plain_weight(letter), list(runs.values())

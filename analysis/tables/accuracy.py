@@ -17,13 +17,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from analysis import paper_values
-from analysis.cells import CHOSEN_ON, CellResult, Evaluation, Place, lora_runs
+from analysis.cells import CHOSEN_ON, CellResult, Evaluation, Place, TaskResult, lora_runs, task_results
 from analysis.errors import AnalysisError
 from analysis.paper_values import PaperValue
 from analysis.provenance import provenance_of, stem_of
+from analysis.registry import ANSWERS, command
 from analysis.result import Cell, Result, Row, Table
-from analysis.tables.accuracy_notes import PAPER_TASKS, notes
-from analysis.tables.accuracy_results import TaskResult, task_results
+from analysis.tables.notes import PAPER_TASKS, notes
 from analysis.tables.numbers import MISSING
 
 if TYPE_CHECKING:
@@ -53,6 +53,40 @@ class AccuracyTable:
     table: Table
     cells: DataFrame
     runs: tuple[str, ...]
+
+
+@command(
+    "table5",
+    "which weights to adapt at equal budget, ours beside the paper's",
+    selects=ANSWERS,
+    every_task=True,
+    title="Table 5",
+)
+def make_table5(selection: Selection) -> Result:
+    """All tasks in one table.
+
+    Raises:
+        AnalysisError: as `table5`.
+    """
+    made = table5(selection.frame, checkpoint=selection.checkpoint, split=selection.split)
+    return as_result(selection, "table5", made)
+
+
+@command(
+    "table6",
+    "the effect of the rank, ours beside the paper's",
+    selects=ANSWERS,
+    every_task=True,
+    title="Table 6",
+)
+def make_table6(selection: Selection) -> Result:
+    """All tasks in one table.
+
+    Raises:
+        AnalysisError: as `table6`.
+    """
+    made = table6(selection.frame, checkpoint=selection.checkpoint, split=selection.split)
+    return as_result(selection, "table6", made)
 
 
 def table5(

@@ -10,13 +10,12 @@ import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from analysis import paper_values
-from analysis.cells import Evaluation, Place, lora_runs
+from analysis.cells import Evaluation, Place, TaskResult, lora_runs, task_results
 from analysis.errors import AnalysisError
 from analysis.registry import ANSWERS, command
 from analysis.result import Cell, Row, Table
 from analysis.tables.accuracy import AccuracyTable, as_result
-from analysis.tables.accuracy_notes import PAPER_TASKS, notes
-from analysis.tables.accuracy_results import TaskResult, task_results
+from analysis.tables.notes import PAPER_TASKS, notes
 from analysis.tables.numbers import MISSING
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from analysis.grid import Grid, GridCell, grids, named_runs
 from analysis.provenance import provenance_of, stem_of
 from analysis.registry import ANSWERS, command
 from analysis.result import BEST, TIED, Cell, CommandLines, Drawing, Result, Row, Table
-from analysis.tables.accuracy_notes import CHECKPOINT_WORDS, PAPER_TASKS
+from analysis.tables.notes import CHECKPOINT_WORDS, PAPER_TASKS
 from analysis.tables.numbers import MISSING
 from lora.targets import parse_targets
 

@@ -6,12 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from analysis import paper_values
-from analysis.cells import CHOSEN_ON, CellResult, Evaluation
+from analysis.cells import CHOSEN_ON, CellResult, Evaluation, TaskResult
 from analysis.result import BEST, TIED
 from analysis.statistics import normality
 from analysis.statistics.bootstrap import IN_WORDS
 from analysis.statistics.comparison import ALPHA
-from analysis.tables.accuracy_results import TaskResult
 
 PAPER_TASKS = {"wikisql": "WikiSQL", "multinli": "MultiNLI"}
 CHECKPOINT_WORDS = {"last": "the last step", "best": f"the best evaluation on {CHOSEN_ON}"}
