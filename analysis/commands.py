@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,6 +31,7 @@ from analysis.provenance import folder_of
 from analysis.reading.files import unreadable
 from analysis.reading.needs import targets_name
 from analysis.registry import COMMANDS, MADE, SELECTION, Command, Made
+from experiments.errors import nearest
 from experiments.wandb_run import DEFAULT_PROJECT, MODES, default_project
 from lora.targets import parse_targets
 
@@ -63,6 +65,7 @@ moved."""
 
 
 ALL = "all"
+ALSO_CALLED = {"phi": "fig3", "subspaces": "fig3", "verdicts": "claims", "amplification": "table7"}
 ARCHIVE = "archive"
 
 
@@ -174,10 +177,22 @@ def _folder(options: argparse.Namespace, selection: Any, several: bool) -> Path:
     return Path(options.out / selection.task if several else options.out)
 
 
+def _meant(word: str, names: Sequence[str]) -> str:
+    """What was probably meant by a name that no command has: figure3, fig.3, phi, verdicts."""
+    short = re.sub(r"[^a-z0-9]", "", word.lower())
+    short = re.sub(r"^(?:tab|t)(?=\d)", "table", re.sub(r"^(?:figure|f)(?=\d)", "fig", short))
+    short = ALSO_CALLED.get(short, short)
+    return f"; did you mean {short}?" if short in names else nearest(word, names)
+
+
 class _Parser(argparse.ArgumentParser):
     """Errors as one line."""
 
     def error(self, message: str) -> Any:
+        given = re.match(r"argument COMMAND: invalid choice: '([^']*)'", message)
+        if given:
+            names = (*COMMANDS, ALL, ARCHIVE)
+            message = f"{given[1]!r} is no command; valid are {', '.join(names)}{_meant(given[1], names)}"
         self.exit(WRONG_USE, f"error: {message} (see {self.prog} --help)\n")
 
 

@@ -96,6 +96,8 @@ class Selection:
             AnalysisError: a setting that runs were chosen by is unknown, or a chosen seed has no run.
         """
         chosen = {run.id for run in self.study.matching(**self._choice())}
+        if not chosen:
+            self._check_choice()
         frame = self.study.frame
         frame = frame[frame["run"].isin(chosen)]
         if self.seeds is None:
@@ -109,6 +111,17 @@ class Selection:
                 f"{_numbers(there) or 'none'}"
             )
         return frame[frame["seed"].isin(self.seeds)]
+
+    def _check_choice(self) -> None:
+        """Raise AnalysisError where no run has a value that was chosen; with those there are."""
+        runs = [run for run in self.study.runs if self.task in (None, run.settings["task"])]
+        for key, value in self._choice().items():
+            there = dict.fromkeys(run.settings[key] for run in runs if run.settings.get(key) is not None)
+            if runs and value not in there:
+                raise AnalysisError(
+                    f"--choose {key}={value}: no run of study {self.study.name} has it; there are "
+                    f"{', '.join(map(str, sorted(there, key=str)))}"
+                )
 
     @property
     def letters(self) -> tuple[str, ...]:

@@ -109,7 +109,12 @@ def test_help_names_every_command():
     ("arguments", "message"),
     [
         ([], "COMMAND"),
-        (["fig5", "--study", "x"], "invalid choice: 'fig5'"),
+        (["fig5", "--study", "x"], "'fig5' is no command; valid are claims, grid, fig3,"),
+        (["figure3", "--study", "x"], "did you mean fig3?"),
+        (["phi", "--study", "x"], "did you mean fig3?"),
+        (["Table-6", "--study", "x"], "did you mean table6?"),
+        (["tabel6", "--study", "x"], "'tabel6' is no command"),
+        (["fig3", "--study", "x", "--ranks", "4"], "give two different ranks, as in 4,16"),
         (["fig3"], "--study"),
         (["fig3", "--study", "x", "--basis", "C"], "invalid choice: 'C'"),
         (["fig3", "--study", "x", "--layer", "0"], "layers are counted from 1"),

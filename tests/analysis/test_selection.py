@@ -170,3 +170,8 @@ def test_a_copy_of_full_fine_tuning_is_refused(planted, tmp_path):
     shutil.copytree(folder.path, folder.path.with_name("a-copy"))
     with pytest.raises(AnalysisError, match="one run in several folders: a-copy"):
         Selection.of(Study.open(STUDY, tmp_path)).full_runs()
+
+
+def test_a_value_that_no_run_has_comes_with_those_there_are(planted):
+    with pytest.raises(AnalysisError, match=r"lr=0\.1: no run of study planted has it; there are 0\.02$"):
+        _ = planted.select(choice={"lr": 0.1}).frame
