@@ -65,7 +65,7 @@ def draw(rows: Sequence[Sequence[Panel]], look: Look, z: bool = False) -> Figure
                 _heat_map(axes, panel, norm, cmap, z)
                 _ticks(axes, panel, first=x == 0)
                 if not z:
-                    _strips(axes, panel, norm, cmap, width)
+                    _strips(axes, panel, norm, cmap, width, first=x == 0)
         span = (len(rows) - 1) * pitch + width
         bar = figure.add_axes(
             (
@@ -180,7 +180,7 @@ def _ticks(axes: Axes, panel: Panel, *, first: bool) -> None:
         axes.tick_params(labelleft=False)
 
 
-def _strips(axes: Axes, panel: Panel, norm: Normalize, cmap: Any, width: float) -> None:
+def _strips(axes: Axes, panel: Panel, norm: Normalize, cmap: Any, width: float, *, first: bool) -> None:
     """Chance on the panel's own scale: j/d above, i/d at the right; a cell's is the larger of the two."""
     above: Grid = panel.mean[:1, :]
     right: Grid = panel.mean[:, :1]
@@ -189,6 +189,8 @@ def _strips(axes: Axes, panel: Panel, norm: Normalize, cmap: Any, width: float) 
     for strip, values in ((top, above), (side, right)):
         strip.imshow(values, aspect="auto", norm=norm, cmap=cmap)
         strip.set(xticks=[], yticks=[])
+    if first:
+        top.set_ylabel("chance", rotation=0, ha="right", va="center", fontsize=6, labelpad=2)
 
 
 def _colour_bar(
