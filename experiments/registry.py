@@ -63,12 +63,13 @@ class Registry(Mapping[str, Entry], Generic[Entry]):
             raise UserError(
                 f"{'.'.join(home)} lacks {', '.join(lacking)}; a {self._noun} has {', '.join(self._needs)}"
             )
-        other = self._homes.setdefault(entry.name, home)
+        other = self._homes.get(entry.name, home) if entry.name in self._entries else home
         if other != home:
             raise UserError(
                 f"{self._noun} {entry.name} is defined twice: in {other[0]} and {home[0]}; "
                 "give one of them another name"
             )
+        self._homes[entry.name] = home
         self._entries.setdefault(entry.name, entry)
         return entry
 
