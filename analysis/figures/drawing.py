@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -39,14 +39,10 @@ class Look:
     Attributes:
         title: above all panels.
         limits: colour range of phi.
-        ticks_i: by a panel's number of rows; where there are many, every second one has its number.
-        ticks_j: by its number of columns.
     """
 
     title: str
     limits: tuple[float, float]
-    ticks_i: Mapping[int, Sequence[int]]
-    ticks_j: Mapping[int, Sequence[int]]
 
 
 def draw(rows: Sequence[Sequence[Panel]], look: Look, z: bool = False) -> Figure:
@@ -67,9 +63,9 @@ def draw(rows: Sequence[Sequence[Panel]], look: Look, z: bool = False) -> Figure
                 bottom = total - TOP - y * pitch - TITLE - width
                 axes = figure.add_axes((left / WIDTH, bottom / total, width / WIDTH, width / total))
                 _heat_map(axes, panel, norm, cmap, z)
-                _ticks(axes, panel, look, first=x == 0)
+                _ticks(axes, panel, first=x == 0)
                 if not z:
-                    _strips(axes, panel, norm, cmap, width)
+                    _strips(axes, panel, norm, cmap, width, first=x == 0)
         span = (len(rows) - 1) * pitch + width
         bar = figure.add_axes(
             (
@@ -173,13 +169,9 @@ def _stretches(flags: Flags) -> list[tuple[int, int]]:
     return [(int(start) + 1, int(end)) for start, end in change.reshape(-1, 2)]
 
 
-def _ticks(axes: Axes, panel: Panel, look: Look, *, first: bool) -> None:
-    n1, n2 = panel.shape
-    for axis, given, count in ((axes.yaxis, look.ticks_i, n1), (axes.xaxis, look.ticks_j, n2)):
-        marks = given.get(count) or spaced_ticks(count)
-        step = 1 if len(marks) <= 9 else 2
-        axis.set_ticks(marks[::step])
-        axis.set_ticks([tick for tick in marks if tick not in marks[::step]], minor=True)
+def _ticks(axes: Axes, panel: Panel, *, first: bool) -> None:
+    for axis, count in ((axes.yaxis, panel.shape[0]), (axes.xaxis, panel.shape[1])):
+        axis.set_ticks(spaced_ticks(count))
     axes.set_title(panel.title, pad=4 + 72 * (STRIP + STRIP_GAP))
     axes.set_xlabel("$j$")
     if first:
@@ -188,7 +180,7 @@ def _ticks(axes: Axes, panel: Panel, look: Look, *, first: bool) -> None:
         axes.tick_params(labelleft=False)
 
 
-def _strips(axes: Axes, panel: Panel, norm: Normalize, cmap: Any, width: float) -> None:
+def _strips(axes: Axes, panel: Panel, norm: Normalize, cmap: Any, width: float, *, first: bool) -> None:
     """Chance on the panel's own scale: j/d above, i/d at the right; a cell's is the larger of the two."""
     above: Grid = panel.mean[:1, :]
     right: Grid = panel.mean[:, :1]
@@ -197,6 +189,8 @@ def _strips(axes: Axes, panel: Panel, norm: Normalize, cmap: Any, width: float) 
     for strip, values in ((top, above), (side, right)):
         strip.imshow(values, aspect="auto", norm=norm, cmap=cmap)
         strip.set(xticks=[], yticks=[])
+    if first:
+        top.set_ylabel("chance", rotation=0, ha="right", va="center", fontsize=6, labelpad=2)
 
 
 def _colour_bar(
