@@ -212,7 +212,7 @@ def _train(run: PlannedRun, place: Address, sweep: float) -> dict[str, Any]:
             "parameters": trained.parameters,
             "timing": {"seconds": time.perf_counter() - start, **trained.timing},
             "examples": {split: len(bench.task.examples(split)) for split in bench.task.splits},
-            "truncated_examples": bench.objective.truncated,
+            "truncated_examples": trained.truncated,
             "model": bench.base.provenance,
             "precision": precision,
             "device": describe(device),

@@ -166,6 +166,6 @@ def test_help_tells_the_defaults() -> None:
         "wandb.tags=[]",
     ):
         assert default in lines
-    assert lines["init=gaussian"].startswith("gaussian or kaiming: ")
+    assert lines["init=gaussian"].startswith("gaussian, kaiming, pissa or olora: ")
     assert lines["scaling=alpha/r"] == "alpha/r, 1/r or alpha/sqrt(r)"
     assert lines["method=none"] == METHODS["none"].label

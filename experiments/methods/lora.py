@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import lora
 from experiments.errors import UserError
@@ -22,10 +22,29 @@ class LoRA(Method):
     name = "lora"
     label = "LoRA: A and B of each target projection, and a new task head"
     learning_rate = 2e-4  # GPT-3's (paper, Table 12)
-    settings = ("targets", "rank", "alpha", "scaling", "init", "dropout", "bias")
+    settings: ClassVar[tuple[str, ...]] = (
+        "targets",
+        "rank",
+        "alpha",
+        "scaling",
+        "init",
+        "dora",
+        "lr_ratio",
+        "dropout",
+        "bias",
+    )
 
     def words(self, config: RunConfig) -> tuple[str, ...]:
-        return config.targets_name, f"r{config.rank_name}"
+        further = {
+            config.init: config.init in ("pissa", "olora"),
+            "dora": config.dora,
+            f"ratio{config.lr_ratio:g}": config.lr_ratio != 1,
+        }
+        return config.targets_name, f"r{config.rank_name}", *(word for word, said in further.items() if said)
+
+    def rate(self, name: str, config: RunConfig) -> float:
+        """LoRA+ (arXiv 2402.12354): B learns faster than A."""
+        return config.lr_ratio if name.endswith("lora_B") else 1.0
 
     def cost(self, config: RunConfig) -> float:
         return 1 + _LETTER_COST * len(config.rank) + _RANK_COST * sum(config.rank.values())
@@ -40,6 +59,7 @@ class LoRA(Method):
                 seed=config.seed,
                 scaling=config.scaling,
                 init=config.init,
+                dora=config.dora,
                 dropout=config.dropout,
                 bias=config.bias,
             )
