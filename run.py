@@ -7,6 +7,8 @@ import os
 import re
 import sys
 import time
+from collections.abc import Iterable
+from pathlib import Path
 
 import hydra
 from omegaconf import DictConfig
@@ -47,6 +49,8 @@ def main() -> int:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    if planned.logs:
+        print(f"one job a run, through submitit; what they print is in {planned.logs}", flush=True)
     status = 0
     try:
         train()
@@ -64,9 +68,21 @@ def main() -> int:
         from experiments.sweep import report
 
         complete = report(runs, since)
+        if len({run.config.seed for run in runs}) > 1:
+            _answer({(run.config.study, run.config.root): run for run in runs})
     if status == INTERRUPTED:
         print(f"\n{INTERRUPTED_LINE}", file=sys.stderr)
     return status or (0 if complete else 1)
+
+
+def _answer(studies: Iterable[tuple[str, Path]]) -> None:
+    """Which weights and which rank, as far as the seeds say; no trouble here is worth a failed sweep."""
+    from analysis.answer import of_study
+    from analysis.errors import AnalysisError
+
+    with contextlib.suppress(AnalysisError):
+        for study, root in studies:
+            print("", *of_study(study, root), sep="\n", flush=True)
 
 
 if __name__ == "__main__":

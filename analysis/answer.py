@@ -26,13 +26,16 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from analysis.cells import CHOSEN_ON
+from analysis.defaults import DEFAULT_MARGIN
 from analysis.errors import AnalysisError
-from analysis.grid import FEWEST_SEEDS, Grid, GridCell
+from analysis.grid import FEWEST_SEEDS, Grid, GridCell, grids
 from analysis.reading.needs import SWEPT, Need, command, commands
 from analysis.reading.run import Run
+from analysis.reading.study import Study
 from analysis.statistics import Comparison, Needed, Outcomes, compare, holm, seeds_needed
 from analysis.statistics.bootstrap import RESAMPLES
 
@@ -339,6 +342,19 @@ def answer(grid: Grid, margin: float, selection: Selection) -> Answer | None:
         if needed.more_seeds is not None and needed.more_seeds <= FEASIBLE:
             lines = _commands(selection, dict.fromkeys((first, rival), max(1, needed.more_seeds)))
     return Answer(grid, margin, compared, alone, decision, smallest, undecided, needed, rival, lines)
+
+
+def of_study(name: str, root: Path) -> list[str]:
+    """The answer to each task and model of a study, in sentences.
+
+    Raises:
+        AnalysisError: there is no such study, or it has no finished run.
+    """
+    from analysis.selection import Selection
+
+    selection = Selection.of_tasks(Study.open(name, root))
+    found = [answer(grid, DEFAULT_MARGIN / grid.metric.scale, selection) for grid in grids(selection)]
+    return [made.sentences for made in found if made]
 
 
 def _commands(selection: Selection, more: Mapping[GridCell, int]) -> tuple[str, ...]:

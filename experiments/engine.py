@@ -35,7 +35,7 @@ from experiments.errors import UserError
 from experiments.job import TRIES, Outcome, address, check_rank, outcome_in, run_job
 from experiments.models import projection_shapes
 from experiments.plan import PlannedRun, make_studies
-from experiments.progress import Activity, Progress, cost_order, show
+from experiments.progress import Activity, Progress, cost_order
 from experiments.store import RunFolder
 
 LOGS = ".workers"
@@ -92,11 +92,9 @@ def train(
     missing.sort(key=lambda one: cost_order(one.run.config))
     in_process = workers == 1 or len(missing) == 1
     waiting = [one.run.config for one in missing]
-    progress = show(len(stored), len(stored) - len(missing), waiting, panel=not in_process)
+    progress = Progress(len(stored), len(stored) - len(missing), waiting, panel=not in_process)
     for one in stored:
-        record = one.folder.read()
-        if record:
-            progress.estimate.add(one.run.config, record)
+        progress.learn(one.run.config, one.folder.read())
     try:
         if in_process:
             walk([one.run for one in missing], sweep, progress.ended)

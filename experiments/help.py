@@ -118,6 +118,8 @@ def _lines(declared: type[Any], values: Mapping[str, Any], within: str = "") -> 
         elif name != "method":
             text = ": ".join(filter(None, [_or(choices_of(field)), field.description]))
             default = _written(values.get(name, field.default))
+            if default == "null" and declared is RunConfig:
+                default = _written(values["model"].get("budget", {}).get(name))
             if text:
                 yield about(field, "section"), _line(f"{within}{name}={default}", text)
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from experiments.config import RunConfig, digest
 from experiments.errors import UserError
 from experiments.methods import lookup
+from experiments.metrics import shown, unit
 from experiments.models import model_identity, projection_shapes
 from experiments.store import BusyError, RunFolder
 from experiments.tasks import task_identity
@@ -68,7 +69,8 @@ class Outcome:
             parts[-1] += f": {self.error}"
         else:
             metric, last = self.record["metric"], self.record["metrics"]["last"]
-            parts += [f"{split} {last[split][metric]:.4f}" for split in ("dev", "test") if split in last]
+            scores = [(split, last[split][metric]) for split in ("dev", "test") if split in last]
+            parts += [f"{split} {shown(metric, score)}{unit(metric).strip(' ()')}" for split, score in scores]
             parts.append(f"{self.record['timing']['seconds']:.1f} s")
         return "  ".join(filter(None, parts))
 

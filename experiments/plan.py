@@ -15,9 +15,10 @@ import shlex
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments.config import CONF, RunConfig, digest, read_config
+from experiments.config import CONF, RunConfig, digest, keys, read_config
 from experiments.errors import UserError, nearest
 
 if TYPE_CHECKING:
@@ -36,6 +37,27 @@ DISCRETE_SWEEPERS = (
 MOST_RUNS = 10_000
 EXTRAS = {"joblib": "joblib", "submitit_local": "slurm", "submitit_slurm": "slurm", "optuna": "tune"}
 """The extra of this project that brings a launcher or a sweeper."""
+OTHER_NAMES = {
+    "r": "rank",
+    "lora_r": "rank",
+    "lora_alpha": "alpha",
+    "lora_dropout": "dropout",
+    "use_rslora": "scaling",
+    "target_modules": "targets",
+    "learning_rate": "lr",
+    "max_steps": "steps",
+    "num_train_epochs": "epochs",
+    "per_device_train_batch_size": "batch_size",
+    "gradient_accumulation_steps": "accumulate",
+    "warmup_ratio": "warmup",
+    "warmup_steps": "warmup",
+    "max_grad_norm": "clip",
+    "label_smoothing_factor": "label_smoothing",
+    "eval_steps": "eval_every",
+    "logging_steps": "log_every",
+    "output_dir": "root",
+}
+"""What PEFT and the transformers Trainer call a key of ours."""
 
 
 @dataclass(frozen=True)
@@ -65,10 +87,12 @@ class Plan:
         runs: in Hydra's own numbering; none where Hydra alone knows: a page to print, another configuration,
             or a sweeper that decides as it goes.
         sweep: whether it is a sweep.
+        logs: where jobs that submitit runs, out of sight, write what they print.
     """
 
     runs: list[PlannedRun]
     sweep: bool
+    logs: str | None = None
 
 
 LAUNCHED: list[PlannedRun] = []
@@ -84,6 +108,10 @@ def plan(arguments: Sequence[str]) -> Plan:
     flags = {argument.partition("=")[0] for argument in arguments if argument.startswith("-")}
     if flags & {*MULTIRUN} and flags & {"--cfg", "-c", "--info", "-i"}:
         raise UserError("--cfg and --info show the configuration of one run; leave -m out")
+    for flag in flags:
+        name = flag.lstrip("-").replace("-", "_")
+        if name := OTHER_NAMES.get(name, name if name in keys(RunConfig) or name == "budget" else ""):
+            raise UserError(f"{flag} is not an option; write {name}=..., without --")
     if flags & {*OTHER_CONFIG, *SHOW_ONLY}:
         return Plan([], sweep=bool(flags & {*MULTIRUN}))
     with _hydra() as parser:
@@ -104,7 +132,9 @@ def plan(arguments: Sequence[str]) -> Plan:
             raise UserError("this launcher submits jobs to Slurm, and there is no srun here; leave it out")
         swept = [f"{key}={values}" for key, values in params.items()]
         jobs = _split(_parse(parser, [*swept, *_texts(settings)]))
-        return Plan(plan_jobs(parser, jobs, _compose), sweep=True)
+        logs = str(Path(master.hydra.sweep.dir).parent / "*/.submitit")
+        submits = "submitit_folder" in master.hydra.launcher
+        return Plan(plan_jobs(parser, jobs, _compose), sweep=True, logs=logs if submits else None)
 
 
 def plan_experiments(names: Iterable[str], overrides: Sequence[str] = ()) -> list[PlannedRun]:
@@ -235,11 +265,13 @@ def _parse(parser: OverridesParser, overrides: Iterable[str]) -> list[Override]:
         try:
             parsed += parser.parse_overrides([override])
         except HydraException as error:
-            reason = _line(error).partition("See https://hydra.cc")[0].strip()
-            raise UserError(
-                f"{override!r} cannot be read ({reason}); write key=value, a text with other signs than "
-                f"letters, digits and ._-/ in quotes of its own"
-            ) from error
+            if override.endswith(",") or override.startswith(","):
+                hint = "write the values without spaces between them, as in rank=1,2,4"
+            elif "=" not in override:
+                hint = "write key=value, as in rank=8"
+            else:
+                hint = "a text with other signs than letters, digits and ._-/ is put in quotes of its own"
+            raise UserError(f"{override!r} cannot be read; {hint}") from error
     return parsed
 
 
@@ -300,6 +332,8 @@ def _check_key(override: Override, config: DictConfig) -> None:
             if path and "name" in level:
                 below += f"={level.name}" if path == ["task"] else ""
             close = nearest(word, valid) or f"; valid are {', '.join(valid)}"
+            if not path and word in OTHER_NAMES:
+                close = f"; here it is {OTHER_NAMES[word]}"
             raise UserError(
                 f"{'.'.join([*path, word])} is not a key{below}{close} (python run.py --help explains them)"
             )
@@ -327,8 +361,7 @@ def _check_one_run(settings: Iterable[Override], params: Mapping[str, str]) -> N
     for override in settings:
         if override.is_sweep_override():
             raise UserError(
-                f"{override.input_line} gives several values; add -m to train a run for each of them, "
-                f"or write a list as '{override.key_or_group}=[...]'"
+                f"{override.input_line} gives several values; add -m to train a run for each of them"
             )
     if set(params) - {override.key_or_group for override in settings}:
         raise UserError(

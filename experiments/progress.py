@@ -1,8 +1,7 @@
-"""How far a sweep is: a live panel on a terminal, plain lines elsewhere; and an estimate of the time left."""
+"""How far a sweep is: lines that stay, on a terminal with a live panel below them; and the time left."""
 
 from __future__ import annotations
 
-import sys
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
@@ -39,24 +38,41 @@ class Activity:
 
 
 class Progress:
-    """What is known of a sweep, told in plain lines: one a run that ended.
+    """One line a run that ends; with a panel one a failure, and what each worker does redrawn below.
 
     Args:
         total: runs in all.
         kept: of them, finished before.
         waiting: those that are to be trained.
+        panel: whether one is wanted, where the output is a terminal that can move its cursor.
     """
 
-    def __init__(self, total: int, kept: int, waiting: Iterable[RunConfig] = ()) -> None:
-        self.total = total
+    def __init__(self, total: int, kept: int, waiting: Iterable[RunConfig] = (), panel: bool = False) -> None:
+        from rich import progress
+        from rich.console import Console
+        from rich.table import Column
+
+        self._console = Console(highlight=False)
+        self._panel = panel and self._console.is_terminal and not self._console.is_dumb_terminal
+        name = Column(no_wrap=True, overflow="ellipsis", ratio=1)
+        self._bars = progress.Progress(
+            progress.TextColumn("{task.description}", markup=False, table_column=name),
+            progress.BarColumn(20),
+            progress.TextColumn("{task.fields[state]}", markup=False),
+            console=self._console,
+            transient=True,
+            expand=True,
+            disable=not self._panel,
+        )
+        self._lines = {-1: self._bars.add_task("", total=total, completed=kept, state="")}  # -1: the sweep
+        self.total, self.counts = total, Counter({"kept": kept})
         self._running: list[Activity] = []
-        self._waiting = [*waiting]
-        self._workers = 1
-        self.counts = Counter({"kept": kept})
-        self.estimate = Estimate()
+        self._waiting, self._workers = [*waiting], 1
         self._began = time.monotonic()
         self._waited_for: set[str] = set()
+        self._ratios: dict[tuple[str, str], list[float]] = defaultdict(list)
         self.note(f"{total} runs, {kept} finished before")
+        self._bars.start()
 
     def at(
         self,
@@ -67,107 +83,72 @@ class Progress:
     ) -> None:
         """What each worker does now, what waits for one, and the runs that other processes train."""
         self._running, self._waiting, self._workers = [*activities.values()], [*waiting], workers
-        for name in elsewhere:
-            if name not in self._waited_for:
-                self._waited_for.add(name)
-                self.note(f"busy      {name}: another process trains it; it is waited for")
-
-    def ended(self, config: RunConfig, outcome: Outcome) -> None:
-        self.counts[outcome.status] += 1
-        self._running = [one for one in self._running if one.config is not config]
-        self._waiting = [one for one in self._waiting if one is not config]
-        if outcome.record:
-            self.estimate.add(config, outcome.record)
-        self.told(outcome)
-
-    def told(self, outcome: Outcome) -> None:
-        self.note(f"{outcome.line(f'{sum(self.counts.values())}/{self.total}')}  ({self.times()})")
-
-    def note(self, line: str) -> None:
-        """Something to read that stays."""
-        print(line, flush=True)
-
-    def close(self) -> None:
-        """Show no more; what is printed later comes below."""
-
-    def times(self) -> str:
-        gone = f"{clock(time.monotonic() - self._began)} gone"
-        left = self.estimate.left(self._running, self._waiting, self._workers)
-        busy = self._running or self._waiting
-        return gone if left is None or not busy else f"{gone}, about {clock(left)} left (estimate)"
-
-    def summary(self) -> str:
-        """ "12 of 230 runs done: 9 finished, 2 kept, 1 failed"."""
-        listed = [
-            f"{self.counts[word]} {word}" for word in ("finished", "kept", "failed") if self.counts[word]
-        ]
-        return f"{sum(self.counts.values())} of {self.total} runs done: {', '.join(listed) or 'none yet'}"
-
-
-class Panel(Progress):
-    """A line a worker, the counts and the times, redrawn in place; notes go above it."""
-
-    def __init__(self, total: int, kept: int, waiting: Iterable[RunConfig] = ()) -> None:
-        from rich import progress
-        from rich.console import Console
-        from rich.table import Column
-
-        self._console = Console(highlight=False)
-        super().__init__(total, kept, waiting)
-        name = progress.TextColumn(
-            "{task.description}",
-            markup=False,
-            table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1),
-        )
-        self._bars = progress.Progress(
-            name,
-            progress.BarColumn(20),
-            progress.TextColumn("{task.fields[state]}", markup=False),
-            console=self._console,
-            transient=True,
-            expand=True,
-        )
-        self._sweep = self._bars.add_task("", total=total, completed=kept, state="")
-        self._tasks: dict[int, Any] = {}
-        self._bars.start()
-
-    def at(self, activities: Mapping[int, Activity], *others: Any) -> None:
-        super().at(activities, *others)
-        self._bars.update(
-            self._sweep, description=self.summary(), completed=sum(self.counts.values()), state=self.times()
-        )
-        for number in self._tasks.keys() - activities.keys():
-            self._bars.remove_task(self._tasks.pop(number))
+        for name in {*elsewhere} - self._waited_for:
+            self._waited_for.add(name)
+            self.note(f"busy      {name}: another process trains it; it is waited for")
+        for number in self._lines.keys() - activities.keys() - {-1}:
+            self._bars.remove_task(self._lines.pop(number))
+        done = sum(self.counts.values())
+        self._bars.update(self._lines[-1], description=self.summary(), completed=done, state=self.times())
         for number, one in activities.items():
-            if number not in self._tasks:
-                self._tasks[number] = self._bars.add_task("", state="")
+            if number not in self._lines:
+                self._lines[number] = self._bars.add_task("", state="")
             self._bars.update(
-                self._tasks[number],
+                self._lines[number],
                 description=one.config.readable_name(),
                 total=one.steps,
                 completed=one.step,
                 state=f"{one.state}  {clock(one.gone)}",
             )
 
-    def told(self, outcome: Outcome) -> None:
-        if outcome.status == "failed":
-            super().told(outcome)
+    def ended(self, config: RunConfig, outcome: Outcome) -> None:
+        self.counts[outcome.status] += 1
+        self._running = [one for one in self._running if one.config is not config]
+        self._waiting = [one for one in self._waiting if one is not config]
+        self.learn(config, outcome.record)
+        if not self._panel or outcome.status == "failed":
+            self.note(f"{outcome.line(f'{sum(self.counts.values())}/{self.total}')}  ({self.times()})")
 
     def note(self, line: str) -> None:
+        """Something to read that stays."""
         self._console.print(line, markup=False, soft_wrap=True)
 
     def close(self) -> None:
+        """Show no more; what is printed later comes below."""
         self._bars.stop()
 
+    def times(self) -> str:
+        left = self.left(self._running, self._waiting, self._workers)
+        gone = f"{clock(time.monotonic() - self._began)} gone"
+        return f"{gone}, about {clock(left)} left (estimate)" if left else gone
 
-def show(total: int, kept: int, waiting: Iterable[RunConfig] = (), panel: bool = True) -> Progress:
-    """The panel where it is wanted and the output is a terminal that can move its cursor, else lines."""
-    if panel and sys.stdout.isatty():
-        from rich.console import Console
+    def summary(self) -> str:
+        """ "12 of 230 runs done: 9 finished, 2 kept, 1 failed"."""
+        words = ("finished", "kept", "failed")
+        listed = ", ".join(f"{self.counts[word]} {word}" for word in words if self.counts[word])
+        return f"{sum(self.counts.values())} of {self.total} runs done: {listed or 'none yet'}"
 
-        if not Console().is_dumb_terminal:
-            return Panel(total, kept, waiting)
-    return Progress(total, kept, waiting)
+    def learn(self, config: RunConfig, record: Mapping[str, Any] | None) -> None:
+        """Estimate others by this run, if its record says how long it took."""
+        if record and "seconds" in record.get("timing", {}):
+            ratio = record["timing"]["seconds"] / guess(config)
+            self._ratios[config.task.name, config.method].append(ratio)
+
+    def seconds(self, config: RunConfig) -> float:
+        """By the finished runs of the same task and method, else by all; NaN where there are none."""
+        every = [ratio for ratios in self._ratios.values() for ratio in ratios]
+        like = self._ratios.get((config.task.name, config.method), every)
+        return guess(config) * mean(like or [float("nan")])
+
+    def left(self, running: Iterable[Activity], waiting: Iterable[RunConfig], workers: int) -> float | None:
+        """Seconds until the last run ends, each worker taking the next; None where no run is done."""
+        if not self._ratios:
+            return None
+        free = [max(0.0, self.seconds(one.config) - one.gone) for one in running]
+        free = sorted(free + [0.0] * (workers - len(free)))
+        for config in waiting:
+            free = sorted([free[0] + self.seconds(config), *free[1:]])
+        return free[-1]
 
 
 def clock(seconds: float) -> str:
@@ -190,46 +171,3 @@ def cost_order(config: RunConfig) -> tuple[float, str, float, int]:
     """
     task = config.task.name
     return -_TASK_SECONDS.get(task, _OTHER_TASK), task, -guess(config), config.seed
-
-
-class Estimate:
-    """Seconds of a run: the mean of the runs most like it that are done.
-
-    Like it are those of the same task, method, targets and rank; failing that of the same task and method;
-    failing that any, by the ratio of the guesses.
-    """
-
-    def __init__(self) -> None:
-        self._seconds: dict[tuple[str, ...], list[float]] = defaultdict(list)
-        self._ratios: list[float] = []
-
-    def add(self, config: RunConfig, record: Mapping[str, Any]) -> None:
-        """A run is finished, and its record says how long it took."""
-        seconds = record.get("timing", {}).get("seconds")
-        if seconds is not None:
-            for kind in _kinds(config):
-                self._seconds[kind].append(seconds)
-            self._ratios.append(seconds / guess(config))
-
-    def seconds(self, config: RunConfig) -> float:
-        """NaN where no run is done."""
-        for kind in _kinds(config):
-            if kind in self._seconds:
-                return mean(self._seconds[kind])
-        return guess(config) * mean(self._ratios or [float("nan")])
-
-    def left(self, running: Iterable[Activity], waiting: Iterable[RunConfig], workers: int) -> float | None:
-        """Seconds until the last run ends, each worker taking the next; None where no run is done."""
-        if not self._ratios:
-            return None
-        free = [max(0.0, self.seconds(one.config) - one.gone) for one in running]
-        free = sorted(free + [0.0] * (workers - len(free)))
-        for config in waiting:
-            free = sorted([free[0] + self.seconds(config), *free[1:]])
-        return free[-1]
-
-
-def _kinds(config: RunConfig) -> tuple[tuple[str, ...], ...]:
-    """From the most to the least alike."""
-    like = (config.task.name, config.method)
-    return (*like, config.targets_name, config.rank_name), like

@@ -1,4 +1,4 @@
-"""The end of a sweep: a table of its runs, what failed and how to repeat it, and whether all went well.
+"""The end of a sweep: its runs as a table, the means over seeds, what failed, and what comes next.
 
 The runs may have been trained in other processes or on other machines: the store says how each ended.
 """
@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import shlex
 import shutil
+import statistics
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -16,13 +18,15 @@ from experiments.config import RunConfig
 from experiments.errors import UserError
 from experiments.job import Outcome, address, outcome_in
 from experiments.methods import lookup
+from experiments.metrics import shown, unit
 from experiments.plan import PlannedRun
 from experiments.store import BusyError
 
 STATUS_WORDS = {"failed": "FAILED", "busy": "busy elsewhere"}
 ALWAYS_SHOWN = ("targets", "rank")
 SHOWN_IF_DIFFERENT = ("study", "model", "task", "method", "alpha", "lr", "seed")
-NUMBERS = ("#", "trainable", "dev", "test", "seconds")
+SPLITS = ("dev", "test")
+NUMBERS = ("#", "trainable", *SPLITS, "seconds", "seeds")
 
 Row = tuple[PlannedRun, Outcome]
 
@@ -32,7 +36,18 @@ def report(runs: Sequence[PlannedRun], since: float) -> bool:
     rows = [(run, _outcome(run, since)) for run in runs]
     print(f"\n{render(rows, _width())}", flush=True)
     if any(outcome.status == "finished" for _, outcome in rows):
-        _log(rows, since)
+        from experiments.tracking import log_sweep
+
+        columns = _columns(rows)
+        table = [[*_cells(number, *row, columns), str(row[1].folder)] for number, row in enumerate(rows)]
+        where = log_sweep(rows[0][0].config, f"{since:.0f}", [*columns, "folder"], table)
+        if where:
+            print(f"W&B:  {where}", flush=True)
+    for study, root in dict.fromkeys((run.config.study, run.config.root) for run, _ in rows):
+        place = [] if root == RunConfig.root else ["--root", str(root)]
+        print(
+            f"next: {shlex.join(['python', '-m', 'analysis', 'grid', '--study', study, *place])}", flush=True
+        )
     return all(outcome.status in ("finished", "kept", "busy") for _, outcome in rows)
 
 
@@ -58,7 +73,7 @@ def _width() -> int | None:
 
 
 def render(rows: Sequence[Row], width: int | None = None) -> str:
-    """The table, with the folders below it where a line would be longer than `width`; then the failures."""
+    """The table, folders below it where a line would be longer than `width`; means over seeds; failures."""
     columns = _columns(rows)
     cells = [_cells(number, *row, columns) for number, row in enumerate(rows)]
     folders = [str(outcome.folder or "") for _, outcome in rows]
@@ -67,7 +82,9 @@ def render(rows: Sequence[Row], width: int | None = None) -> str:
         parts = [_align(columns, cells), [f"  #{number}  {where}" for number, where in enumerate(folders)]]
     metrics = sorted({outcome.record["metric"] for _, outcome in rows if outcome.record})
     if metrics:
-        parts.append([f"dev, test: {' or '.join(metrics)} of the last checkpoint"])
+        words = " or ".join(f"{name}{unit(name)}" for name in metrics)
+        parts.append([f"dev, test: {words}, of the last checkpoint"])
+    parts += [means] if (means := _means(rows, columns)) else []
     parts += [
         [f"#{number} failed: {outcome.error}", f"    {outcome.command}"]
         for number, (_, outcome) in enumerate(rows)
@@ -101,26 +118,48 @@ def _columns(rows: Sequence[Row]) -> list[str]:
     written = [override.lstrip("+").partition("=")[0] for run, _ in rows for override in run.overrides]
     others = [*SHOWN_IF_DIFFERENT, *(key for key in dict.fromkeys(written) if key not in known)]
     different = [key for key in others if len({_setting(run, key) for run, _ in rows}) > 1]
-    return ["#", *ALWAYS_SHOWN, *different, "trainable", "dev", "test", "seconds", "status"]
+    return ["#", *ALWAYS_SHOWN, *different, "trainable", *SPLITS, "seconds", "status"]
 
 
 def _cells(number: int, run: PlannedRun, outcome: Outcome, columns: Sequence[str]) -> list[str]:
     record = outcome.record or {}
     last = record.get("metrics", {}).get("last", {})
-    scores = {split: last[split][record["metric"]] for split in ("dev", "test") if split in last}
-    trainable, seconds = (
-        record.get("parameters", {}).get("trainable"),
-        record.get("timing", {}).get("seconds"),
-    )
+    scores = {
+        split: shown(record["metric"], last[split][record["metric"]]) for split in SPLITS if split in last
+    }
+    trainable = record.get("parameters", {}).get("trainable")
+    seconds = record.get("timing", {}).get("seconds")
     made = {
         "#": str(number),
         "trainable": "" if trainable is None else f"{trainable:,}",
-        "dev": f"{scores['dev']:.4f}" if "dev" in scores else "",
-        "test": f"{scores['test']:.4f}" if "test" in scores else "",
         "seconds": "" if seconds is None else f"{seconds:.1f}",
         "status": STATUS_WORDS.get(outcome.status, outcome.status),
+        **dict.fromkeys(SPLITS, ""),
+        **scores,
     }
     return [made[column] if column in made else _setting(run, column) for column in columns]
+
+
+def _means(rows: Sequence[Row], columns: Sequence[str]) -> list[str]:
+    """A line for each setting: mean and standard deviation over its seeds, where some setting has several."""
+    settings = columns[1 : columns.index("trainable")]
+    cells: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    for run, outcome in rows:
+        if outcome.record:
+            cell = tuple(_setting(run, key) for key in settings if key != "seed")
+            cells.setdefault(cell, []).append(outcome.record)
+    if max(map(len, cells.values()), default=0) < 2:
+        return []
+    lines = []
+    for cell, records in cells.items():
+        name, line = records[0]["metric"], [*cell, str(len(records))]
+        for split in SPLITS:
+            scores = [last[split][name] for record in records if split in (last := record["metrics"]["last"])]
+            spread = f" ± {shown(name, statistics.stdev(scores))}" if len(scores) > 1 else ""
+            line.append(f"{shown(name, statistics.mean(scores))}{spread}" if scores else "")
+        lines.append(line)
+    kept = [key for key in settings if key != "seed"]
+    return ["mean ± standard deviation over seeds", *_align([*kept, "seeds", *SPLITS], lines)]
 
 
 def _align(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
@@ -134,11 +173,3 @@ def _align(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
         return "  ".join(padded).rstrip()
 
     return [line(columns), line(["-" * width for width in widths]), *map(line, rows)]
-
-
-def _log(rows: Sequence[Row], since: float) -> None:
-    from experiments.tracking import log_sweep
-
-    columns = _columns(rows)
-    table = [[*_cells(number, *row, columns), str(row[1].folder)] for number, row in enumerate(rows)]
-    log_sweep(rows[0][0].config, f"{since:.0f}", [*columns, "folder"], table)

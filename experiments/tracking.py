@@ -39,8 +39,11 @@ def start_tracker(
     )
 
 
-def log_sweep(config: RunConfig, name: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Log a sweep's table as one W&B run of job type "sweep" in the group of the study of `config`."""
+def log_sweep(config: RunConfig, name: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Log a sweep's table as one W&B run of job type "sweep" in the group of the study of `config`.
+
+    Returns where it is to be seen: its address, or the command that sends what was logged offline.
+    """
     study = config.study
     tracker = _start(
         config.wandb,
@@ -55,6 +58,7 @@ def log_sweep(config: RunConfig, name: str, columns: Sequence[str], rows: Sequen
     )
     tracker.media(lambda wandb: {"sweep": wandb.Table(list(columns), [list(row) for row in rows])})
     tracker.finish(succeeded=True)
+    return tracker.where
 
 
 def _start(config: WandbConfig, study: Path, identity: Mapping[str, Any], for_agent: bool = False) -> Tracker:

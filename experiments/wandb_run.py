@@ -29,7 +29,13 @@ _TRUE = ("1", "on", "true", "yes")
 
 
 class Tracker:
-    """Where numbers go besides the files.  This one drops them."""
+    """Where numbers go besides the files.  This one drops them.
+
+    Attributes:
+        where: an address, or the command that sends what was logged offline; empty where nothing was logged.
+    """
+
+    where = ""
 
     def log(self, values: Mapping[str, float], step: int) -> None:
         """Values measured at an optimizer step."""
@@ -47,8 +53,8 @@ class Tracker:
 class WandbTracker(Tracker):
     """One W&B run.  At its first failure it warns once and drops what follows."""
 
-    def __init__(self, run: Any) -> None:
-        self._run = run
+    def __init__(self, run: Any, where: str) -> None:
+        self._run, self.where = run, where
 
     def log(self, values: Mapping[str, float], step: int) -> None:
         # The step is a value like the others: W&B's own counter never goes back, as a repeated run must.
@@ -150,7 +156,7 @@ def start(
         _given_up = True
         _warn(f"it cannot start ({_line(error)}); runs go on without it ({switch}: no warning)")
         return Tracker()
-    return WandbTracker(run)
+    return WandbTracker(run, f"wandb sync {folder}/wandb/offline-run-*" if resolved == "offline" else run.url)
 
 
 def default_project() -> str:

@@ -13,6 +13,18 @@ SCALINGS = ("alpha/r", "1/r", "alpha/sqrt(r)")
 """The paper's scale (section 4.1), that of its first version, and rsLoRA's (arXiv 2312.03732)."""
 
 _VALID = "valid are q k v o (also written together, as qv) and gate, up, down"
+_MODULES = {
+    **{f"{letter}_proj": letter for letter in LETTERS},
+    "query": "q",
+    "key": "k",
+    "value": "v",
+    "out_proj": "o",
+    "c_attn": "qkv",
+    "qkv_proj": "qkv",
+    "query_key_value": "qkv",
+    "all-linear": "qkvo,up,down or, where the model has one, qkvo,gate,up,down",
+}
+"""What PEFT's users write, and how it is written here."""
 
 
 def parse_targets(targets: str | Iterable[str]) -> tuple[str, ...]:
@@ -42,6 +54,8 @@ def parse_targets(targets: str | Iterable[str]) -> tuple[str, ...]:
 def _letters(token: str) -> Iterable[str]:
     if token in LETTERS:
         return (token,)
+    if token in _MODULES:
+        raise ValueError(f"targets: {token!r} is written {_MODULES[token]}; {_VALID}")
     wrong = [character for character in token if character not in "qkvo"]
     if wrong:
         raise ValueError(f"targets: {token!r} is not a projection ({wrong[0]!r} is unknown); {_VALID}")
@@ -74,8 +88,9 @@ def parse_ranks(rank: int | Mapping[str, int], targets: str | Iterable[str]) -> 
             )
         value = ranks[letter]
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            several = "; for a run with each, -m rank=1,2" if isinstance(value, list | tuple) else ""
             raise ValueError(
-                f"rank: {value!r} for {letter!r} is not valid; a rank is an integer of at least 1"
+                f"rank: {value!r} for {letter!r} is not valid; a rank is an integer of at least 1{several}"
             )
     return {letter: ranks[letter] for letter in letters}
 

@@ -55,27 +55,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("--study", default="embedded", metavar="NAME", help="where the runs lie (default: %(default)s)")
-    add("--seeds", type=_positive, default=5, metavar="N", help="seeds 0 to N - 1 (default: %(default)s)")
-    add("--workers", type=_positive, metavar="N", help="processes (default: one an idle core, or GPU)")
+    add("--seeds", type=int, default=5, metavar="N", help="seeds 0 to N - 1 (default: %(default)s)")
+    add("--workers", type=int, metavar="N", help="processes (default: one an idle core, or GPU)")
     add("--out", type=Path, metavar="DIR", help="where the analysis writes (default: results/STUDY)")
     known = experiment_names()
     names = f"of conf/experiment: {', '.join(known)} (default: all)"
-    add("--experiments", type=_experiments, default=known, metavar="NAME,NAME", help=names)
+    add("--experiments", type=lambda text: text.split(","), default=known, metavar="NAME,NAME", help=names)
     return parser
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not valid; give a number of at least 1")
-    return int(text)
-
-
-def _experiments(text: str) -> list[str]:
-    names, known = text.split(","), experiment_names()
-    for name in names:
-        if name not in known:
-            raise argparse.ArgumentTypeError(f"{name!r} is unknown; valid are {', '.join(known)}")
-    return names
 
 
 def _planned(options: argparse.Namespace, overrides: Sequence[str]) -> list[PlannedRun]:
@@ -87,8 +73,9 @@ def _planned(options: argparse.Namespace, overrides: Sequence[str]) -> list[Plan
     options_given = [word for word in overrides if word.startswith("-")]
     if options_given:
         raise UserError(f"{options_given[0]} is not an option (python scripts/reproduce.py --help)")
-    seeds = ",".join(map(str, range(options.seeds)))
-    runs = plan_experiments(options.experiments, [f"study={options.study}", f"seed={seeds}", *overrides])
+    runs = plan_experiments(
+        options.experiments, [f"study={options.study}", f"seed=range(0,{options.seeds})", *overrides]
+    )
     if len({(str(run.config.root), run.config.study) for run in runs}) > 1:
         raise UserError("the runs lie in several studies; give one study and one root")
     return runs

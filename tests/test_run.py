@@ -98,7 +98,7 @@ def test_a_single_run(tmp_path: Path) -> None:
     done = run(tmp_path, "rank=3", "targets=q")
     assert done.returncode == 0, done.stderr
     name = r"sql-embedded-q-r3-lr0\.005-seed0-\w{10}"
-    told = rf"finished  {name}  dev 0\.0300  test 0\.2500  1\.0 s\n          outputs/default/{name}\n"
+    told = rf"finished  {name}  dev 3\.0%  test 25\.0%  1\.0 s\n          outputs/default/{name}\n"
     assert re.fullmatch(told, done.stdout)
     assert {path.name for path in tmp_path.iterdir()} == {"notes", "outputs"}
     assert list((tmp_path / "outputs/.launches").iterdir()) == []
@@ -167,3 +167,13 @@ def test_an_experiment_is_trained_once_however_it_is_asked_for(tmp_path: Path) -
         "sql-embedded-q-r8",
         "sql-embedded-qkvo-r2",
     ]
+
+
+def test_a_sweep_over_seeds_ends_with_means_and_the_answer(tmp_path: Path) -> None:
+    small = ["task.train=16", "task.dev=2", "task.test=4", "steps=1", "hydra.launcher.workers=1"]
+    done = run(tmp_path, "-m", "rank=1,2", "seed=0,1", *small, "wandb.mode=offline", program="run.py")
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"^qv +2 +2 +\d+\.\d ± \d+\.\d ", done.stdout, flags=re.MULTILINE), done.stdout
+    assert "W&B:  wandb sync outputs/default/.wandb/wandb/offline-run-*\n" in done.stdout
+    assert [*(tmp_path / "outputs/default/.wandb/wandb").glob("offline-run-*")]
+    assert "next: python -m analysis grid --study default\n\nsql: none of 2 is shown" in done.stdout

@@ -3,6 +3,6 @@
 metric("accuracy").value([1.0, 0.0])        # 0.5
 """
 
-from experiments.metrics.metric import METRICS, CorpusMetric, MeanMetric, Metric, Score, metric
+from experiments.metrics.metric import METRICS, CorpusMetric, MeanMetric, Metric, Score, metric, shown, unit
 
-__all__ = ["METRICS", "CorpusMetric", "MeanMetric", "Metric", "Score", "metric"]
+__all__ = ["METRICS", "CorpusMetric", "MeanMetric", "Metric", "Score", "metric", "shown", "unit"]

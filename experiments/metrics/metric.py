@@ -27,6 +27,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from experiments.errors import UserError
 from experiments.registry import Registry
 
 if TYPE_CHECKING:
@@ -114,3 +115,17 @@ def metric(name: str) -> Metric:
         UserError: there is none.
     """
     return METRICS.find(name)()
+
+
+def shown(name: str, value: float) -> str:
+    """A value as people read it: a share in per cent; as it is where the metric is not known here."""
+    try:
+        known = metric(name)
+    except UserError:
+        return f"{value:.4f}"
+    return f"{value * known.scale:.{known.decimals}f}"
+
+
+def unit(name: str) -> str:
+    """What stands behind the metric's name where its values are shown: " (%)", or nothing."""
+    return " (%)" if shown(name, 1.0).startswith("100") else ""

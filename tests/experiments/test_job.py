@@ -118,7 +118,7 @@ def test_how_it_ended_is_one_line(config, trained):
     dev, test = (
         outcome.record["metrics"]["last"][split]["logical_form_accuracy"] for split in ("dev", "test")
     )
-    line = f"finished  1/2  {outcome.name}  dev {dev:.4f}  test {test:.4f}  "
+    line = f"finished  1/2  {outcome.name}  dev {100 * dev:.1f}%  test {100 * test:.1f}%  "
     assert outcome.line("1/2").startswith(line)
     assert outcome.score == dev
     failed = run_job(config(device="gpu7"))

@@ -75,7 +75,7 @@ def test_a_finished_job_is_told_and_its_metric_on_dev_handed_back(
     assert seen[0].config.rank == {"q": 4, "v": 8}
     assert seen[0].command == "python run.py 'rank={q: 4, v: 8}' targets=vq task=nli"
     out = capsys.readouterr().out
-    assert out == "finished  x  dev 0.5000  test 0.2500  1.5 s\n          outputs/x\n"
+    assert out == "finished  x  dev 50.0%  test 25.0%  1.5 s\n          outputs/x\n"
 
 
 @pytest.mark.parametrize(

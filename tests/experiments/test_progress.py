@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from experiments.job import Outcome
-from experiments.progress import Activity, Estimate, Panel, Progress, clock, cost_order, guess, show
+from experiments.progress import Activity, Progress, clock, cost_order, guess
 
 RECORD = {
     "metric": "accuracy",
@@ -54,22 +54,23 @@ def test_one_plain_line_a_run(config, time, capsys):
     out = capsys.readouterr().out
     assert out.splitlines() == [
         "5 runs, 1 finished before",
-        "finished  2/5  sql-q-r1-abc  dev 0.5000  test 0.2500  61.0 s  "
-        "(1:05 gone, about 3:03 left (estimate))",
+        "finished  2/5  sql-q-r1-abc  dev 50.0%  test 25.0%  61.0 s  (1:05 gone, about 3:03 left (estimate))",
         "FAILED    3/5  sql-q-r1-abc: no luck  (1:05 gone, about 2:02 left (estimate))",
         "busy      nli-q-r2: another process trains it; it is waited for",
-        "kept      4/5  sql-q-r1-abc  dev 0.5000  test 0.2500  61.0 s  "
-        "(1:05 gone, about 1:01 left (estimate))",
-        "finished  5/5  sql-q-r1-abc  dev 0.5000  test 0.2500  61.0 s  (1:05 gone)",
+        "kept      4/5  sql-q-r1-abc  dev 50.0%  test 25.0%  61.0 s  (1:05 gone, about 1:01 left (estimate))",
+        "finished  5/5  sql-q-r1-abc  dev 50.0%  test 25.0%  61.0 s  (1:05 gone)",
     ]
     assert lines.summary() == "5 of 5 runs done: 2 finished, 2 kept, 1 failed"
     assert out.replace("\n", "").isprintable()
 
 
 @pytest.fixture
-def panel(time, capsys):
-    made = Panel(230, 12)
+def panel(time, capsys, monkeypatch):
+    monkeypatch.setattr("rich.console.Console.is_terminal", True)
+    monkeypatch.setattr("rich.console.Console.is_dumb_terminal", False)
+    made = Progress(230, 12, panel=True)
     made.close()
+    capsys.readouterr()
     return made
 
 
@@ -109,9 +110,14 @@ def test_the_panel_fits_a_narrow_terminal(config, time, panel):
     assert "step 120 of 600" in lines[1]
 
 
-def test_lines_where_there_is_no_terminal(capsys):
-    assert type(show(2, 0)) is Progress
-    assert capsys.readouterr().out == "2 runs, 0 finished before\n"
+def test_lines_where_there_is_no_terminal(config, capsys):
+    lines = Progress(2, 0, panel=True)
+    lines.at({0: Activity(config(), 0.0, 1, 2)}, [], [], 1)
+    lines.ended(config(), outcome())
+    lines.close()
+    out = capsys.readouterr().out
+    assert out.startswith("2 runs, 0 finished before\nfinished  1/2  sql-q-r1-abc")
+    assert out.count("\n") == 2
 
 
 # ------------------------------------------------------------------------------------------ how long it takes
@@ -139,25 +145,25 @@ def test_the_guess_follows_steps_and_method(config):
     assert guess(config(method="full")) > guess(lora) > guess(config(method="none"))
 
 
-def test_seconds_of_the_runs_most_alike(config):
-    estimate = Estimate()
+def test_seconds_of_the_runs_most_alike(config, capsys):
+    sweep = Progress(9, 0)
     one = config(rank=8)
-    assert estimate.left([], [one], 2) is None
-    estimate.add(one, done(10.0))
-    estimate.add(dataclasses.replace(one, seed=1), done(20.0))
-    estimate.add(config(rank=64), done(60.0))
-    assert estimate.seconds(dataclasses.replace(one, seed=7)) == 15.0
-    assert estimate.seconds(config(rank=16)) == 30.0
-    assert 0 < estimate.seconds(config(rank=8, **{"task.name": "nli"})) < 30.0  # by the ratio of the guesses
+    assert sweep.left([], [one], 2) is None
+    sweep.learn(one, done(10.0))
+    sweep.learn(dataclasses.replace(one, seed=1), done(20.0))
+    assert sweep.seconds(dataclasses.replace(one, seed=7)) == pytest.approx(15.0)
+    full, nli = config(method="full"), config(rank=8, **{"task.name": "nli"})
+    assert sweep.seconds(full) == pytest.approx(15.0 * guess(full) / guess(one))  # by what is done of others
+    assert sweep.seconds(nli) == pytest.approx(15.0 * guess(nli) / guess(one))
+    sweep.learn(full, done(60.0))
+    assert sweep.seconds(one) == pytest.approx(15.0)
+    assert sweep.seconds(full) == pytest.approx(60.0)
 
 
-def test_time_left_is_that_of_the_last_worker(config, time):
-    estimate = Estimate()
+def test_time_left_is_that_of_the_last_worker(config, time, capsys):
+    sweep = Progress(9, 0)
     one = config(rank=8)
-    estimate.add(one, done(10.0))
+    sweep.learn(one, done(10.0))
     running = [Activity(one, time.now - 4.0, 1, 2), Activity(one, time.now - 25.0, 2, 2)]
-    assert estimate.left([], [], 2) == 0.0
-    assert estimate.left([], [one] * 3, 2) == 20.0
-    assert estimate.left(running, [], 2) == 6.0
-    assert estimate.left(running, [one], 2) == 10.0
-    assert estimate.left(running, [one] * 2, 2) == 16.0
+    for of, waiting, left in ([], 0, 0), ([], 3, 20), (running, 0, 6), (running, 1, 10), (running, 2, 16):
+        assert sweep.left(of, [one] * waiting, 2) == pytest.approx(left)

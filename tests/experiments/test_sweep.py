@@ -15,8 +15,8 @@ from experiments.sweep import Row, render, report
 
 def record(dev: float, trainable: int = 24576, seconds: float = 41.26) -> dict[str, Any]:
     return {
-        "metric": "logical_form",
-        "metrics": {"last": {"dev": {"logical_form": dev}, "test": {"logical_form": dev / 2}}},
+        "metric": "accuracy",
+        "metrics": {"last": {"dev": {"accuracy": dev}, "test": {"accuracy": dev / 2}}},
         "parameters": {"trainable": trainable, "total": 3_000_000},
         "timing": {"seconds": seconds},
     }
@@ -42,13 +42,13 @@ def test_the_table(row) -> None:
     rows = [row(0, "finished", 1), row(1, "kept", 64), row(2, "busy", 2)]
     assert render(rows) == "\n".join(
         [
-            "#  targets  rank  trainable     dev    test  seconds  status          folder",
-            "-  -------  ----  ---------  ------  ------  -------  --------------  ---",
-            "0  qv       1        24,576  0.5100  0.2550     41.3  finished        outputs/default/run-r1-0",
-            "1  qv       64       24,576  1.1400  0.5700     41.3  kept            outputs/default/run-r64-1",
-            "2  qv       2                                         busy elsewhere  outputs/default/run-r2-2",
+            "#  targets  rank  trainable    dev  test  seconds  status          folder",
+            "-  -------  ----  ---------  -----  ----  -------  --------------  ---",
+            "0  qv       1        24,576   51.0  25.5     41.3  finished        outputs/default/run-r1-0",
+            "1  qv       64       24,576  114.0  57.0     41.3  kept            outputs/default/run-r64-1",
+            "2  qv       2                                      busy elsewhere  outputs/default/run-r2-2",
             "",
-            "dev, test: logical_form of the last checkpoint",
+            "dev, test: accuracy (%), of the last checkpoint",
         ]
     ).replace(" ---\n", f" {'-' * len('outputs/default/run-r64-1')}\n")
 
@@ -76,6 +76,33 @@ def test_other_settings_are_shown_where_they_differ(row) -> None:
 def test_a_swept_key_that_is_no_standard_column_is_shown(row) -> None:
     rows = [row(n, "finished", 8, f"warmup={n}", "steps=5") for n in (0, 1)]
     assert header(render(rows))[3:5] == ["warmup", "trainable"]
+
+
+def test_means_over_seeds_a_line_for_each_setting(row) -> None:
+    rows = [
+        *(row(seed, "finished", 8, lr=lr, seed=seed) for lr in (0.1, 0.2) for seed in (0, 1)),
+        row(4, "failed", 8, lr=0.1, seed=2),
+    ]
+    for (_, outcome), dev in zip(rows, (0.1, 0.3, 0.5, 0.5), strict=False):
+        outcome.record["metrics"]["last"] = {"dev": {"accuracy": dev}}
+    parts = render(rows).split("\n\n")
+    assert parts[2].splitlines() == [
+        "mean ± standard deviation over seeds",
+        "targets  rank  lr   seeds          dev  test",
+        "-------  ----  ---  -----  -----------  ----",
+        "qv       8     0.1      2  20.0 ± 14.1",
+        "qv       8     0.2      2   50.0 ± 0.0",
+    ]
+    assert "standard deviation" not in render([row(n, "finished", n + 1, lr=0.1 + n) for n in range(2)])
+
+
+def test_a_metric_that_is_not_known_here_is_shown_as_it_is(row) -> None:
+    one = row(0, "finished", 1)
+    one[1].record["metric"] = "of_my_module"
+    one[1].record["metrics"]["last"] = {"dev": {"of_my_module": 1.25}}
+    table = render([one])
+    assert " 1.2500 " in table
+    assert "dev, test: of_my_module, of the last checkpoint" in table
 
 
 def test_what_has_no_rank_shows_none(row) -> None:
@@ -121,9 +148,15 @@ def test_the_sweep_went_well_unless_a_run_failed_or_was_left_out(
     outcomes = iter([outcome for _, outcome in rows])
     monkeypatch.setattr(sweep, "_outcome", lambda run, since: next(outcomes))
     calls: list[Any] = []
-    monkeypatch.setattr("experiments.tracking.log_sweep", lambda *arguments: calls.append(arguments))
+    monkeypatch.setattr(
+        "experiments.tracking.log_sweep", lambda *arguments: calls.append(arguments) or "wandb sync x"
+    )
     assert report([run for run, _ in rows], 12.0) is well
-    assert len(capsys.readouterr().out.split("\n\n")[0].splitlines()) == 5
+    out = capsys.readouterr().out
+    assert len(out.split("\n\n")[0].splitlines()) == 5
+    assert ("W&B:  wandb sync x\n" in out) == bool(logged)
+    config = rows[0][0].config
+    assert out.endswith(f"next: python -m analysis grid --study {config.study} --root {config.root}\n")
     assert len(calls) == logged
     if logged:
         config, name, columns, cells = calls[0]

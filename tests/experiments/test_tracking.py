@@ -173,7 +173,7 @@ def test_a_breakdown_in_the_middle_is_one_warning(capsys: pytest.CaptureFixture[
             raise BrokenPipeError
 
     run = Broken()
-    tracker = WandbTracker(run)
+    tracker = WandbTracker(run, "")
     tracker.log({"loss": 1.0}, 1)
     tracker.log({"loss": 1.0}, 2)
     tracker.finish(True)

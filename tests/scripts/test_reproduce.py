@@ -150,8 +150,8 @@ def test_a_finished_run_that_cannot_be_read_is_told_with_its_repair(reproduce, t
 @pytest.mark.parametrize(
     ("arguments", "error"),
     [
-        (["--seeds", "0"], "'0' is not valid; give a number of at least 1"),
-        (["--experiments", "table9"], "'table9' is unknown; valid are baselines, fig3"),
+        (["--seeds", "0"], "this is a sweep of 0 runs; give one of 1 to 10,000"),
+        (["--experiments", "table9"], "experiment=table9 is unknown; valid are baselines, fig3"),
         (["--sudy", "x"], "--sudy is not an option"),
         (["rnak=3"], "rnak is not a key; did you mean rank?"),
         (["+experiment=fig3"], "give one experiment a command"),
