@@ -215,6 +215,8 @@ class RunConfig:
     l_p: Annotated[Integer, key(METHOD, USED, "special tokens before the prompt, of prefixes", ge=0)] = 8
     l_i: Annotated[Integer, key(METHOD, USED, "special tokens after the prompt, of prefixes", ge=0)] = 4
     prefix: Annotated[Literal["embed", "layer"], key(METHOD, USED, "of lora_prefix")] = "embed"
+    keep: Annotated[Integer, key(METHOD, USED, "directions that truncated keeps of each dW", ge=1)] = 1
+    by: Annotated[Literal["dW", "A"], key(METHOD, USED, "whose top directions truncated keeps")] = "dW"
 
     seed: Annotated[Integer, key(TRAINING, ALWAYS, "initial A, order of examples, dropout", ge=0)]
     lr: Annotated[
@@ -273,7 +275,7 @@ class RunConfig:
         folder that moved is still the same experiment.
         """
         method = lookup(self.method)
-        counting = {ALWAYS, TRAINED} if method.trains else {ALWAYS}
+        counting = {ALWAYS, TRAINED} if method.trains or method.of else {ALWAYS}
         values: dict[str, Any] = {"science_version": SCIENCE_VERSION}
         for name, field in keys(RunConfig).items():
             counts = about(field, "counts")
@@ -314,7 +316,7 @@ class RunConfig:
         model = self.model.name.rstrip("/").rsplit("/", 1)[-1][:LONGEST_NAME]
         method = lookup(self.method)
         words = "-".join(method.words(self)) or method.name
-        rate = f"-lr{self.lr:g}" if method.trains else ""
+        rate = f"-lr{self.lr:g}" if method.trains or method.of else ""
         return f"{TASKS.find(self.task.name).name}-{model}-{words}{rate}-seed{self.seed}"
 
 
@@ -359,7 +361,7 @@ def read_config(values: Mapping[str, Any]) -> RunConfig:
         "task": _build(TaskConfig, values["task"], "task."),
         "wandb": _build(WandbConfig, values["wandb"], "wandb."),
         "targets": _targets(values),
-        "lr": method.learning_rate if values["lr"] is None else values["lr"],
+        "lr": _rate(values, method) if values["lr"] is None else values["lr"],
         **_length(values["steps"], values["epochs"], values["model"].get("budget") or {}),
     }
     if values.get("budget") is not None and "rank" in method.settings:
@@ -426,6 +428,12 @@ def _rank_for(budget: Any, targets: Any, model: ModelConfig) -> int:
 
     shapes, layers = projection_shapes(model)
     return rank_for_budget(parameters_of(budget, shapes, layers), targets, shapes, layers).rank
+
+
+def _rate(values: Mapping[str, Any], method: Any) -> float:
+    """The method's own, or the model's for the method whose run it starts from."""
+    of_model: float | None = (values["model"].get("lr") or {}).get(method.of)
+    return method.learning_rate if of_model is None else of_model
 
 
 def _length(steps: Any, epochs: Any, default: Mapping[str, Any]) -> dict[str, Any]:

@@ -79,8 +79,11 @@ def train(
     device: torch.device,
     precision: str,
     log: Log,
+    source: RunFolder | None = None,
 ) -> Trained:
     """Train, evaluate and write everything but run.json into `folder`.
+
+    `source` is the finished run that the method starts from, where it does.
 
     Deterministic for a seed on the CPU.  Raises UserError where the configuration does not fit the model or
     the loss stops being a number.
@@ -95,6 +98,8 @@ def train(
     steps = total_steps(config, len(encoded))
     folder.announce(steps)
     model = method.prepare(bench.base.model, config).to(device)
+    if source is not None:
+        method.begin(model, config, source)
     method.save_initial(model, config, folder)
     parameters = method.counts(model)
     torch.manual_seed(config.seed)

@@ -38,6 +38,7 @@ class Method(ABC):
         settings: the keys of the adapter (targets, rank, alpha, ...) that it has a use for.  The others are
             no part of the run's hash.
         trains: False where the model is evaluated as it is: no steps, and no setting of the training counts.
+        of: the method whose finished run of the same settings it starts from; None where from the base model.
         added: what it adds to the model is called so, in the names of its parameters; None where it adds
             nothing.
     """
@@ -47,6 +48,7 @@ class Method(ABC):
     learning_rate: ClassVar[float]
     settings: ClassVar[tuple[str, ...]] = ()
     trains: ClassVar[bool] = True
+    of: ClassVar[str | None] = None
     added: ClassVar[str | None] = None
 
     def words(self, config: RunConfig) -> tuple[str, ...]:
@@ -79,6 +81,14 @@ class Method(ABC):
         """Set trainable what is trained, and nothing else, in a model that is this run's own.
 
         Raises UserError where the settings do not fit the model.
+        """
+
+    def begin(  # noqa: B027 - most methods start from the base model alone
+        self, model: PreTrainedModel, config: RunConfig, source: RunFolder
+    ) -> None:
+        """Take over what it needs of the finished run that it is `of`.
+
+        Raises UserError where the settings do not fit that run.
         """
 
     def save_initial(  # noqa: B027 - most methods start from the base model alone
