@@ -1,6 +1,6 @@
 """The cells of Tables 5 and 6: what the runs of one weight type and rank, one a seed, score on each example.
 
-cells = Cells(lora_runs(analysis.load("study")), Choice("last", "test"))    # of one task
+cells = Cells(lora_runs(analysis.load("study")), Evaluation("last", "test"))    # of one task
 cells["qv", 8].outcomes                                                     # (seeds, examples)
 """
 
@@ -14,9 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from analysis import paper_values
 from analysis.errors import AnalysisError
 from analysis.reading.predictions import CHECKPOINTS, read_predictions
-from analysis.statistics import CellMean, Outcomes, mean_score
+from analysis.result import Cell
+from analysis.statistics import Best, CellMean, Outcomes, best_together, mean_score
+from analysis.tables.numbers import MISSING
 from experiments.errors import UserError
 from experiments.metrics import CorpusMetric, Metric, metric
 
@@ -33,7 +36,7 @@ Place = tuple[str, int]
 
 
 @dataclass(frozen=True)
-class Choice:
+class Evaluation:
     """Which answers of the runs count.
 
     Attributes:
@@ -82,14 +85,14 @@ class Cells(Mapping[Place, CellResult]):
 
     Args:
         runs: LoRA runs of one task, as `lora_runs` gives them.
-        choice: which answers.
+        evaluation: which answers.
     """
 
-    def __init__(self, runs: DataFrame, choice: Choice) -> None:
-        if choice.lr is not None:
-            runs = runs[np.isclose(runs["lr"].astype(float), choice.lr, rtol=1e-9, atol=0)]
+    def __init__(self, runs: DataFrame, evaluation: Evaluation) -> None:
+        if evaluation.lr is not None:
+            runs = runs[np.isclose(runs["lr"].astype(float), evaluation.lr, rtol=1e-9, atol=0)]
         self._runs = runs
-        self._choice = choice
+        self._evaluation = evaluation
         self._places = dict.fromkeys(
             (str(targets), int(rank)) for targets, rank in zip(runs["targets"], runs["rank"], strict=True)
         )
@@ -159,13 +162,13 @@ class Cells(Mapping[Place, CellResult]):
         chosen = self._one_a_seed(place)
         scores = []
         for row in chosen.to_dict("records"):
-            read = read_predictions(row["path"], self._choice.split, self._choice.checkpoint)
+            read = read_predictions(row["path"], self._evaluation.split, self._evaluation.checkpoint)
             if self._ids is not None and read.ids != self._ids:
                 raise AnalysisError(
                     f"{row['run']} answers other examples than the runs before it; "
                     "the runs of one table must share their data (task.seed, task.test, ...)"
                 )
-            reported = row.get(f"{self._choice.split}_{self._choice.checkpoint}")
+            reported = row.get(f"{self._evaluation.split}_{self._evaluation.checkpoint}")
             measured = self._outcomes([read.scores], ()).mean
             if reported is not None and abs(measured - reported) > AGREEMENT * max(1.0, abs(reported)):
                 raise AnalysisError(
@@ -206,7 +209,7 @@ class Cells(Mapping[Place, CellResult]):
         rates = sorted(set(found["lr"]))
         if len(rates) == 1:
             return found
-        column = f"{CHOSEN_ON}_{self._choice.checkpoint}"
+        column = f"{CHOSEN_ON}_{self._evaluation.checkpoint}"
         if column not in found or found[column].isna().any():
             raise AnalysisError(
                 f"lr: a cell has {', '.join(f'{rate:g}' for rate in rates)}, and its runs have no "
@@ -216,6 +219,74 @@ class Cells(Mapping[Place, CellResult]):
         seeds = by_rate["seed"].nunique()
         means = by_rate[column].mean()[seeds == seeds.max()]
         return found[found["lr"] == means.idxmax()]
+
+
+@dataclass(frozen=True)
+class TaskResult:
+    """A task's cells; `column` is its name in the paper's tables, None where they do not have it."""
+
+    task: str
+    column: str | None
+    metric: Metric
+    cells: Mapping[Place, CellResult]
+    best: Best[Place]
+    differing: Mapping[str, Sequence[Any]]
+
+    def cell(self, place: Place) -> tuple[CellResult | None, bool]:
+        """The cell, and whether it is marked."""
+        return self.cells.get(place), self.best.decided and place in self.best.together
+
+    def shown(self, place: Place) -> Cell:
+        """Its mean with its mark, where some cell of the task is shown to be worse than the highest."""
+        cell, marked = self.cell(place)
+        if cell is None:
+            return Cell(MISSING)
+        is_top = place == self.best.top
+        return Cell(self.mean(cell.mean), strong=marked and is_top, tied=marked and not is_top)
+
+    def number(self, value: float) -> str:
+        """A value of the metric as people read it: a share in per cent."""
+        return f"{self.metric.scale * value:.{self.metric.decimals}f}"
+
+    def mean(self, mean: CellMean) -> str:
+        """ "84.2 ±1.2"."""
+        spread = f" ±{self.number(mean.seed_sd)}" if mean.seeds > 1 else ""
+        return f"{self.number(mean.mean)}{spread}"
+
+    def interval(self, mean: CellMean) -> str:
+        """ "82.9–85.6"."""
+        return f"{self.number(mean.low)}–{self.number(mean.high)}"
+
+    def measured(self, mean: CellMean) -> dict[str, Any]:
+        """The columns of a mean in a table for programs, in the unit that people read."""
+        scale = self.metric.scale
+        return {
+            "mean": scale * mean.mean,
+            "seed_sd": scale * mean.seed_sd,
+            "low": scale * mean.low,
+            "high": scale * mean.high,
+            "seeds": mean.seeds,
+            "examples": mean.examples,
+        }
+
+
+def task_results(runs: DataFrame, places: Sequence[Place], evaluation: Evaluation) -> list[TaskResult]:
+    """The tasks: the paper's in its order, then the others."""
+    results = []
+    for task in sorted(set(runs["task"]), key=paper_values.task_order):
+        of_task = Cells(runs[runs["task"] == task], evaluation)
+        wanted = [place for place in places if place in of_task]
+        if not wanted:
+            continue
+        differing = of_task.differing(wanted)
+        cells = {place: of_task[place] for place in wanted}
+        best = best_together({place: cell.outcomes for place, cell in cells.items()})
+        column = paper_values.TASKS.get(task)
+        results.append(TaskResult(task, column, of_task.metric, cells, best, differing))
+    if not results:
+        rate = "" if evaluation.lr is None else f" at lr={evaluation.lr:g}"
+        raise AnalysisError(f"the study has no run for this table{rate}")
+    return results
 
 
 def lora_runs(frame: DataFrame) -> DataFrame:

@@ -1,6 +1,6 @@
 """The command line of `python -m analysis`: which figure or table, of which study, seen how.
 
-Nothing here imports torch or matplotlib before a command is really run.
+Nothing here imports torch, scipy, pandas or matplotlib before a command is really run.
 """
 
 from __future__ import annotations
@@ -8,9 +8,9 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import re
 import sys
 from collections.abc import Sequence
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,9 +27,11 @@ from analysis.defaults import (
     SPLITS,
 )
 from analysis.errors import AnalysisError
+from analysis.provenance import folder_of
 from analysis.reading.files import unreadable
 from analysis.reading.needs import targets_name
-from analysis.registry import COMMANDS, SELECTION, Command, Made
+from analysis.registry import COMMANDS, MADE, SELECTION, Command, Made
+from experiments.errors import nearest
 from experiments.wandb_run import DEFAULT_PROJECT, MODES, default_project
 from lora.targets import parse_targets
 
@@ -63,6 +65,7 @@ moved."""
 
 
 ALL = "all"
+ALSO_CALLED = {"phi": "fig3", "subspaces": "fig3", "verdicts": "claims", "amplification": "table7"}
 ARCHIVE = "archive"
 
 
@@ -126,7 +129,8 @@ def _run(options: argparse.Namespace) -> int:
             if printed := result.printed():
                 print(f"\n{printed}\n")
             if command.sums_up:
-                publish = import_module(command.module).publish
+                from analysis.report import publish
+
                 publish(selection, result, made, options.wandb, options.project)
     return status
 
@@ -150,7 +154,7 @@ def _archive(study: Study, options: argparse.Namespace) -> int:
 def _result(command: Command, selection: Selection, options: argparse.Namespace, made: Made) -> Result:
     own = {option: getattr(options, option) for option in command.own}
     if command.sums_up:
-        own["made"] = made
+        own[MADE] = made
     try:
         return command.make(selection, **own)
     except OSError as error:  # what was there when the study was opened is gone, or may not be read
@@ -169,14 +173,26 @@ def _chosen(options: argparse.Namespace) -> dict[str, Any]:
 def _folder(options: argparse.Namespace, selection: Any, several: bool) -> Path:
     """Where a result goes; `several`: its command makes one for each task."""
     if options.out is None:
-        return Path(selection.folder(Path("results")))
+        return Path(folder_of(selection, Path("results")))
     return Path(options.out / selection.task if several else options.out)
+
+
+def _meant(word: str, names: Sequence[str]) -> str:
+    """What was probably meant by a name that no command has: figure3, fig.3, phi, verdicts."""
+    short = re.sub(r"[^a-z0-9]", "", word.lower())
+    short = re.sub(r"^(?:tab|t)(?=\d)", "table", re.sub(r"^(?:figure|f)(?=\d)", "fig", short))
+    short = ALSO_CALLED.get(short, short)
+    return f"; did you mean {short}?" if short in names else nearest(word, names)
 
 
 class _Parser(argparse.ArgumentParser):
     """Errors as one line."""
 
     def error(self, message: str) -> Any:
+        given = re.match(r"argument COMMAND: invalid choice: '([^']*)'", message)
+        if given:
+            names = (*COMMANDS, ALL, ARCHIVE)
+            message = f"{given[1]!r} is no command; valid are {', '.join(names)}{_meant(given[1], names)}"
         self.exit(WRONG_USE, f"error: {message} (see {self.prog} --help)\n")
 
 
@@ -274,6 +290,17 @@ def _options(every_task: bool) -> dict[str, dict[str, Any]]:
             "help": "accuracies that differ by less are equal (default: %(default)g)",
         },
         "paper": {"action": "store_true", "help": "the paper's numbers beside the study's"},
+        "ranks": {
+            "type": _ranks,
+            "metavar": "R,R",
+            "help": "the two ranks that Figures 3 and 6 compare (default: the paper's 8,64, or the least and "
+            "the largest there are)",
+        },
+        "rank": {
+            "type": _rank,
+            "metavar": "R",
+            "help": "the rank of Figures 4 and 7 (default: the paper's 64, or the largest there is)",
+        },
         "layer": {
             "type": _positive,
             "metavar": "N",
@@ -334,6 +361,19 @@ def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is no layer; layers are counted from 1")
     return int(text)
+
+
+def _rank(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no rank; give one from 1, such as 16")
+    return int(text)
+
+
+def _ranks(text: str) -> tuple[int, int]:
+    ranks = sorted({_rank(word.strip()) for word in text.split(",")})
+    if len(ranks) != 2:
+        raise argparse.ArgumentTypeError(f"{text!r}: give two different ranks, as in 4,16")
+    return ranks[0], ranks[1]
 
 
 def _points(text: str) -> float:

@@ -15,10 +15,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from analysis import paper_values
-from analysis.cells import CHOSEN_ON, CellResult, Cells, Choice, Place
+from analysis.cells import CHOSEN_ON, CellResult, Cells, Evaluation, Place, TaskResult
 from analysis.errors import AnalysisError
 from analysis.statistics import Best, best_together
-from analysis.tables.accuracy_results import TaskResult
 from experiments.metrics import Metric
 from lora.targets import LETTERS, parse_targets
 
@@ -134,13 +133,13 @@ def grids(selection: Selection) -> list[Grid]:
     for run in selection.study.runs:
         if run.id in chosen:
             blocks.setdefault(_block(run), []).append(run)
-    choice = Choice(selection.checkpoint, selection.split)
+    evaluation = Evaluation(selection.checkpoint, selection.split)
     titles = _titles(blocks)
     order = [*paper_values.TASKS]
     found = []
     for key, runs in sorted(blocks.items(), key=lambda item: _task_order(item[1][0], order)):
         selection.check_model(runs)
-        found += _of_block(titles[key], runs, frame, choice)
+        found += _of_block(titles[key], runs, frame, evaluation)
     return found
 
 
@@ -190,7 +189,7 @@ def _model(run: Run) -> str:
     return str(run.record["model"]["name"]).rstrip("/").rpartition("/")[2]
 
 
-def _of_block(title: str, runs: Sequence[Run], frame: DataFrame, choice: Choice) -> list[Grid]:
+def _of_block(title: str, runs: Sequence[Run], frame: DataFrame, evaluation: Evaluation) -> list[Grid]:
     """A grid for each method that has ranks; one of the references alone where none has."""
     runs, repeated = _without_repeats(runs)
     places = _places(runs)
@@ -198,9 +197,9 @@ def _of_block(title: str, runs: Sequence[Run], frame: DataFrame, choice: Choice)
     rows["targets"] = [places[run].place[0] for run in rows["run"]]
     rows["rank"] = [places[run].place[1] for run in rows["run"]]
     rows["lr"] = rows["lr"].astype(float).fillna(0.0) if "lr" in rows else 0.0  # of the base model
-    cells = Cells(rows, choice)
+    cells = Cells(rows, evaluation)
     rows = rows.set_index("run")
-    made = {named.place: _cell(named, cells[named.place], rows, choice) for named in places.values()}
+    made = {named.place: _cell(named, cells[named.place], rows, evaluation) for named in places.values()}
     methods = dict.fromkeys(named.method for named in places.values() if named.has_rank) or {"": None}
     task = runs[0].settings["task"]
     found = []
@@ -341,9 +340,9 @@ def _in_order(places: Mapping[str, _Named]) -> list[_Named]:
     return sorted(dict.fromkeys(places.values()), key=key)
 
 
-def _cell(named: _Named, result: CellResult, rows: DataFrame, choice: Choice) -> GridCell:
+def _cell(named: _Named, result: CellResult, rows: DataFrame, evaluation: Evaluation) -> GridCell:
     of_cell = rows.loc[[*result.runs]]
-    dev = f"{CHOSEN_ON}_{choice.checkpoint}"
+    dev = f"{CHOSEN_ON}_{evaluation.checkpoint}"
     has_dev = dev in of_cell and of_cell[dev].notna().all()
     return GridCell(
         place=named.place,

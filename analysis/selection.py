@@ -1,11 +1,10 @@
-"""What of a study a figure or table is made from: tasks, targets, basis, checkpoint, layer, seeds, ..."""
+"""Which runs of a study a figure or table is made from, and what of them is looked at."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from analysis.defaults import (
@@ -97,6 +96,8 @@ class Selection:
             AnalysisError: a setting that runs were chosen by is unknown, or a chosen seed has no run.
         """
         chosen = {run.id for run in self.study.matching(**self._choice())}
+        if not chosen:
+            self._check_choice()
         frame = self.study.frame
         frame = frame[frame["run"].isin(chosen)]
         if self.seeds is None:
@@ -111,6 +112,17 @@ class Selection:
             )
         return frame[frame["seed"].isin(self.seeds)]
 
+    def _check_choice(self) -> None:
+        """Raise AnalysisError where no run has a value that was chosen; with those there are."""
+        runs = [run for run in self.study.runs if self.task in (None, run.settings["task"])]
+        for key, value in self._choice().items():
+            there = dict.fromkeys(run.settings[key] for run in runs if run.settings.get(key) is not None)
+            if runs and value not in there:
+                raise AnalysisError(
+                    f"--choose {key}={value}: no run of study {self.study.name} has it; there are "
+                    f"{', '.join(map(str, sorted(there, key=str)))}"
+                )
+
     @property
     def letters(self) -> tuple[str, ...]:
         return parse_targets(self.targets.replace("-", ","))
@@ -120,6 +132,15 @@ class Selection:
         wanted = {"method": "lora", "targets": self.targets, **self._choice()}
         found = [run for run in self.study.runs if wanted.items() <= run.settings.items()]
         return [run for run in found if self.seeds is None or run.settings["seed"] in self.seeds]
+
+    @property
+    def ranks(self) -> tuple[int, ...]:
+        """Those of `available`, but for runs whose letters differ in rank."""
+        return tuple(sorted({run.settings["rank"] for run in self.available() if _is_one(run)}))
+
+    def seeds_of(self, rank: int) -> tuple[int, ...]:
+        """The seeds of `available` at this rank."""
+        return tuple(sorted({r.settings["seed"] for r in self.available() if r.settings["rank"] == rank}))
 
     def full_runs(self) -> list[Run]:
         """The run of full fine-tuning of each seed, on this task; whatever targets it keeps dW of.
@@ -208,69 +229,6 @@ class Selection:
                 f"{', '.join(sorted(models.values()))}; train them on one"
             )
 
-    def folder(self, results: Path) -> Path:
-        """results/STUDY, or results/STUDY/TASK where the study has several tasks."""
-        several = len(tasks_of(self.study)) > 1
-        return results / self.study.name / (self.task or "") if several else results / self.study.name
-
-    def stem(
-        self,
-        name: str,
-        *,
-        targets: bool = True,
-        basis: bool = True,
-        layer: bool = True,
-        split: bool = False,
-    ) -> str:
-        """The files' name, with whatever was chosen otherwise than by default: nothing is overwritten.
-
-        Args:
-            targets, basis, layer, split: whether the result depends on them.
-        """
-        parts = [name]
-        if targets and self.targets != DEFAULT_TARGETS:
-            parts.append(self.targets)
-        if basis and self.basis != DEFAULT_BASIS:
-            parts.append(self.basis)
-        if layer and self.layer is not None:
-            parts.append(f"layer{self.layer + 1}")
-        if self.checkpoint != DEFAULT_CHECKPOINT:
-            parts.append(self.checkpoint)
-        if split and self.split != DEFAULT_SPLIT:
-            parts.append(self.split)
-        if self.seeds is not None:
-            parts.append("seed" + "-".join(map(str, self.seeds)))
-        parts += [f"{key}{value}".replace("/", "_") for key, value in self.choice.items()]
-        return "-".join(parts)
-
-    def provenance(
-        self,
-        runs: Iterable[Run],
-        *,
-        targets: bool = True,
-        basis: bool = True,
-        split: bool = False,
-        weights: bool = False,
-    ) -> dict[str, Any]:
-        """What a result was made from; arguments as of `stem`, and whether it reads W."""
-        used = list({run.id: run for run in runs}.values())
-        return {
-            "study": self.study.name,
-            "task": self.task or tasks_of(self.study),
-            "model": used[0].record["model"],
-            **({"W": {"base": self.base, "verified": self.verified(used)}} if weights else {}),
-            **({"targets": self.targets} if targets else {}),
-            **({"basis": self.basis} if basis else {}),
-            "checkpoint": self.checkpoint,
-            **({"split": self.split} if split else {}),
-            "runs": [run.id for run in used],
-            "left_out": [name for name, _ in self.study.left_out],
-        }
-
-    def verified(self, runs: Iterable[Run]) -> bool:
-        """Whether W is known to be what these runs were trained from; see `Run.verifies`."""
-        return all(run.verifies(self.base) for run in runs)
-
     def _choice(self, method: str = "lora") -> dict[str, Any]:
         """What runs of a method are chosen by."""
         chosen = {"task": self.task} if self.task else {}
@@ -279,6 +237,10 @@ class Selection:
             if of_full == (method == "full") or key.partition(".")[0] in ("task", "model"):
                 chosen[key.removeprefix(FULL)] = value
         return chosen
+
+
+def _is_one(run: Run) -> bool:
+    return isinstance(run.settings["rank"], int)
 
 
 def _numbers(numbers: Iterable[int]) -> str:

@@ -1,4 +1,4 @@
-"""Registries: each module of a package registers the class that it defines, by its name.
+"""Registries: each module of a package registers what it defines, mostly a class, by its name.
 
     TASKS: Registry[type[Task]] = Registry("task", "experiments.tasks")
 
@@ -14,47 +14,62 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from operator import attrgetter
 from typing import Any, Generic, TypeVar
 
 from experiments.errors import UserError, nearest
 
-Entry = TypeVar("Entry", bound=type[Any])
+Entry = TypeVar("Entry", bound=Any)
 
 
 class Registry(Mapping[str, Entry], Generic[Entry]):
-    """Classes by name, in the order of their names.  The package's modules are imported on first use.
+    """What is registered, by name.  The packages' modules are imported on first use.
 
     Args:
-        noun: what a class of it is, for errors: "task".
-        needs: the attributes without which a class is refused.
-        package: whose modules register them; none may import what is heavy (torch, datasets) at its top.
+        noun: what an entry is, for errors: "task".
+        packages: whose modules register them; none may import what is heavy (torch, datasets) at its top.
+        needs: the attributes without which an entry is refused.
+        order: of the entries; that of their names, unless said otherwise.
     """
 
-    def __init__(self, noun: str, package: str, needs: tuple[str, ...] = ("name",)) -> None:
+    def __init__(
+        self,
+        noun: str,
+        *packages: str,
+        needs: tuple[str, ...] = ("name",),
+        order: Callable[[Entry], Any] = attrgetter("name"),
+    ) -> None:
         self._needs = needs
         self._noun = noun
-        self._package = package
-        self._classes: dict[str, Entry] = {}
+        self._packages = packages
+        self._order = order
+        self._entries: dict[str, Entry] = {}
+        self._homes: dict[str, tuple[str, str]] = {}
         self._complete = False
 
-    def register(self, entry: Entry) -> Entry:
+    def register(self, entry: Entry, definition: Any = None) -> Entry:
         """A decorator: the class is found by its `name` from here on.
 
+        Args:
+            definition: the class or function that it is made of, where it is neither itself.
+
         Raises:
-            UserError: it lacks what it needs, or another class has the name.
+            UserError: it lacks what it needs, or something else has the name.
         """
+        source = entry if definition is None else definition
+        home = (source.__module__, source.__qualname__)
         if lacking := [word for word in self._needs if not hasattr(entry, word)]:
             raise UserError(
-                f"{entry.__module__}.{entry.__name__} lacks {', '.join(lacking)}; "
-                f"a {self._noun} has {', '.join(self._needs)}"
+                f"{'.'.join(home)} lacks {', '.join(lacking)}; a {self._noun} has {', '.join(self._needs)}"
             )
-        other = self._classes.setdefault(entry.name, entry)
-        if (other.__module__, other.__qualname__) != (entry.__module__, entry.__qualname__):
+        other = self._homes.setdefault(entry.name, home)
+        if other != home:
             raise UserError(
-                f"{self._noun} {entry.name} is defined twice: in {other.__module__} and {entry.__module__}; "
+                f"{self._noun} {entry.name} is defined twice: in {other[0]} and {home[0]}; "
                 "give one of them another name"
             )
+        self._entries.setdefault(entry.name, entry)
         return entry
 
     def find(self, name: str) -> Entry:
@@ -82,7 +97,7 @@ class Registry(Mapping[str, Entry], Generic[Entry]):
                 f"{self._noun}={path} cannot be imported ({error}); {self._valid}, "
                 "of a module that Python finds (PYTHONPATH)"
             ) from error
-        if entry not in self._classes.values():
+        if entry not in self._entries.values():
             raise UserError(f"{self._noun}={path} is registered by nothing; put @register before the class")
         return entry
 
@@ -90,15 +105,15 @@ class Registry(Mapping[str, Entry], Generic[Entry]):
         return self._all()[name]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(sorted(self._all()))
+        return iter(sorted(self._all(), key=lambda name: self._order(self._entries[name])))
 
     def __len__(self) -> int:
         return len(self._all())
 
     def _all(self) -> dict[str, Entry]:
         if not self._complete:
-            package = importlib.import_module(self._package)
-            for module in pkgutil.iter_modules(package.__path__):
-                importlib.import_module(f"{self._package}.{module.name}")
+            for name in self._packages:
+                for module in pkgutil.iter_modules(importlib.import_module(name).__path__):
+                    importlib.import_module(f"{name}.{module.name}")
             self._complete = True
-        return self._classes
+        return self._entries

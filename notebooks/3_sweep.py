@@ -46,7 +46,7 @@ from IPython.display import Image, Markdown
 import analysis
 import experiments
 from analysis import statistics
-from analysis.cells import Cells, Choice, lora_runs
+from analysis.cells import Cells, Evaluation, lora_runs
 from analysis.reading.predictions import read_predictions
 
 repository = Path(experiments.__file__).parent.parent
@@ -102,7 +102,7 @@ print(f"the largest number: {best[0]} at r = {best[1]}, by {100 * (first - secon
 # both.
 
 # %%
-cells = Cells(runs, Choice(checkpoint="last", split="test"))
+cells = Cells(runs, Evaluation(checkpoint="last", split="test"))
 rows = {}
 for targets, rank in cells:
     mean = cells[targets, rank].mean
@@ -285,11 +285,11 @@ Markdown(table6(runs).table.markdown())
 # can do.
 
 # %%
-from analysis.figures import fig4
+from analysis.figures.fig4_7 import fig4
 from analysis.result import rendered
 from analysis.selection import Selection
 
-drawing = fig4.make(Selection.of(study, task=TASK, targets="qv")).drawings[""]
+drawing = fig4(Selection.of(study, task=TASK, targets="qv")).drawings[""]
 Image(rendered(drawing, "png", "fig4"), width=850)  # drawing.caption says how to read it
 
 # %% [markdown]

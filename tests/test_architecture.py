@@ -2,8 +2,8 @@
 
 Besides the store, analysis takes from experiments only what is no training code: how files are identified,
 where results come from, the W&B sink, the terminal, what equal budgets are, where conf/ is, what metrics are
-(their values can be computed anew for other examples), what methods are called, and the embedded model's
-files.
+(their values can be computed anew for other examples), what methods are called, how a file registers what it
+defines, and the embedded model's files.
 """
 
 import ast
@@ -28,6 +28,7 @@ SHARED = (
     "experiments.methods",
     "experiments.metrics",
     "experiments.metrics.metric",
+    "experiments.registry",
     "experiments.embedded.checkpoint",
 )
 

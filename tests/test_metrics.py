@@ -10,7 +10,7 @@ import pytest
 
 import experiments.job as job
 from analysis import load
-from analysis.cells import Cells, Choice, lora_runs
+from analysis.cells import Cells, Evaluation, lora_runs
 from analysis.claims.accuracy import Answers, rank_1_suffices_for_qv
 from analysis.claims.catalogue import decide
 from analysis.reading.archive import archive
@@ -56,7 +56,7 @@ def play(config, word_model, toy_metrics, monkeypatch):
     An answer lacks up to two of the gold query's words, the same at every seed; seed 0 gives it twice.
     """
     for task in (Wordy, Similar):
-        monkeypatch.setitem(TASKS._classes, task.name, task)
+        monkeypatch.setitem(TASKS._entries, task.name, task)
     monkeypatch.setattr(job, "model_identity", lambda _: "tiny")
 
     def run(name, **changes):
@@ -140,7 +140,8 @@ def test_an_archive_computes_it_anew(play, tmp_path):
     play("wordy")
     archive(Study.open("test", tmp_path / "outputs"), tmp_path / "kept", {})
     whole, kept = (
-        Cells(lora_runs(load("test", tmp_path / folder)), Choice())["qv", 2] for folder in ("outputs", "kept")
+        Cells(lora_runs(load("test", tmp_path / folder)), Evaluation())["qv", 2]
+        for folder in ("outputs", "kept")
     )
     assert whole.mean == kept.mean
     assert whole.outcomes.scores.shape == (2, TEST, 2)

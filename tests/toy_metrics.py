@@ -35,4 +35,4 @@ def toy_metrics(monkeypatch):
     """Both, registered as their files would have them."""
     assert "accuracy" in METRICS
     for toy in (Overlap, WordRatio):
-        monkeypatch.setitem(METRICS._classes, toy.name, toy)
+        monkeypatch.setitem(METRICS._entries, toy.name, toy)

@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from analysis import paper_values
-from analysis.cells import CHOSEN_ON, CellResult, Cells, Choice, Place, lora_runs
+from analysis.cells import CHOSEN_ON, CellResult, Cells, Evaluation, Place, lora_runs
 from analysis.claims.catalogue import claim
 from analysis.claims.evidence import Evidence, Part, missing_runs, of_comparison, seeds_of
 from analysis.errors import AnalysisError
@@ -137,7 +137,7 @@ class Answers:
 
     @cached_property
     def _cells(self) -> Cells:
-        choice = Choice(self.selection.checkpoint, self.selection.split)
+        choice = Evaluation(self.selection.checkpoint, self.selection.split)
         return Cells(self._lora, choice)
 
     def _shape(self, letter: str) -> tuple[int, int]:

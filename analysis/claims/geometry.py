@@ -150,7 +150,7 @@ class Geometry:
 
         from analysis.figures.panels import array
         from analysis.geometry.amplification import amplification, own_projected_norms, random_projected_norms
-        from analysis.tables.table7_numbers import draws
+        from analysis.tables.table7 import draws
 
         seeds, runs = self._runs((FEW, MANY))
         any_run = runs[FEW, seeds[0]]

@@ -7,16 +7,17 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from analysis import captions
 from analysis.claims.accuracy import Answers
 from analysis.claims.catalogue import ALPHA, CLAIMS, judge
 from analysis.claims.evidence import missing_runs
 from analysis.claims.judgement import VERDICTS, Judgement
 from analysis.defaults import DEFAULT_MARGIN
 from analysis.figures.words import basis_name
+from analysis.provenance import provenance_of, stem_of, weight_sentence
+from analysis.registry import SELECTION, command
 from analysis.result import Cell, CommandLines, Result, Row, Table
 from analysis.statistics.bootstrap import IN_WORDS
-from analysis.tables.accuracy_notes import normality_note
+from analysis.tables.notes import normality_note
 from analysis.tables.numbers import MISSING
 
 if TYPE_CHECKING:
@@ -26,6 +27,14 @@ if TYPE_CHECKING:
     from analysis.selection import Selection
 
 
+@command(
+    "claims",
+    "each claim of Section 7: supported, contradicted or undecided",
+    selects=(*SELECTION, "split"),
+    every_task=True,
+    title="Verdicts",
+    place="first",
+)
 def make(selection: Selection, margin: float = DEFAULT_MARGIN) -> Result:
     """The judgements of every claim on every task.
 
@@ -41,12 +50,13 @@ def make(selection: Selection, margin: float = DEFAULT_MARGIN) -> Result:
     lead = f"To train the {missing} run{'s' if missing > 1 else ''} that are missing:"
     lines = (*commands, *(f"# {reason}" for reason in reasons))
     names = {found.task for found in judgements}
-    stem = selection.stem("claims", split=True)
+    stem = stem_of(selection, "claims", split=True)
     return Result(
         stem if margin == DEFAULT_MARGIN else f"{stem}-margin{margin:g}",
         frame(judgements),
         {
-            **selection.provenance(
+            **provenance_of(
+                selection,
                 [run for run in selection.study.runs if run.settings["task"] in names],
                 split=True,
                 weights=True,
@@ -138,7 +148,7 @@ def _general_notes(selection: Selection, judgements: Sequence[Judgement], margin
     )
     layer = "" if selection.layer is None else f" Layer {selection.layer + 1} alone."
     used = _adapted(selection)
-    return [intervals, rule, geometry + layer + (captions.weight_sentence(selection, used) if used else "")]
+    return [intervals, rule, geometry + layer + (weight_sentence(selection, used) if used else "")]
 
 
 def _adapted(selection: Selection) -> list[Run]:

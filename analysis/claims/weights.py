@@ -13,7 +13,7 @@ from analysis.claims.geometry import FEW, MANY, Geometry, Lifts, agreement, defi
 from analysis.errors import AnalysisError
 from analysis.figures.words import plain_weight
 from analysis.statistics import UnitMean, unit_mean
-from analysis.tables.table7_numbers import PAPER_LETTER
+from analysis.tables.table7 import PAPER_LETTER
 
 HALFWAY = 0.5
 

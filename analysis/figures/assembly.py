@@ -12,6 +12,7 @@ import numpy as np
 from analysis.figures.drawing import Look, draw
 from analysis.figures.panels import QUANTILE, Panel, frame
 from analysis.figures.words import marks
+from analysis.provenance import provenance_of
 from analysis.result import Drawing, Result
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ def assemble(
     rows_z: Rows | None = None,
     numbers: pd.DataFrame | None = None,
     weights: bool = False,
+    lacks: str | None = None,
 ) -> Result:
     """The result.
 
@@ -44,6 +46,7 @@ def assemble(
         rows_z: the panels of the figure of z-scores, where they differ.
         numbers: the CSV, where it is not just the panels' cells.
         weights: whether W is read.
+        lacks: what the paper's figure has and the study does not, in a sentence for the terminal.
     """
     panels = [panel for row in rows for panel in row]
     limits = colour_range(look.limits, panels)
@@ -66,8 +69,9 @@ def assemble(
     return Result(
         stem,
         frame(panels) if numbers is None else numbers,
-        {**selection.provenance(runs, weights=weights), **provenance},
+        {**provenance_of(selection, runs, weights=weights), **provenance},
         drawings,
+        terminal=lacks,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -39,14 +39,10 @@ class Look:
     Attributes:
         title: above all panels.
         limits: colour range of phi.
-        ticks_i: by a panel's number of rows; where there are many, every second one has its number.
-        ticks_j: by its number of columns.
     """
 
     title: str
     limits: tuple[float, float]
-    ticks_i: Mapping[int, Sequence[int]]
-    ticks_j: Mapping[int, Sequence[int]]
 
 
 def draw(rows: Sequence[Sequence[Panel]], look: Look, z: bool = False) -> Figure:
@@ -67,7 +63,7 @@ def draw(rows: Sequence[Sequence[Panel]], look: Look, z: bool = False) -> Figure
                 bottom = total - TOP - y * pitch - TITLE - width
                 axes = figure.add_axes((left / WIDTH, bottom / total, width / WIDTH, width / total))
                 _heat_map(axes, panel, norm, cmap, z)
-                _ticks(axes, panel, look, first=x == 0)
+                _ticks(axes, panel, first=x == 0)
                 if not z:
                     _strips(axes, panel, norm, cmap, width)
         span = (len(rows) - 1) * pitch + width
@@ -173,13 +169,9 @@ def _stretches(flags: Flags) -> list[tuple[int, int]]:
     return [(int(start) + 1, int(end)) for start, end in change.reshape(-1, 2)]
 
 
-def _ticks(axes: Axes, panel: Panel, look: Look, *, first: bool) -> None:
-    n1, n2 = panel.shape
-    for axis, given, count in ((axes.yaxis, look.ticks_i, n1), (axes.xaxis, look.ticks_j, n2)):
-        marks = given.get(count) or spaced_ticks(count)
-        step = 1 if len(marks) <= 9 else 2
-        axis.set_ticks(marks[::step])
-        axis.set_ticks([tick for tick in marks if tick not in marks[::step]], minor=True)
+def _ticks(axes: Axes, panel: Panel, *, first: bool) -> None:
+    for axis, count in ((axes.yaxis, panel.shape[0]), (axes.xaxis, panel.shape[1])):
+        axis.set_ticks(spaced_ticks(count))
     axes.set_title(panel.title, pad=4 + 72 * (STRIP + STRIP_GAP))
     axes.set_xlabel("$j$")
     if first:

@@ -5,12 +5,10 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from analysis import captions
 from analysis.figures.assembly import assemble
 from analysis.figures.drawing import Look
-from analysis.figures.gaussian import DRAWS, average, gaussian_directions
+from analysis.figures.nulls import DRAWS, average, gaussian_directions
 from analysis.figures.panels import frame, similarity
-from analysis.figures.style import TICKS_8, TICKS_FIG3
 from analysis.figures.words import (
     OUTPUT_SIDE,
     basis_name,
@@ -22,7 +20,9 @@ from analysis.figures.words import (
     symbol,
     weight,
 )
+from analysis.provenance import lora_sentence, stem_of, weight_sentence
 from analysis.reading import tensors
+from analysis.registry import command
 
 if TYPE_CHECKING:
     from analysis.geometry.subspaces import Directions
@@ -36,7 +36,8 @@ SHARE = 0.1
 LIMITS = (0.1, 0.2)
 
 
-def make(selection: Selection) -> Result:
+@command("fig8", "top directions of W against those of dW at r=4, 8, 64", title="Figure 8", place="subspaces")
+def fig8(selection: Selection) -> Result:
     """1 x 4 panels: r = 4, 8, 64 and a random matrix, all against the first of the chosen weights (W_q).
 
     Raises:
@@ -75,8 +76,6 @@ def make(selection: Selection) -> Result:
             panels,
         ),
         limits=LIMITS,
-        ticks_i={},
-        ticks_j={8: TICKS_8, 64: TICKS_FIG3},
     )
     side = "left" if selection.basis in OUTPUT_SIDE else "right"
     name, used = plain_weight(letter), list(runs.values())
@@ -84,15 +83,15 @@ def make(selection: Selection) -> Result:
         f"Figure 8. Similarity φ(i, j) between the top i {side} singular vectors of {name}, the weight "
         f"before adaptation, and the top j directions of Δ{name} at r = 4, 8 and 64; directions: "
         f"{basis_name(selection.basis)}; {layers_of([layer], count)}, d = {d}; i up to {SHARE:.0%} of "
-        f"min(d_out, d_in). {captions.lora_sentence(selection, used)}"
-        f"{captions.weight_sentence(selection, used)} All runs have seed {seed}. "
+        f"min(d_out, d_in). {lora_sentence(selection, used)}"
+        f"{weight_sentence(selection, used)} All runs have seed {seed}. "
         f"Fourth panel: {gaussian_name(selection.basis, [(n, d)])}; the mean over {DRAWS} in the "
         "figure of φ, one in the figure of z. Nothing is blank."
     )
     return assemble(
         selection,
         used,
-        selection.stem("fig8"),
+        stem_of(selection, "fig8"),
         [[*panels, mean]],
         look,
         caption,

@@ -13,14 +13,6 @@ WIDTH = 6.75
 DIVERGING = "PuOr_r"
 """For z-scores: orange above chance, purple below; told apart with any kind of colour blindness."""
 
-TICKS_8 = tuple(range(1, 9))
-TICKS_FIG3 = (1, 6, 12, 18, 23, 29, 35, 40, 46, 52, 58)
-TICKS_FIG4_I = (1, 8, 16, 24, 32, 40, 48, 56)
-TICKS_FIG4_J = (1, 5, 10, 15, 20, 25, 30, 34, 39, 44, 49, 54, 59)
-TICKS_FIG7_I = (1, 7, 13, 19, 25, 31, 37, 43, 49, 55, 61)
-TICKS_FIG7_J = (1, 6, 11, 16, 21, 26, 31, 36, 41, 46, 51, 56, 61)
-"""The paper's ticks."""
-
 
 @contextlib.contextmanager
 def paper_style() -> Iterator[None]:
@@ -33,6 +25,10 @@ def paper_style() -> Iterator[None]:
 
 
 def spaced_ticks(count: int) -> tuple[int, ...]:
-    """1 and about five round numbers up to `count`."""
-    step = next(step for step in (1, 2, 5, 10, 20, 25, 50, 100, 200, 250, 500, 1000) if count / step <= 8)
+    """1 and at most eight round numbers up to `count`; powers of two, which most ranks are, in eighths."""
+    steps = (1, 2, 5, 10, 20, 25, 50, 100, 200, 250, 500, 1000)
+    if count & (count - 1) == 0:
+        step = max(1, count // 8)
+    else:
+        step = next((step for step in steps if count / step <= 8), count)
     return (1, *range(step if step > 1 else 2, count + 1, step))

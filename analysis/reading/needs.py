@@ -17,6 +17,8 @@ from experiments.config import CONF
 from lora.targets import parse_targets
 
 SWEPT = ("targets", "rank", "seed")
+MOST_LISTED = 5
+"""Numbers in a row; more are written as a range."""
 _WRITTEN_APART = ("task", "model", "steps", "epochs", "precision")
 _WORDS = ("null", "true", "false", "nan", "inf")  # of Hydra's grammar: no text, unless quoted
 _RECORDED = ("method", "science_version", "task.identity", "model.identity")  # no keys of run.py
@@ -118,11 +120,15 @@ def command(
         settings: as of `commands`.
         swept: the values of each key; targets as run.json names them, and other texts in Hydra's grammar.
     """
-    grid = (
-        f"{key}={','.join(_targets_value(value) if key == 'targets' else str(value) for value in values)}"
-        for key, values in swept.items()
-    )
+    grid = (f"{key}={_swept(key, values)}" for key, values in swept.items())
     return shlex.join(["python", "run.py", "-m", *_overrides(study, root, settings), *grid])
+
+
+def _swept(key: str, values: Sequence[Any]) -> str:
+    """The values of a sweep: "0,1,2", or "range(5,46)" of many whole numbers in a row."""
+    if len(values) > MOST_LISTED and [*values] == [*range(values[0], values[-1] + 1)]:
+        return f"range({values[0]},{values[-1] + 1})"
+    return ",".join(_targets_value(value) if key == "targets" else str(value) for value in values)
 
 
 def _grids(missing: Iterable[Need]) -> list[tuple[tuple[Any, ...], ...]]:

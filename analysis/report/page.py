@@ -9,8 +9,9 @@ from analysis.claims.judgement import Judgement
 from analysis.defaults import DEFAULT_MARGIN, DEFAULT_TARGETS
 from analysis.errors import AnalysisError
 from analysis.figures.words import listed
+from analysis.provenance import stem_of
 from analysis.reading.run import Run
-from analysis.registry import Made, Place, make_each
+from analysis.registry import SELECTION, Made, Place, command, make_each
 from analysis.report import origin
 from analysis.report.blocks import blocks, judged, picture, title_of
 from analysis.report.curves import curves, histories
@@ -25,6 +26,12 @@ if TYPE_CHECKING:
 TEMPLATE, STYLE = "page.html.j2", "page.css"
 
 
+@command(
+    "report",
+    "one HTML page with all of these, learning curves, costs and provenance",
+    selects=(*SELECTION, "split", "wandb", "project"),
+    every_task=True,
+)
 def make(selection: Selection, margin: float = DEFAULT_MARGIN, made: Made | None = None) -> Result:
     """The page, with a CSV of what each run cost and the learning curves as figures of their own.
 
@@ -44,7 +51,7 @@ def make(selection: Selection, margin: float = DEFAULT_MARGIN, made: Made | None
     drawings = _learning(runs, tasks, history)
     frame = costs(runs)
     page = _render(selection, margin, outcomes, runs, tasks, drawings, without, frame)
-    stem = selection.stem("report", split=True)
+    stem = stem_of(selection, "report", split=True)
     lacking = [key for key, outcome in outcomes.items() if isinstance(outcome, AnalysisError)]
     return Result(
         stem if margin == DEFAULT_MARGIN else f"{stem}-margin{margin:g}",

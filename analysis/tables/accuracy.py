@@ -17,12 +17,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from analysis import paper_values
-from analysis.cells import CHOSEN_ON, CellResult, Choice, Place, lora_runs
+from analysis.cells import CHOSEN_ON, CellResult, Evaluation, Place, TaskResult, lora_runs, task_results
 from analysis.errors import AnalysisError
 from analysis.paper_values import PaperValue
+from analysis.provenance import provenance_of, stem_of
+from analysis.registry import ANSWERS, command
 from analysis.result import Cell, Result, Row, Table
-from analysis.tables.accuracy_notes import PAPER_TASKS, notes
-from analysis.tables.accuracy_results import TaskResult, task_results
+from analysis.tables.notes import PAPER_TASKS, notes
 from analysis.tables.numbers import MISSING
 
 if TYPE_CHECKING:
@@ -54,6 +55,40 @@ class AccuracyTable:
     runs: tuple[str, ...]
 
 
+@command(
+    "table5",
+    "which weights to adapt at equal budget, ours beside the paper's",
+    selects=ANSWERS,
+    every_task=True,
+    title="Table 5",
+)
+def make_table5(selection: Selection) -> Result:
+    """All tasks in one table.
+
+    Raises:
+        AnalysisError: as `table5`.
+    """
+    made = table5(selection.frame, checkpoint=selection.checkpoint, split=selection.split)
+    return as_result(selection, "table5", made)
+
+
+@command(
+    "table6",
+    "the effect of the rank, ours beside the paper's",
+    selects=ANSWERS,
+    every_task=True,
+    title="Table 6",
+)
+def make_table6(selection: Selection) -> Result:
+    """All tasks in one table.
+
+    Raises:
+        AnalysisError: as `table6`.
+    """
+    made = table6(selection.frame, checkpoint=selection.checkpoint, split=selection.split)
+    return as_result(selection, "table6", made)
+
+
 def table5(
     frame: DataFrame,
     *,
@@ -77,7 +112,7 @@ def table5(
     Raises:
         AnalysisError: the study has no such runs, runs that cannot stand in one table, or damaged ones.
     """
-    choice = Choice(checkpoint, split, lr)
+    evaluation = Evaluation(checkpoint, split, lr)
     lora = _lora(frame)
     cost = budget or _cost_of_q(lora)
     within = lora[(lora["adapter_parameters"] - cost).abs() * 2 * lora["rank"] <= lora["adapter_parameters"]]
@@ -89,7 +124,7 @@ def table5(
     if not ranks:
         raise AnalysisError(f"no run of the study costs {cost:,} parameters; give budget, or train such runs")
     places = [(targets, int(ranks[targets])) for targets in TABLE5_TARGETS if targets in ranks]
-    results = task_results(lora, places, choice)
+    results = task_results(lora, places, evaluation)
     papers = {place[0]: place for place in _paper_places("table5")}
 
     def group(result: TaskResult) -> tuple[Row, ...]:
@@ -107,9 +142,9 @@ def table5(
         labels=("", ""),
         columns=tuple(_weights(targets) for targets in TABLE5_TARGETS),
         groups=(head, *(group(result) for result in results)),
-        notes=notes(results, choice, missing),
+        notes=notes(results, evaluation, missing),
     )
-    return AccuracyTable(shown, _tidy("table5", results, places, choice, papers), _runs(results))
+    return AccuracyTable(shown, _tidy("table5", results, places, evaluation, papers), _runs(results))
 
 
 def table6(
@@ -119,7 +154,7 @@ def table6(
 
     Args and raises as `table5`.
     """
-    choice = Choice(checkpoint, split, lr)
+    evaluation = Evaluation(checkpoint, split, lr)
     lora = _lora(frame)
     lora = lora[lora["targets"].isin(TABLE6_TARGETS)]
     if lora.empty:
@@ -129,7 +164,7 @@ def table6(
     ranks = sorted({*TABLE6_RANKS, *map(int, lora["rank"])})
     there = {(targets, int(rank)) for targets, rank in zip(lora["targets"], lora["rank"], strict=True)}
     places = [(targets, rank) for targets in TABLE6_TARGETS for rank in ranks if (targets, rank) in there]
-    results = task_results(lora, places, choice)
+    results = task_results(lora, places, evaluation)
 
     def group(result: TaskResult) -> tuple[Row, ...]:
         rows: list[Row] = []
@@ -148,10 +183,10 @@ def table6(
         labels=("", "weights", ""),
         columns=tuple(f"r={rank}" for rank in ranks),
         groups=tuple(group(result) for result in results),
-        notes=notes(results, choice, missing),
+        notes=notes(results, evaluation, missing),
     )
     papers = {place: place for place in _paper_places("table6")}
-    return AccuracyTable(shown, _tidy("table6", results, places, choice, papers), _runs(results))
+    return AccuracyTable(shown, _tidy("table6", results, places, evaluation, papers), _runs(results))
 
 
 def as_result(selection: Selection, name: str, made: AccuracyTable) -> Result:
@@ -174,9 +209,9 @@ def as_result(selection: Selection, name: str, made: AccuracyTable) -> Result:
     for task in dict.fromkeys(run.settings["task"] for run in used):
         selection.check_model(run for run in used if run.settings["task"] == task)
     return Result(
-        selection.stem(name, targets=False, basis=False, layer=False, split=True),
+        stem_of(selection, name, targets=False, basis=False, layer=False, split=True),
         made.cells,
-        selection.provenance(used, targets=False, basis=False, split=True),
+        provenance_of(selection, used, targets=False, basis=False, split=True),
         tables=(made.table,),
     )
 
@@ -250,7 +285,7 @@ def _tidy(
     name: str,
     results: Sequence[TaskResult],
     places: Sequence[Place],
-    choice: Choice,
+    evaluation: Evaluation,
     papers: Mapping[Any, Place],
 ) -> DataFrame:
     """One row for each cell that the study or the paper has."""
@@ -273,7 +308,7 @@ def _tidy(
                     "task": result.task,
                     "targets": place[0],
                     "rank": place[1],
-                    **(_measured(result, place, cell, choice) if cell else {}),
+                    **(_measured(result, place, cell, evaluation) if cell else {}),
                     "marked": marked if cell else None,
                     "paper_task": PAPER_TASKS.get(result.column or ""),
                     "paper_rank": theirs[1] if theirs else None,
@@ -285,7 +320,7 @@ def _tidy(
     return pandas.DataFrame(rows).convert_dtypes(convert_floating=False, convert_string=False)
 
 
-def _measured(result: TaskResult, place: Place, cell: CellResult, choice: Choice) -> dict[str, Any]:
+def _measured(result: TaskResult, place: Place, cell: CellResult, evaluation: Evaluation) -> dict[str, Any]:
     against = result.best.against.get(place)
     return {
         "parameters": cell.parameters,
@@ -293,8 +328,8 @@ def _measured(result: TaskResult, place: Place, cell: CellResult, choice: Choice
         "varies": " and ".join(cell.mean.sources),
         "lr": cell.lr,
         "lr_rule": f"best on {CHOSEN_ON}" if len(cell.lr_tried) > 1 else "fixed",
-        "checkpoint": choice.checkpoint,
-        "split": choice.split,
+        "checkpoint": evaluation.checkpoint,
+        "split": evaluation.split,
         "metric": result.metric.title,
         "below_highest": result.metric.scale * against.difference if against else 0.0,
         "p_holm": against.p_holm if against else None,

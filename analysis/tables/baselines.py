@@ -10,12 +10,12 @@ import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from analysis import paper_values
-from analysis.cells import Choice, Place, lora_runs
+from analysis.cells import Evaluation, Place, TaskResult, lora_runs, task_results
 from analysis.errors import AnalysisError
+from analysis.registry import ANSWERS, command
 from analysis.result import Cell, Row, Table
 from analysis.tables.accuracy import AccuracyTable, as_result
-from analysis.tables.accuracy_notes import PAPER_TASKS, notes
-from analysis.tables.accuracy_results import TaskResult, task_results
+from analysis.tables.notes import PAPER_TASKS, notes
 from analysis.tables.numbers import MISSING
 
 if TYPE_CHECKING:
@@ -42,6 +42,13 @@ _PAPER: dict[Place, dict[str, Any]] = {
 }
 
 
+@command(
+    "baselines",
+    "LoRA beside the model as it is, full fine-tuning and biases: what adapting reaches",
+    selects=ANSWERS,
+    every_task=True,
+    title="Baselines",
+)
 def make(selection: Selection) -> Result:
     """All tasks in one table.
 
@@ -64,12 +71,14 @@ def baselines(frame: DataFrame, *, checkpoint: str = "last", split: str = "test"
         AnalysisError: the study has no run of another method than lora, runs that cannot stand in one table,
             or damaged ones.
     """
-    choice = Choice(checkpoint, split)
+    evaluation = Evaluation(checkpoint, split)
     runs = _placed(frame)
     # That methods differ in alpha or learning rate is what the rows say.
-    results = [dataclasses.replace(result, differing={}) for result in task_results(runs, [*ROWS], choice)]
+    results = [
+        dataclasses.replace(result, differing={}) for result in task_results(runs, [*ROWS], evaluation)
+    ]
     rows = [
-        {"table": "baselines", "task": result.task, **_measured(result, place, runs, choice)}
+        {"table": "baselines", "task": result.task, **_measured(result, place, runs, evaluation)}
         for result in results
         for place in result.cells
     ]
@@ -87,7 +96,7 @@ def baselines(frame: DataFrame, *, checkpoint: str = "last", split: str = "test"
             tuple(_row(row, result) for row in rows if row["task"] == result.task) for result in results
         ),
         notes=(
-            *notes(results, choice, missing),
+            *notes(results, evaluation, missing),
             "Gap closed: the share of the way from the base model to full fine-tuning. Paper: Table 4 (full "
             "fine-tuning, biases) and Table 6 (LoRA).",
         ),
@@ -120,11 +129,11 @@ def _placed(frame: DataFrame) -> DataFrame:
     return pandas.concat([others, lora_runs(frame)], ignore_index=True)
 
 
-def _measured(result: TaskResult, place: Place, runs: DataFrame, choice: Choice) -> dict[str, Any]:
+def _measured(result: TaskResult, place: Place, runs: DataFrame, evaluation: Evaluation) -> dict[str, Any]:
     """A row as numbers; shares in per cent."""
     cell = result.cells[place]
     of_cell = runs[runs["run"].isin(cell.runs)]
-    dev = f"dev_{choice.checkpoint}"
+    dev = f"dev_{evaluation.checkpoint}"
     base, full = (result.cells.get(other) for other in (BASE, FULL))
     closed = None
     if base and full and place not in (BASE, FULL) and full.mean.mean > base.mean.mean:
@@ -140,8 +149,8 @@ def _measured(result: TaskResult, place: Place, runs: DataFrame, choice: Choice)
         "gap_closed": closed,
         "seconds": float(of_cell["seconds"].mean()),
         "lr": cell.lr or None,
-        "checkpoint": choice.checkpoint,
-        "split": choice.split,
+        "checkpoint": evaluation.checkpoint,
+        "split": evaluation.split,
         "metric": result.metric.title,
         "marked": result.cell(place)[1],
         "paper_task": PAPER_TASKS.get(result.column or ""),

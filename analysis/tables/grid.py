@@ -11,8 +11,10 @@ from analysis.cells import CHOSEN_ON, CellResult
 from analysis.defaults import DEFAULT_MARGIN
 from analysis.figures import by_rank
 from analysis.grid import Grid, GridCell, grids, named_runs
+from analysis.provenance import provenance_of, stem_of
+from analysis.registry import ANSWERS, command
 from analysis.result import BEST, TIED, Cell, CommandLines, Drawing, Result, Row, Table
-from analysis.tables.accuracy_notes import CHECKPOINT_WORDS, PAPER_TASKS
+from analysis.tables.notes import CHECKPOINT_WORDS, PAPER_TASKS
 from analysis.tables.numbers import MISSING
 from lora.targets import parse_targets
 
@@ -28,6 +30,14 @@ NO_RANK = "no rank"
 PAPER_TABLES = ("table6", "table5")
 
 
+@command(
+    "grid",
+    "whatever the study holds, weights by rank, and the smallest that will do",
+    selects=ANSWERS,
+    every_task=True,
+    title="Weights and rank",
+    place="first",
+)
 def make(selection: Selection, margin: float = DEFAULT_MARGIN, paper: bool = False) -> Result:
     """The grid of every task, model and method; a figure of each kind with a panel for each.
 
@@ -44,7 +54,7 @@ def make(selection: Selection, margin: float = DEFAULT_MARGIN, paper: bool = Fal
     ]
     by_grid = {id(made.grid): made for made in answers}
     rows = [(grid, cell, by_grid.get(id(grid))) for grid in found for cell in (*grid.cells, *grid.references)]
-    stem = selection.stem("grid", targets=False, basis=False, layer=False, split=True)
+    stem = stem_of(selection, "grid", targets=False, basis=False, layer=False, split=True)
     stem += f"-margin{margin:g}" * (margin != DEFAULT_MARGIN) + "-paper" * paper
     used = {run for grid in found for run in grid.runs}
     runs = [run for run in selection.study.runs if run.id in used]
@@ -52,7 +62,7 @@ def make(selection: Selection, margin: float = DEFAULT_MARGIN, paper: bool = Fal
         stem,
         _numbers(rows, selection),
         {
-            **selection.provenance(runs, targets=False, basis=False, split=True),
+            **provenance_of(selection, runs, targets=False, basis=False, split=True),
             "margin": margin,
             "not_in_the_grid": sorted({*_others(found), *_not_chosen(selection)}),
         },

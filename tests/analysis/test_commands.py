@@ -18,7 +18,7 @@ from tests.analysis.planted import STUDY, planted, write_run
 __all__ = ["planted"]
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-HEAVY = ("torch", "matplotlib", "pandas", "scipy", "numpy")
+HEAVY = ("torch", "matplotlib", "pandas", "scipy", "transformers", "datasets")
 TENSORLESS = ("table5", "table6", "baselines")
 
 
@@ -109,7 +109,12 @@ def test_help_names_every_command():
     ("arguments", "message"),
     [
         ([], "COMMAND"),
-        (["fig5", "--study", "x"], "invalid choice: 'fig5'"),
+        (["fig5", "--study", "x"], "'fig5' is no command; valid are claims, grid, fig3,"),
+        (["figure3", "--study", "x"], "did you mean fig3?"),
+        (["phi", "--study", "x"], "did you mean fig3?"),
+        (["Table-6", "--study", "x"], "did you mean table6?"),
+        (["tabel6", "--study", "x"], "'tabel6' is no command"),
+        (["fig3", "--study", "x", "--ranks", "4"], "give two different ranks, as in 4,16"),
         (["fig3"], "--study"),
         (["fig3", "--study", "x", "--basis", "C"], "invalid choice: 'C'"),
         (["fig3", "--study", "x", "--layer", "0"], "layers are counted from 1"),
@@ -230,7 +235,8 @@ def test_a_file_that_may_no_longer_be_read_costs_what_reads_it_alone(study, monk
     def make(selection):
         raise PermissionError(errno.EACCES, "Permission denied", "predictions.jsonl")
 
-    monkeypatch.setattr("analysis.figures.fig3.make", make)
+    toy = dataclasses.replace(COMMANDS["fig3"], make=make)
+    monkeypatch.setitem(COMMANDS._entries, "fig3", toy)
     assert study("all", "--wandb", "disabled") == 1
     errors = capsys.readouterr().err.splitlines()
     assert "error: fig3: predictions.jsonl cannot be read: Permission denied" in errors
@@ -264,12 +270,12 @@ def test_all_makes_what_it_can(planted, tmp_path, capsys):
     errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
     assert [error.split(": ")[1] for error in errors] == [
         "grid",
-        "table5",
-        "table6",
-        "baselines",
         "fig3",
         "fig4",
         "fig6",
         "fig7",
         "fig8",
+        "baselines",
+        "table5",
+        "table6",
     ]

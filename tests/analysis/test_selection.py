@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from analysis.captions import lora_sentence
 from analysis.errors import AnalysisError
+from analysis.provenance import folder_of, lora_sentence, stem_of
 from analysis.reading.needs import MissingRunsError
 from analysis.reading.study import Study
 from analysis.selection import Selection
@@ -52,20 +52,20 @@ def test_a_study_of_several_tasks_needs_one(planted, tmp_path):
         Selection.of(study, "mnli")
     selection = Selection.of(study, "nli")
     assert selection.runs((8,), (0,))[8, 0].settings["task"] == "nli"
-    assert selection.folder(Path("results")) == Path("results") / STUDY / "nli"
+    assert folder_of(selection, Path("results")) == Path("results") / STUDY / "nli"
 
 
 def test_the_folder_of_a_study_of_one_task(planted):
-    assert planted.select().folder(Path("results")) == Path("results") / STUDY
+    assert folder_of(planted.select(), Path("results")) == Path("results") / STUDY
 
 
 def test_every_choice_is_in_the_files_name(planted):
-    assert planted.select().stem("fig3") == "fig3"
+    assert stem_of(planted.select(), "fig3") == "fig3"
     selection = planted.select(
         targets="q,up", basis="dW-right", checkpoint="best", layer=0, seeds=(0, 2), choice={"lr": 0.1}
     )
-    assert selection.stem("fig3") == "fig3-q-up-dW-right-layer1-best-seed0-2-lr0.1"
-    assert selection.stem("fig3", basis=False, layer=False) == "fig3-q-up-best-seed0-2-lr0.1"
+    assert stem_of(selection, "fig3") == "fig3-q-up-dW-right-layer1-best-seed0-2-lr0.1"
+    assert stem_of(selection, "fig3", basis=False, layer=False) == "fig3-q-up-best-seed0-2-lr0.1"
 
 
 def test_an_unknown_device_is_one_line(planted):
@@ -144,7 +144,7 @@ def test_settings_are_chosen_for_each_method(two_rates):
     selection = Selection.of(two_rates, choice={"lr": 0.02, "full.lr": 1e-5})
     assert rates(selection.full_runs()) == [("full", 1e-5, 0), ("full", 1e-5, 1)]
     assert rates(selection.every_run((4,)).values()) == [("lora", 0.02, 0), ("lora", 0.02, 1)]
-    assert selection.stem("spectra") == "spectra-lr0.02-full.lr1e-05"
+    assert stem_of(selection, "spectra") == "spectra-lr0.02-full.lr1e-05"
     with pytest.raises(AnalysisError, match="differ in lr"):
         Selection.of(two_rates, choice={"lr": 0.02}).full_runs()
 
@@ -170,3 +170,8 @@ def test_a_copy_of_full_fine_tuning_is_refused(planted, tmp_path):
     shutil.copytree(folder.path, folder.path.with_name("a-copy"))
     with pytest.raises(AnalysisError, match="one run in several folders: a-copy"):
         Selection.of(Study.open(STUDY, tmp_path)).full_runs()
+
+
+def test_a_value_that_no_run_has_comes_with_those_there_are(planted):
+    with pytest.raises(AnalysisError, match=r"lr=0\.1: no run of study planted has it; there are 0\.02$"):
+        _ = planted.select(choice={"lr": 0.1}).frame

@@ -87,7 +87,7 @@ class Gains(Method):
 def registry(monkeypatch):
     """The registry as it is, and as it was again after the test."""
     assert "lora" in methods.METHODS
-    monkeypatch.setattr(methods.METHODS, "_classes", dict(methods.METHODS._classes))
+    monkeypatch.setattr(methods.METHODS, "_entries", dict(methods.METHODS._entries))
     before = {*sys.modules}
     yield methods
     for name in {*sys.modules} - before:

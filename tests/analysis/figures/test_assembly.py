@@ -3,8 +3,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from analysis.figures import fig3, fig8
 from analysis.figures.assembly import colour_range, wrapped
+from analysis.figures.fig3_6 import fig3
+from analysis.figures.fig8 import fig8
 
 PAPER = 0.1, 0.2
 
@@ -24,11 +25,11 @@ def test_the_papers_colours_unless_chance_exceeds_them(d, phi, expected):
 
 
 def test_another_range_is_stated_in_the_caption(planted):
-    result = fig8.make(planted.select())
+    result = fig8(planted.select())
     assert "not the paper's, 0.1 to 0.2" in result.drawings[""].caption
     assert "not the paper's" not in result.drawings["-z"].caption
     assert result.provenance["colour_range"][0] == 0
-    assert "not the paper's" not in fig3.make(planted.select()).drawings[""].caption
+    assert "not the paper's" not in fig3(planted.select()).drawings[""].caption
 
 
 def test_rows():

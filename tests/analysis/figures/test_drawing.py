@@ -6,7 +6,7 @@ import pytest
 from analysis.figures.drawing import Look, _edges, _stretches, draw
 from analysis.figures.panels import Panel, zoom
 
-LOOK = Look("title", (0.0, 0.5), {}, {})
+LOOK = Look("title", (0.0, 0.5))
 
 
 def panel(n1=4, n2=6, d=20, phi=None, z=None, limit=1.0):

@@ -6,10 +6,14 @@ import numpy as np
 import pytest
 from scipy.linalg import subspace_angles
 
-from analysis.figures import fig3, fig4, fig6, fig7, fig8
+from analysis.figures.fig3_6 import fig3, fig6
+from analysis.figures.fig4_7 import fig4, fig7
+from analysis.figures.fig8 import fig8
 from analysis.reading.needs import MissingRunsError
+from analysis.reading.study import Study
+from analysis.selection import Selection
 from analysis.tables.numbers import short
-from tests.analysis.planted import LAYERS, D, factors, write_run
+from tests.analysis.planted import LAYERS, STUDY, D, factors, write_run
 
 
 def phi(V1, V2, i, j):
@@ -43,7 +47,7 @@ CELLS = ((1, 1), (2, 5), (8, 64), (8, 3), (5, 40))
 
 
 def test_fig3_compares_ranks_8_and_64_in_the_middle_layer(planted):
-    result = fig3.make(planted.select())
+    result = fig3(planted.select())
     assert len(result.numbers) == 2 * 8 * 64
     for letter in "qv":
         small, large = right_of_A(1, letter, 8, 0), right_of_A(1, letter, 64, 0)
@@ -57,7 +61,7 @@ def test_fig3_compares_ranks_8_and_64_in_the_middle_layer(planted):
 
 
 def test_fig3_caption_says_what_it_is_of_and_what_is_blank(planted):
-    drawings = fig3.make(planted.select()).drawings
+    drawings = fig3(planted.select()).drawings
     for text in ("Study planted", "task sql", "model base", f"d = {D}", "r = 8", "r = 64", "seed 0"):
         assert text in drawings[""].caption
         assert text in drawings["-z"].caption
@@ -68,7 +72,7 @@ def test_fig3_caption_says_what_it_is_of_and_what_is_blank(planted):
 
 @pytest.mark.parametrize(("basis", "side"), [("dW-right", 1), ("dW-left", 0)])
 def test_fig3_in_the_bases_of_dW(planted, basis, side):
-    result = fig3.make(planted.select(basis=basis, layer=0))
+    result = fig3(planted.select(basis=basis, layer=0))
     assert result.name == f"fig3-{basis}-layer1"
     small, large = svd_of_dW(0, "q", 8, 0)[side], svd_of_dW(0, "q", 64, 0)[side]
     small, large = (small, large) if side else (small.T, large.T)
@@ -79,7 +83,7 @@ def test_fig3_in_the_bases_of_dW(planted, basis, side):
 
 
 def test_fig3_leaves_dW_of_zero_undefined(planted):
-    result = fig3.make(planted.select(basis="dW-right", layer=LAYERS - 1))
+    result = fig3(planted.select(basis="dW-right", layer=LAYERS - 1))
     assert result.numbers["phi"].isna().all()
     assert "not defined" in result.drawings[""].caption
 
@@ -91,7 +95,7 @@ def test_fig3_of_a_weight_with_more_outputs_than_inputs(planted, tmp_path):
     for rank in (8, 64):
         write_run(tmp_path, planted.base, rank, 0, letters=("q", "up"))
     study = Study.open("planted", tmp_path)
-    result = fig3.make(Selection.of(study, targets="q,up", basis="B"))
+    result = fig3(Selection.of(study, targets="q,up", basis="B"))
     assert set(result.numbers["weight"]) == {"W_q", "W_up"}
     assert f"d = {D} and {4 * D}" in result.drawings[""].caption
     small, large = (
@@ -102,9 +106,9 @@ def test_fig3_of_a_weight_with_more_outputs_than_inputs(planted, tmp_path):
 
 
 def test_fig6_is_fig3_in_four_layers(planted):
-    result = fig6.make(planted.select())
+    result = fig6(planted.select())
     assert sorted(result.numbers["layer"].unique()) == [1, 2, 3, 5]
-    middle = fig3.make(planted.select()).numbers
+    middle = fig3(planted.select()).numbers
     here = result.numbers[result.numbers["layer"] == 2].reset_index(drop=True)
     assert here.equals(middle)
     assert titles(result.drawings[""])[:2] == [r"Layer 1, $\Delta W_{q}$", r"Layer 1, $\Delta W_{v}$"]
@@ -112,7 +116,7 @@ def test_fig6_is_fig3_in_four_layers(planted):
 
 
 def test_fig4_compares_the_first_two_seeds_and_keeps_every_pair(planted):
-    result = fig4.make(planted.select())
+    result = fig4(planted.select())
     numbers = result.numbers
     pairs = numbers[["seed_i", "seed_j", "drawn"]].dropna().drop_duplicates().values.tolist()
     assert pairs == [[0, 1, 1], [0, 2, 0], [1, 2, 0]]
@@ -125,7 +129,7 @@ def test_fig4_compares_the_first_two_seeds_and_keeps_every_pair(planted):
 
 
 def test_fig4_random_panel_is_at_the_null(planted):
-    result = fig4.make(planted.select())
+    result = fig4(planted.select())
     mean = result.numbers[result.numbers["weight"] == "random, mean of 20"]
     assert len(mean) == 64 * 64
     assert np.abs(mean["phi"] - mean["null_mean"]).max() < 0.1
@@ -148,8 +152,8 @@ def test_fig4_random_panel_is_at_the_null(planted):
 )
 def test_random_panels_say_which_side_they_are_of(planted, basis, said):
     selection = planted.select(basis=basis)
-    assert said in fig4.make(selection).drawings[""].caption
-    drawing = fig8.make(selection).drawings[""]
+    assert said in fig4(selection).drawings[""].caption
+    drawing = fig8(selection).drawings[""]
     assert said in drawing.caption
     random = "B" if said.startswith("left") else "A"
     assert titles(drawing)[3] == rf"$\phi(W_{{q}}, {random}_{{\mathrm{{rand}}}}, i, j)$"
@@ -162,7 +166,7 @@ def test_fig4_has_a_random_panel_for_each_dimension(planted, tmp_path):
     for seed in (0, 1):
         write_run(tmp_path, planted.base, 64, seed, letters=("q", "up"))
     study = Study.open("planted", tmp_path)
-    result = fig4.make(Selection.of(study, targets="q,up", basis="B"))
+    result = fig4(Selection.of(study, targets="q,up", basis="B"))
     mean = result.numbers[result.numbers["weight"] == "random, mean of 20"]
     assert mean["d"].value_counts().to_dict() == {D: 64 * 64, 4 * D: 64 * 64}
     wide = mean[mean["d"] == 4 * D]
@@ -172,13 +176,13 @@ def test_fig4_has_a_random_panel_for_each_dimension(planted, tmp_path):
         f"{4 * D}",
     ]
     assert f"{D} x 64 and {4 * D} x 64 matrices" in result.drawings[""].caption
-    inputs = fig4.make(Selection.of(study, targets="q,up"))
+    inputs = fig4(Selection.of(study, targets="q,up"))
     assert len(titles(inputs.drawings[""])) == 3 + 1  # one input space, one random panel
 
 
 @pytest.mark.parametrize("figure", [fig3, fig4, fig6, fig7])
 def test_the_second_null_is_over_pairs_of_different_layers(planted, figure):
-    result = figure.make(planted.select())
+    result = figure(planted.select())
     numbers, caption = result.numbers, result.drawings[""].caption
     runs = ((8, 0), (64, 0)) if figure in (fig3, fig6) else ((64, 0), (64, 1))
     one, other = ([right_of_A(layer, "v", *run) for layer in range(LAYERS)] for run in runs)
@@ -196,23 +200,23 @@ def test_the_second_null_is_over_pairs_of_different_layers(planted, figure):
 
 
 def test_a_second_null_needs_two_layers(planted):
-    from analysis.figures import other_layers
+    from analysis.figures.nulls import other_layers
 
     selection = planted.select()
     run = selection.available()[0]
-    assert other_layers.other_layers(selection, run, run, "q").pairs == LAYERS * (LAYERS - 1)
+    assert other_layers(selection, run, run, "q").pairs == LAYERS * (LAYERS - 1)
     one = type("One", (), {"layers": (2,), "shape": lambda *_: (D, D), "__contains__": lambda *_: True})()
-    assert other_layers.other_layers(selection, SimpleNamespace(adapter=lambda _: one), run, "q") is None
+    assert other_layers(selection, SimpleNamespace(adapter=lambda _: one), run, "q") is None
 
 
 def test_fig4_takes_the_seeds_in_the_order_given(planted):
-    result = fig4.make(planted.select(seeds=(2, 0)))
+    result = fig4(planted.select(seeds=(2, 0)))
     drawn = result.numbers[result.numbers["drawn"] == 1]
     assert drawn[["seed_i", "seed_j"]].dropna().drop_duplicates().values.tolist() == [[2, 0]]
 
 
 def test_fig7_is_fig4_in_four_layers(planted):
-    result = fig7.make(planted.select())
+    result = fig7(planted.select())
     assert sorted(result.numbers["layer"].unique()) == [1, 2, 3, 5]
     first, second = right_of_A(4, "q", 64, 0), right_of_A(4, "q", 64, 1)
     found = cell(result.numbers, 7, 9, weight="W_q", layer=5)
@@ -223,7 +227,7 @@ def test_fig7_is_fig4_in_four_layers(planted):
 
 @pytest.mark.parametrize("basis", ["A", "dW-left"])
 def test_fig8_compares_with_the_top_tenth_of_W(planted, basis):
-    result = fig8.make(planted.select(basis=basis))
+    result = fig8(planted.select(basis=basis))
     numbers = result.numbers
     assert numbers["i"].max() == 8  # 10 % of 72, rounded up
     U, _, Vh = np.linalg.svd(planted.weights[1, "q"].numpy())
@@ -241,4 +245,27 @@ def test_fig8_compares_with_the_top_tenth_of_W(planted, basis):
 @pytest.mark.parametrize("figure", [fig3, fig4, fig6, fig7, fig8])
 def test_missing_runs_are_named(planted, figure):
     with pytest.raises(MissingRunsError, match=r"lacks .*q r=64 seed=0"):
-        figure.make(planted.select(targets="q"))
+        figure(planted.select(targets="q"))
+
+
+def test_figures_of_other_ranks_say_so_in_name_and_caption(planted):
+    result = fig3(planted.select(), ranks=(4, 64))
+    assert result.name == "fig3-r4-64"
+    assert "at r = 4 and the top j at r = 64" in result.drawings[""].caption
+    assert {*result.numbers["rank_i"]} == {4}
+    assert not result.printed()
+    assert fig4(planted.select(seeds=(0, 1)), rank=8).name == "fig4-seed0-1-r8"
+
+
+def test_what_the_study_lacks_of_the_papers_figure_is_one_line_and_the_rest_is_drawn(planted, tmp_path):
+    for rank, seed in ((2, 0), (16, 0), (16, 1)):
+        write_run(tmp_path, planted.base, rank, seed)
+    selection = Selection.of(Study.open(STUDY, tmp_path))
+    result = fig3(selection)
+    assert result.printed() == "Figure 3. The paper's has r = 8 and 64; the study lacks r = 8 and r = 64."
+    assert ({*result.numbers["rank_i"]}, {*result.numbers["rank_j"]}) == ({2}, {16})
+    result = fig7(selection)
+    assert result.printed() == "Figure 7. The paper's has r = 64, which the study lacks; drawn: r = 16."
+    assert {*result.numbers["rank"]} == {16}
+    with pytest.raises(MissingRunsError, match="qv r=8 seed=0"):
+        fig3(selection, ranks=(8, 16))

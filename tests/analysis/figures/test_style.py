@@ -5,7 +5,16 @@ from hypothesis import strategies as st
 from analysis.figures.style import spaced_ticks
 
 
-@pytest.mark.parametrize(("count", "ticks"), [(1, (1,)), (4, (1, 2, 3, 4)), (26, (1, 5, 10, 15, 20, 25))])
+@pytest.mark.parametrize(
+    ("count", "ticks"),
+    [
+        (1, (1,)),
+        (4, (1, 2, 3, 4)),
+        (26, (1, 5, 10, 15, 20, 25)),
+        (16, (1, 2, 4, 6, 8, 10, 12, 14, 16)),
+        (64, (1, 8, 16, 24, 32, 40, 48, 56, 64)),
+    ],
+)
 def test_examples(count, ticks):
     assert spaced_ticks(count) == ticks
 

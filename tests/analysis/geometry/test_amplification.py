@@ -20,7 +20,7 @@ from analysis.geometry.amplification import (
 )
 from analysis.geometry.arrays import weight_norm
 from analysis.geometry.nulls import haar
-from analysis.tables.table7_numbers import draws
+from analysis.tables.table7 import draws
 
 SHAPES = [(40, 40), (16, 40), (40, 16)]  # grouped-query attention's W_k and W_v are not square
 

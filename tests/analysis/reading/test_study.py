@@ -22,7 +22,7 @@ from omegaconf import OmegaConf
 
 import lora
 from analysis import AnalysisError, Study, load
-from analysis.reading.needs import CONF, MissingRunsError, Need, _grids, commands
+from analysis.reading.needs import CONF, MissingRunsError, Need, _grids, command, commands
 from experiments.config import read_config
 from experiments.plan import plan
 from experiments.store import ADAPTER, ADAPTER_BEST, ADAPTER_INIT, DELTA, FAILURE, RUN
@@ -613,3 +613,13 @@ def test_a_study_that_is_not_there_is_told_without_torch(tmp_path):
         [sys.executable, "-c", script], cwd=REPOSITORY, capture_output=True, text=True, check=True
     )
     assert result.stdout == "[]\n"
+
+
+def test_many_seeds_in_a_row_are_a_range_that_run_py_reads():
+    swept = {"targets": ["qv"], "rank": [1, 64], "seed": [*range(5, 46)]}
+    line = command("mine", "outputs", {"task": "sql"}, swept)
+    assert line.endswith("targets=qv rank=1,64 'seed=range(5,46)'")
+    (override,) = OverridesParser.create().parse_overrides([shlex.split(line)[-1]])
+    assert [*override.sweep_string_iterator()] == [str(seed) for seed in range(5, 46)]
+    few = command("mine", "outputs", {"task": "sql"}, {**swept, "seed": [3, 4, 5, 7, 8, 9]})
+    assert few.endswith("seed=3,4,5,7,8,9")

@@ -9,7 +9,6 @@ import re
 import shutil
 import subprocess
 import sys
-import types
 from io import StringIO
 from pathlib import Path
 
@@ -119,15 +118,13 @@ def test_figures_tables_and_verdicts_stand_where_their_commands_are_registered_f
 
 def test_a_new_result_is_first_by_its_registration_alone(reported, monkeypatch):
     """An answer, a picture and a table, none of which the page has heard of."""
-    toy = types.ModuleType("toy")
     table = Table("Which rank", ("weights",), ("r=1",), ((Row(("qv",), (Cell("80.0", tied=True),)),),))
     drawing = reported.made["fig3", "sql"].drawings[""]
     made = Result(
         "toy", pandas.DataFrame(), {}, {"": drawing}, tables=(table,), answers=("sql: r = 1 is enough.",)
     )
-    toy.make = lambda selection: made
-    monkeypatch.setitem(sys.modules, "toy", toy)
-    monkeypatch.setitem(COMMANDS, "toy", Command("toy", "a toy", (), True, title="The toy", place="first"))
+    toy = Command("toy", lambda selection: made, "a toy", (), True, "The toy", "first")
+    monkeypatch.setitem(COMMANDS._entries, "toy", toy)
     page = Page.read(make(reported.selection, made=nothing_but(reported.selection, "toy")).texts[".html"])
     first = page.section("first")
     assert plain(first.all("p")[0].text) == "sql: r = 1 is enough."
@@ -253,8 +250,8 @@ def test_what_is_missing_is_named_with_the_commands(reported):
     assert {code.text for code in section.all("code")} >= {*error.commands}
     assert "lacks 1 run: qv r=4 (seed 0)" in plain(section.text)
     assert "Figure 8: not made" in reported.page.section("subspaces").text
-    assert reported.result.provenance["not_made"] == ["baselines", "fig8 nli"]
-    assert reported.result.printed().endswith("which says why: Baselines, Figure 8 on nli")
+    assert reported.result.provenance["not_made"] == ["fig8 nli", "baselines"]
+    assert reported.result.printed().endswith("which says why: Figure 8 on nli, Baselines")
 
 
 def test_provenance(reported):
@@ -328,7 +325,8 @@ def test_all_hands_on_what_it_has_made(reported, tmp_path, monkeypatch):
         handed.append(dict(made))
         return Result("report", pandas.DataFrame({"run": []}), {})
 
-    monkeypatch.setattr("analysis.report.make", record)
+    report = dataclasses.replace(COMMANDS["report"], make=record)
+    monkeypatch.setitem(COMMANDS._entries, "report", report)
     monkeypatch.setattr("analysis.report.publish", lambda *given: published.append(given))
     place = ["--study", STUDY, "--root", str(tmp_path / "outputs"), "--out", str(tmp_path / "results")]
     main(["all", *place, "--wandb", "offline", "--project", "mine/section-7"])

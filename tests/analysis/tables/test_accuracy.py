@@ -13,7 +13,7 @@ from analysis.defaults import CHECKPOINTS
 from analysis.errors import AnalysisError
 from analysis.reading.run import Run, row
 from analysis.tables.accuracy import table5, table6
-from analysis.tables.accuracy_notes import _mark_notes, normality_note
+from analysis.tables.notes import _mark_notes, normality_note
 from experiments.store import PREDICTIONS, write_jsonl
 
 LAYERS, WIDTH, EXAMPLES = 4, 256, 200

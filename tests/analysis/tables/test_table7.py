@@ -12,7 +12,7 @@ from analysis.reading.study import Study
 from analysis.selection import Selection
 from analysis.tables import table7
 from analysis.tables.numbers import interval
-from analysis.tables.table7_numbers import draws
+from analysis.tables.table7 import draws
 from tests.analysis.planted import LAYERS, STUDY, D, factors, write_base, write_run
 
 

@@ -1,6 +1,6 @@
-"""Sentences for captions."""
+"""What results say of where they are from: the files' names, the record, and sentences in captions."""
 
-from analysis.captions import full_sentence, lora_sentence, weight_sentence
+from analysis.provenance import full_sentence, lora_sentence, provenance_of, weight_sentence
 from analysis.reading.study import Study
 from analysis.selection import Selection
 from tests.analysis.planted import STUDY, of_the_hub, planted, two_rates, write_run
@@ -44,6 +44,6 @@ def test_a_folder_in_the_place_of_a_hub_model_is_believed_and_that_is_said(plant
     runs = given.available()
     assert weight_sentence(plain, runs) == ""
     assert "from the folder base, unverified: of tiny (aaaaaaaaaaaa)" in weight_sentence(given, runs)
-    assert given.provenance(runs, weights=True)["W"] == {"base": str(planted.base), "verified": False}
-    assert plain.provenance(runs, weights=True)["W"] == {"base": None, "verified": True}
+    assert provenance_of(given, runs, weights=True)["W"] == {"base": str(planted.base), "verified": False}
+    assert provenance_of(plain, runs, weights=True)["W"] == {"base": None, "verified": True}
     assert weight_sentence(planted.select(base=str(planted.base)), planted.select().available()) == ""

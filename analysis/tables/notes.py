@@ -6,18 +6,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from analysis import paper_values
-from analysis.cells import CHOSEN_ON, CellResult, Choice
+from analysis.cells import CHOSEN_ON, CellResult, Evaluation, TaskResult
 from analysis.result import BEST, TIED
 from analysis.statistics import normality
 from analysis.statistics.bootstrap import IN_WORDS
 from analysis.statistics.comparison import ALPHA
-from analysis.tables.accuracy_results import TaskResult
 
 PAPER_TASKS = {"wikisql": "WikiSQL", "multinli": "MultiNLI"}
 CHECKPOINT_WORDS = {"last": "the last step", "best": f"the best evaluation on {CHOSEN_ON}"}
 
 
-def notes(results: Sequence[TaskResult], choice: Choice, missing: Sequence[str]) -> tuple[str, ...]:
+def notes(results: Sequence[TaskResult], evaluation: Evaluation, missing: Sequence[str]) -> tuple[str, ...]:
     """What a reader must know of the numbers: seeds, split, intervals, marks, rates, and what is missing."""
     cells = [cell for result in results for cell in result.cells.values()]
     counts = sorted({cell.mean.seeds for cell in cells})
@@ -32,11 +31,11 @@ def notes(results: Sequence[TaskResult], choice: Choice, missing: Sequence[str])
     )
     values = {r.task: [cell.outcomes.values for cell in r.cells.values()] for r in results}
     lines = [
-        f"Ours: {metrics}{_unit(results)}, {scores}; {choice.split} split, {sizes} examples; "
-        f"checkpoint: {CHECKPOINT_WORDS[choice.checkpoint]}.",
+        f"Ours: {metrics}{_unit(results)}, {scores}; {evaluation.split} split, {sizes} examples; "
+        f"checkpoint: {CHECKPOINT_WORDS[evaluation.checkpoint]}.",
         _interval_note(counts, normality_note(values)),
         *_mark_notes(results),
-        _rate_note(cells, choice),
+        _rate_note(cells, evaluation),
     ]
     varied = {name: values for result in results for name, values in result.differing.items()}
     if varied:
@@ -109,7 +108,7 @@ def _mark_notes(results: Sequence[TaskResult]) -> Iterable[str]:
         yield f"No cell is marked on {', '.join(others)}: none is {rule}."
 
 
-def _rate_note(cells: Sequence[CellResult], choice: Choice) -> str:
+def _rate_note(cells: Sequence[CellResult], evaluation: Evaluation) -> str:
     rates = sorted({cell.lr for cell in cells if cell.lr})
     told = ", ".join(f"{rate:g}" for rate in rates)
     tuned = [cell for cell in cells if len(cell.lr_tried) > 1]
