@@ -131,7 +131,7 @@ def grids(selection: Selection) -> list[Grid]:
     chosen = {*frame["run"]}
     blocks: dict[tuple[Any, ...], list[Run]] = {}
     for run in selection.study.runs:
-        if run.id in chosen:
+        if run.id in chosen and not is_cut(run):
             blocks.setdefault(_block(run), []).append(run)
     evaluation = Evaluation(selection.checkpoint, selection.split)
     titles = _titles(blocks)
@@ -141,6 +141,11 @@ def grids(selection: Selection) -> list[Grid]:
         selection.check_model(runs)
         found += _of_block(titles[key], runs, frame, evaluation)
     return found
+
+
+def is_cut(run: Run) -> bool:
+    """Whether it is another run's adapter, truncated: `python -m analysis truncation` has it, no grid."""
+    return "keep" in run.settings
 
 
 def _task_order(run: Run, order: Sequence[str]) -> tuple[int, str]:
