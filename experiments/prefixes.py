@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from experiments.errors import UserError
 from lora.adapting import located
 
 if TYPE_CHECKING:
@@ -96,7 +97,12 @@ def add_special_tokens(model: PreTrainedModel, count: int, *, seed: int, every_l
     `every_layer` their activations after each layer but the last are parameters too, L * count * d in all
     (the last layer's reach nothing but the prediction of the token that follows).  These start as what the
     model makes of the embeddings.
+
+    Raises:
+        UserError: there are none.
     """
+    if not count:
+        raise UserError("l_p=0 and l_i=0 leave nothing to train; give one of them, or another method")
     base = model.get_input_embeddings()
     generator = torch.Generator().manual_seed(seed)
     chosen = torch.randint(base.num_embeddings, (count,), generator=generator)

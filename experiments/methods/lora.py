@@ -10,6 +10,7 @@ from experiments.methods.method import METHODS, Method
 from experiments.store import ADAPTER, ADAPTER_BEST, ADAPTER_INIT, RunFolder
 
 if TYPE_CHECKING:
+    import torch
     from transformers import PreTrainedModel
 
     from experiments.config import RunConfig
@@ -22,6 +23,7 @@ class LoRA(Method):
     name = "lora"
     label = "LoRA: A and B of each target projection, and a new task head"
     learning_rate = 2e-4  # GPT-3's (paper, Table 12)
+    file_format = "lora-delta"  # of DoRA's dW
     settings: ClassVar[tuple[str, ...]] = (
         "targets",
         "rank",
@@ -77,8 +79,22 @@ class LoRA(Method):
         folder: RunFolder,
         best: bool,
     ) -> None:
-        """The factors, with the head and the biases that were trained."""
+        """The factors, with the head and the biases that were trained; of DoRA dW too, of full rank."""
         lora.save(model, folder.file(ADAPTER_BEST if best else ADAPTER))
+        if config.dora:
+            super().save(model, base, config, folder, best)
+
+    def tensors(
+        self, model: PreTrainedModel, base: PreTrainedModel, config: RunConfig
+    ) -> dict[str, torch.Tensor]:
+        """dW (d_out, d_in) of each target projection, in float32."""
+        from lora.adapting import wrapped
+
+        return {
+            f"layers.{module.layer}.{letter}.dW": module.update(letter).detach().cpu().float().contiguous()
+            for module in wrapped(model).values()
+            for letter, _ in module.items()
+        }
 
     def counts(self, model: PreTrainedModel) -> dict[str, int]:
         return lora.parameter_counts(model)

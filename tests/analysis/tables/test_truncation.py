@@ -72,9 +72,7 @@ def test_each_rank_is_a_curve_and_a_panel(study, selected):
 
 def test_what_is_missing_is_said(study, selected):
     study.run(rank=8)
-    with pytest.raises(
-        AnalysisError, match=r"no truncated run; .* \+experiment=truncation study=s"
-    ):
+    with pytest.raises(AnalysisError, match=r"no truncated run; .* \+experiment=truncation study=s"):
         [*truncation._curves(selected())]
     study.runs.clear()
     study.run(rank=8, share=0.3, method="truncated", keep=1, by="dW")

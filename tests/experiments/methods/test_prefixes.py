@@ -7,6 +7,7 @@ import pytest
 import torch
 from transformers import DynamicCache
 
+from experiments.errors import UserError
 from experiments.methods import lookup
 from experiments.objective import Encoded
 from experiments.prefixes import Activations, special_ids
@@ -141,3 +142,13 @@ def test_where_the_tokens_stand_in_an_input(bench):
 
 def test_ids_lie_above_the_vocabulary():
     assert special_ids(tiny_model("gpt2"), 2, 1) == special_ids_of(2, 1)
+
+
+def test_no_token_is_one_line(config):
+    with pytest.raises(UserError, match="l_p=0 and l_i=0 leave nothing to train"):
+        prepared(config, "gpt2", "prefix_embed", 0, 0)
+
+
+def test_tokens_that_leave_no_room_are_one_line(bench):
+    with pytest.raises(UserError, match=r"l_p=60 and l_i=30 leave 6 of 96 tokens for the input"):
+        bench("sql").objective.with_tokens(range(60), range(30))

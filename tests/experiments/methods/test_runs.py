@@ -7,6 +7,8 @@ import torch
 from safetensors.torch import load_file
 
 import lora
+from analysis.errors import AnalysisError
+from analysis.reading.study import Study
 from experiments import job, store
 from experiments.methods import METHODS, lookup
 from experiments.plan import PlannedRun
@@ -96,6 +98,49 @@ def test_the_last_two_layers_are_trained(config):
     assert {name.split(".h.")[1][0] for name in trained} == {"1", "2"}
     assert lookup("fttop2").counts(model)["trainable"] == 2 * (12 * 16**2 + 13 * 16)
     assert round(2 * (12 * 1024**2 + 13 * 1024) / 1e6, 2) == 25.19
+
+
+@pytest.mark.parametrize("settings", [{"init": "pissa"}, {"init": "olora"}, {"dora": True}])
+def test_the_analysis_reads_dw_as_it_is(config, bench, monkeypatch, settings):
+    """PiSSA's without the product at the start, of twice the rank; DoRA's whole, as full fine-tuning's."""
+    desk = bench("sql")
+    monkeypatch.setattr("experiments.workbench.workbench", lambda *_: desk)
+    monkeypatch.setattr(job, "model_identity", lambda _: "tiny")
+    run = config(steps=3, **settings)
+    outcome = job.run_job(PlannedRun(run, ()))
+    merged = lora.merge(
+        lora.load(lookup("full").prepare(desk.base.model, run), outcome.folder / store.ADAPTER)
+    )
+    bare = lookup("full").prepare(desk.base.model, run)
+    bare.load_state_dict(merged.state_dict())
+    dW = lora.projection(bare, 1, "q") - lora.projection(desk.base.model, 1, "q")
+    assert dW.abs().max() > 1e-3
+    (found,) = Study.open("test", run.root).runs
+    if "dora" in settings:
+        torch.testing.assert_close(found.deltas()[1, "q"], dW, atol=1e-6, rtol=1e-4)
+        with pytest.raises(AnalysisError, match=r"of DoRA, whose dW is of full rank .* delta\.safetensors"):
+            found.adapter()[1, "q"]
+    else:
+        pair = found.adapter()[1, "q"]
+        torch.testing.assert_close(pair.scaling * pair.B @ pair.A, dW, atol=1e-6, rtol=1e-4)
+        assert pair.rank == found.adapter().ranks[1, "q"] == 4
+        assert (
+            not found.initial()[1, "q"].B @ found.initial()[1, "q"].A @ torch.ones(32) @ torch.ones(32) > 1e-4
+        )
+
+
+def test_what_runs_do_not_tell_is_the_default(config, bench, monkeypatch):
+    """Runs without DoRA are told from those with it, though only the latter say so."""
+    desk = bench("sql")
+    monkeypatch.setattr("experiments.workbench.workbench", lambda *_: desk)
+    monkeypatch.setattr(job, "model_identity", lambda _: "tiny")
+    for settings in ({}, {"dora": True}):
+        job.run_job(PlannedRun(config(steps=1, **settings), ()))
+    study = Study.open("test", config().root)
+    with pytest.raises(AnalysisError, match=r"differ in dora \(False, True\): choose one, as in dora=False"):
+        study.run(targets="qv", rank=2, seed=0)
+    assert "dora" not in study.run(targets="qv", rank=2, seed=0, dora=False).settings
+    assert study.run(targets="qv", rank=2, seed=0, dora=True).setting("dora")
 
 
 def test_b_learns_at_its_own_rate(config, bench):
