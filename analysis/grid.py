@@ -10,6 +10,7 @@ differ in a further setting, such as alpha, are in different cells.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -27,8 +28,21 @@ if TYPE_CHECKING:
     from analysis.reading.run import Run
     from analysis.selection import Selection
 
-REFERENCES = {"full": "full fine-tuning", "bias": "biases alone", "none": "base model"}
-"""Methods that have no rank, in words."""
+REFERENCES = {
+    "full": "full fine-tuning",
+    "bias": "biases alone",
+    "none": "base model",
+    "fttop2": "top two layers",
+    "adapter_h": "Adapter H",
+    "adapter_l": "Adapter L",
+    "adapter_p": "Adapter P",
+    "prefix_embed": "PreEmbed",
+    "prefix_layer": "PreLayer",
+}
+"""Methods that have no rank of targets, in words."""
+
+SIZES = {"bottleneck": "r", "l_p": "l_p", "l_i": "l_i"}
+"""Settings that say how large such a method is, and what the paper calls them: they are in its name."""
 
 FEWEST_SEEDS = 2
 """That tell how much seeds differ: fewer decide nothing."""
@@ -70,6 +84,11 @@ class GridCell:
     @property
     def seeds(self) -> int:
         return self.result.mean.seeds
+
+    @property
+    def is_mark(self) -> bool:
+        """Whether it is a method whose size can be chosen, though it has no rank: a mark, not a line."""
+        return not self.targets and self.rank is None and self.method not in ("full", "bias", "none")
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,7 +150,7 @@ def grids(selection: Selection) -> list[Grid]:
     chosen = {*frame["run"]}
     blocks: dict[tuple[Any, ...], list[Run]] = {}
     for run in selection.study.runs:
-        if run.id in chosen:
+        if run.id in chosen and not is_cut(run):
             blocks.setdefault(_block(run), []).append(run)
     evaluation = Evaluation(selection.checkpoint, selection.split)
     titles = _titles(blocks)
@@ -141,6 +160,11 @@ def grids(selection: Selection) -> list[Grid]:
         selection.check_model(runs)
         found += _of_block(titles[key], runs, frame, evaluation)
     return found
+
+
+def is_cut(run: Run) -> bool:
+    """Whether it is another run's adapter, truncated: `python -m analysis truncation` has it, no grid."""
+    return "keep" in run.settings
 
 
 def _task_order(run: Run, order: Sequence[str]) -> tuple[int, str]:
@@ -295,7 +319,10 @@ def _places(runs: Sequence[Run]) -> dict[str, _Named]:
             told = run.settings
             targets = "" if method == "full" else told.get("targets") or ""
             rank = told.get("rank")
-            setting = " ".join(f"{name}={_shown(told.get(name))}" for name in further)
+            sizes = ["prefix"] if rank else [*SIZES]
+            sizes = [name for name in sizes if name in told]
+            shown = dict.fromkeys([*sizes, *further])
+            setting = " ".join(f"{SIZES.get(name, name)}={_shown(run.setting(name))}" for name in shown)
             words = f"{method} {targets} {rank if isinstance(rank, str) else ''} {setting}"
             place = (words, rank if isinstance(rank, int) else 0)
             found[run.id] = _Named(place, method, targets, rank, setting)
@@ -318,7 +345,7 @@ def _further(runs: Sequence[Run]) -> list[str]:
         for name in names:
             if name in _NO_SETTINGS or name.partition(".")[0] in ("task", "model"):
                 continue
-            if len({str(run.settings.get(name)) for run in group}) > 1:
+            if len({str(run.setting(name)) for run in group}) > 1:
                 found[name] = None
     return [*found]
 
@@ -332,7 +359,7 @@ def _in_order(places: Mapping[str, _Named]) -> list[_Named]:
             len(letters),
             [LETTERS.index(letter) for letter in letters],
             isinstance(rank, str),
-            named.setting,
+            [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", named.setting)],
             rank if isinstance(rank, int) else 0,
             str(rank),
         )

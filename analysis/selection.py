@@ -130,7 +130,7 @@ class Selection:
     def available(self) -> list[Run]:
         """The study's LoRA runs of this task and these targets."""
         wanted = {"method": "lora", "targets": self.targets, **self._choice()}
-        found = [run for run in self.study.runs if wanted.items() <= run.settings.items()]
+        found = [run for run in self.study.runs if all(run.setting(k) == v for k, v in wanted.items())]
         return [run for run in found if self.seeds is None or run.settings["seed"] in self.seeds]
 
     @property

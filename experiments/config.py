@@ -45,8 +45,9 @@ SCIENCE_VERSION = 2
 
 METHOD, TASK, MODEL, LORA, TRAINING, KEEPING = "Method", "Task", "Model", "LoRA", "Training", "Keeping"
 """The sections of the help page."""
-ALWAYS, USED, TRAINED, NEVER = "always", "used", "trained", "never"
-"""When a key is part of the hash: USED where the method has a use for it, TRAINED where anything is."""
+ALWAYS, USED, CHANGED, TRAINED, NEVER = "always", "used", "changed", "trained", "never"
+"""When a key is part of the hash: USED where the method has a use for it, CHANGED where besides it is not at
+its default (it came later than runs that do without it), TRAINED where anything is."""
 
 Parts = TypeVar("Parts")
 
@@ -83,7 +84,7 @@ def _task(name: Any) -> Any:
 
 
 def _method(name: Any) -> Any:
-    usable = [one for one, field in keys(RunConfig).items() if about(field, "counts") == USED]
+    usable = [one for one, field in keys(RunConfig).items() if about(field, "counts") in (USED, CHANGED)]
     for setting in lookup(name).settings:
         if setting not in usable:
             raise UserError(
@@ -201,9 +202,21 @@ class RunConfig:
     rank: Annotated[dict[str, int], key(LORA, USED, "1 or more, or one for each letter: 'rank={q: 4, v: 8}'")]
     alpha: Annotated[Number, key(LORA, USED, "dW = scaling * B A, where scaling is", gt=0)]
     scaling: Annotated[Literal["alpha/r", "1/r", "alpha/sqrt(r)"], key(LORA, USED)]
-    init: Annotated[Literal["gaussian", "kaiming"], key(LORA, USED, "how A is drawn; B is zero")]
+    init: Annotated[
+        Literal["gaussian", "kaiming", "pissa", "olora"],
+        key(LORA, USED, "how A is drawn, where B is zero; of pissa and olora both are made from W"),
+    ]
     dropout: Annotated[Number, key(LORA, USED, "of the adapter's input", ge=0, lt=1)]
     bias: Annotated[Literal["none", "lora_only", "all"], key(LORA, USED, "biases that are trained too")]
+
+    dora: Annotated[Flag, key(LORA, CHANGED, "DoRA: the norm of each row of W + dW is trained, too")] = False
+    lr_ratio: Annotated[Number, key(LORA, CHANGED, "LoRA+: B's learning rate over A's", gt=0)] = 1.0
+    bottleneck: Annotated[Integer, key(METHOD, USED, "r of adapter_h, adapter_l, adapter_p", ge=1)] = 8
+    l_p: Annotated[Integer, key(METHOD, USED, "special tokens before the prompt, of prefixes", ge=0)] = 8
+    l_i: Annotated[Integer, key(METHOD, USED, "special tokens after the prompt, of prefixes", ge=0)] = 4
+    prefix: Annotated[Literal["embed", "layer"], key(METHOD, USED, "of lora_prefix")] = "embed"
+    keep: Annotated[Integer, key(METHOD, USED, "directions that truncated keeps of each dW", ge=1)] = 1
+    by: Annotated[Literal["dW", "A"], key(METHOD, USED, "whose top directions truncated keeps")] = "dW"
 
     seed: Annotated[Integer, key(TRAINING, ALWAYS, "initial A, order of examples, dropout", ge=0)]
     lr: Annotated[
@@ -262,11 +275,14 @@ class RunConfig:
         folder that moved is still the same experiment.
         """
         method = lookup(self.method)
-        counting = {ALWAYS, TRAINED} if method.trains else {ALWAYS}
+        counting = {ALWAYS, TRAINED} if method.trains or method.of else {ALWAYS}
         values: dict[str, Any] = {"science_version": SCIENCE_VERSION}
         for name, field in keys(RunConfig).items():
             counts = about(field, "counts")
-            if counts in counting or (counts == USED and name in method.settings):
+            used = counts in (USED, CHANGED) and name in method.settings
+            if counts == CHANGED and getattr(self, name) == field.default:
+                used = False
+            if counts in counting or used:
                 values[name] = getattr(self, name)
         values |= {
             "model": {"identity": model_identity, **_always(self.model)},
@@ -300,7 +316,7 @@ class RunConfig:
         model = self.model.name.rstrip("/").rsplit("/", 1)[-1][:LONGEST_NAME]
         method = lookup(self.method)
         words = "-".join(method.words(self)) or method.name
-        rate = f"-lr{self.lr:g}" if method.trains else ""
+        rate = f"-lr{self.lr:g}" if method.trains or method.of else ""
         return f"{TASKS.find(self.task.name).name}-{model}-{words}{rate}-seed{self.seed}"
 
 
@@ -345,7 +361,7 @@ def read_config(values: Mapping[str, Any]) -> RunConfig:
         "task": _build(TaskConfig, values["task"], "task."),
         "wandb": _build(WandbConfig, values["wandb"], "wandb."),
         "targets": _targets(values),
-        "lr": method.learning_rate if values["lr"] is None else values["lr"],
+        "lr": _rate(values, method) if values["lr"] is None else values["lr"],
         **_length(values["steps"], values["epochs"], values["model"].get("budget") or {}),
     }
     if values.get("budget") is not None and "rank" in method.settings:
@@ -412,6 +428,12 @@ def _rank_for(budget: Any, targets: Any, model: ModelConfig) -> int:
 
     shapes, layers = projection_shapes(model)
     return rank_for_budget(parameters_of(budget, shapes, layers), targets, shapes, layers).rank
+
+
+def _rate(values: Mapping[str, Any], method: Any) -> float:
+    """The method's own, or the model's for the method whose run it starts from."""
+    of_model: float | None = (values["model"].get("lr") or {}).get(method.of)
+    return method.learning_rate if of_model is None else of_model
 
 
 def _length(steps: Any, epochs: Any, default: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import datetime
 import os
+import shlex
 import time
 import traceback
 from dataclasses import dataclass
@@ -94,6 +96,26 @@ def address(config: RunConfig) -> Address:
     scientific = config.scientific(precision, model_identity(config.model), task_identity(config.task))
     folder = RunFolder.of(config.root, config.study, config.readable_name(), digest(scientific))
     return Address(device, precision, scientific, folder)
+
+
+def source_of(run: PlannedRun) -> RunFolder | None:
+    """The finished run that the method starts from; None where it starts from the base model.
+
+    Raises:
+        UserError: there is none.
+    """
+    of = lookup(run.config.method).of
+    if of is None:
+        return None
+    folder = address(dataclasses.replace(run.config, method=of)).folder
+    if folder.read() is None:
+        left_out = ("method=", "keep=", "by=")
+        words = [word for word in run.overrides if not word.startswith(left_out)]
+        raise UserError(
+            f"method={run.config.method} starts from a finished run of method={of}, and {folder.path} is "
+            f"none; train it first: {shlex.join(['python', 'run.py', *words])}"
+        )
+    return folder
 
 
 def check_rank(config: RunConfig) -> None:
@@ -196,13 +218,14 @@ def _train(run: PlannedRun, place: Address, sweep: float) -> dict[str, Any]:
         place.folder,
     )
     commit = provenance.git_commit()
+    source = source_of(run)
     bench = workbench(config.model, config.task)
     start = time.perf_counter()
     workspace = folder.begin(sweep)
     tracker = start_tracker(config, run_id=digest(scientific), folder=folder, scientific=scientific)
     succeeded = False
     try:
-        trained = train(config, bench, workspace, device, precision, tracker.log)
+        trained = train(config, bench, workspace, device, precision, tracker.log, source)
         record = {
             "name": config.readable_name(),
             "study": config.study,
@@ -214,7 +237,7 @@ def _train(run: PlannedRun, place: Address, sweep: float) -> dict[str, Any]:
             "parameters": trained.parameters,
             "timing": {"seconds": time.perf_counter() - start, **trained.timing},
             "examples": {split: len(bench.task.examples(split)) for split in bench.task.splits},
-            "truncated_examples": bench.objective.truncated,
+            "truncated_examples": trained.truncated,
             "model": bench.base.provenance,
             "precision": precision,
             "device": describe(device),

@@ -5,7 +5,8 @@
         adapter.safetensors       LoRA's factors at the last step
         adapter_best.safetensors  the same at the best evaluation on dev
         adapter_init.safetensors  the same at step 0
-        delta.safetensors         full fine-tuning: dW of each target; method=bias: the trained biases
+        delta.safetensors         full fine-tuning and DoRA: dW of each target; other methods but LoRA: all
+                                  that was trained
         delta_best.safetensors    the same at the best evaluation on dev
         predictions.jsonl         one line an evaluation example: checkpoint, split, id, prediction, correct
         history.jsonl             step, loss, lr, grad_norm; evaluations with their metrics

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import sys
@@ -37,6 +38,7 @@ class Trained:
     metrics: dict[str, Any]
     parameters: dict[str, int]
     timing: dict[str, float]
+    truncated: int
 
 
 @dataclass
@@ -77,17 +79,27 @@ def train(
     device: torch.device,
     precision: str,
     log: Log,
+    source: RunFolder | None = None,
 ) -> Trained:
     """Train, evaluate and write everything but run.json into `folder`.
+
+    `source` is the finished run that the method starts from, where it does.
 
     Deterministic for a seed on the CPU.  Raises UserError where the configuration does not fit the model or
     the loss stops being a number.
     """
     method = lookup(config.method)
+    if any(around := method.special_tokens(config)):
+        from experiments.prefixes import special_ids
+
+        objective = bench.objective.with_tokens(*special_ids(bench.base.model, *around))
+        bench = dataclasses.replace(bench, objective=objective)
     encoded = bench.objective.encoded("train")
     steps = total_steps(config, len(encoded))
     folder.announce(steps)
     model = method.prepare(bench.base.model, config).to(device)
+    if source is not None:
+        method.begin(model, config, source)
     method.save_initial(model, config, folder)
     parameters = method.counts(model)
     torch.manual_seed(config.seed)
@@ -139,6 +151,7 @@ def train(
             "tokens_per_second": tokens / seconds if steps else 0.0,
             "peak_memory_bytes": peak_memory(device),
         },
+        truncated=bench.objective.truncated,
     )
 
 
@@ -158,9 +171,8 @@ def _steps(
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     if not steps:
         return 0, 0.0
-    optimizer = torch.optim.AdamW(
-        decay_groups(model, config.weight_decay), lr=config.lr, fused=device.type in ("cpu", "cuda")
-    )
+    groups = optimizer_groups(model, config)
+    optimizer = torch.optim.AdamW(groups, lr=config.lr, fused=device.type in ("cpu", "cuda"))
     batches = training_batches([len(example.ids) for example in encoded], config.batch_size, config.seed)
     model.train()
     tokens, evaluating, start = 0, 0.0, time.perf_counter()
@@ -168,7 +180,7 @@ def _steps(
     for step in range(1, steps + 1):
         rate = learning_rate(step - 1, steps, config.lr, config.warmup)
         for group in optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["multiple"]
         total = 0.0
         for _ in range(config.accumulate):
             batch: list[Encoded] = [encoded[index] for index in next(batches)]
@@ -204,17 +216,24 @@ def _steps(
     return tokens, time.perf_counter() - start - evaluating
 
 
-def decay_groups(model: torch.nn.Module, decay: float) -> list[dict[str, Any]]:
-    """AdamW's groups of what is trained: weights, A and B among them, decay; biases and norms do not."""
+def optimizer_groups(model: torch.nn.Module, config: RunConfig) -> list[dict[str, Any]]:
+    """AdamW's groups of what is trained: weights, A and B among them, decay; biases and norms do not.
+
+    `multiple` is of the learning rate, which a method may give some of its parameters another of.
+    """
+    method = lookup(config.method)
     norms = [module for module in model.modules() if type(module).__name__.endswith("Norm")]
-    exempt = {id(parameter) for norm in norms for parameter in norm.parameters()}
-    decayed: list[torch.nn.Parameter] = []
-    others: list[torch.nn.Parameter] = []
+    exempt = {id(parameter) for norm in norms for parameter in norm.parameters(recurse=False)}
+    groups: dict[tuple[float, float], list[torch.nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             plain = name.endswith("bias") or id(parameter) in exempt
-            (others if plain else decayed).append(parameter)
-    return [{"params": decayed, "weight_decay": decay}, {"params": others, "weight_decay": 0.0}]
+            decay = 0.0 if plain else config.weight_decay
+            groups.setdefault((decay, method.rate(name, config)), []).append(parameter)
+    return [
+        {"params": parameters, "weight_decay": decay, "multiple": multiple}
+        for (decay, multiple), parameters in groups.items()
+    ]
 
 
 def _diverged(step: int, loss: float, norm: float, rate: float, config: RunConfig, precision: str) -> str:

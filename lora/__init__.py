@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from lora.merging import merge, merged, unmerge
     from lora.peft import PeftFile, export_peft, import_peft, read_peft
     from lora.saving import AdapterFile, AdapterFileError, Factors, load, read, save
+    from lora.truncation import truncate
 
 __all__ = [
     "Adapter",
@@ -59,6 +60,7 @@ __all__ = [
     "read_peft",
     "remove",
     "save",
+    "truncate",
     "unmerge",
 ]
 
@@ -71,6 +73,7 @@ _HOME = {
     **dict.fromkeys(("merge", "merged", "unmerge"), "lora.merging"),
     **dict.fromkeys(("PeftFile", "export_peft", "import_peft", "read_peft"), "lora.peft"),
     **dict.fromkeys(("AdapterFile", "AdapterFileError", "Factors", "load", "read", "save"), "lora.saving"),
+    "truncate": "lora.truncation",
 }
 
 

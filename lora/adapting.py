@@ -11,7 +11,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from lora.adapter import AdaptedModule, Adapter, initial_factors, is_conv1d
+from lora.adapter import (
+    INITS,
+    RANDOM_INITS,
+    AdaptedModule,
+    Adapter,
+    factors_of_weight,
+    initial_factors,
+    is_conv1d,
+)
 from lora.architectures import Architecture, architecture_of
 from lora.targets import LETTERS, parse_ranks, parse_targets, scaling_value
 
@@ -65,6 +73,7 @@ def adapt(
     seed: int = 0,
     scaling: str = "alpha/r",
     init: str = "gaussian",
+    dora: bool = False,
     dropout: float = 0.0,
     bias: str = "none",
 ) -> Model:
@@ -82,7 +91,9 @@ def adapt(
         alpha: numerator of the scale.
         seed: of A; each projection draws from its own generator, made from (seed, layer, letter, rank).
         scaling: "alpha/r", "1/r" or "alpha/sqrt(r)".
-        init: "gaussian" or "kaiming", of equal variance.
+        init: "gaussian" or "kaiming", of equal variance; "pissa" or "olora", where A and B are parts of W0 at
+            the start (`lora.adapter.factors_of_weight`), and dW = scaling * (B A - B0 A0), of rank 2 r.
+        dora: train the norms of the rows of W, too (DoRA); dW is then of full rank.
         dropout: probability of dropping an input of the factors, in training.
         bias: "none", "lora_only" (biases of the adapted modules) or "all".
 
@@ -96,6 +107,8 @@ def adapt(
     letters = parse_targets(targets)
     ranks = parse_ranks(rank, letters)
     scalings = {letter: scaling_value(scaling, alpha, ranks[letter]) for letter in letters}
+    if init not in INITS:
+        raise ValueError(f"init: {init!r} is unknown; valid are {', '.join(INITS)}")
     _check_adaptable(model)
     architecture = model_architecture(model)
     for letter in letters:
@@ -108,15 +121,23 @@ def adapt(
     for layer, letter in projections(model):
         if letter not in letters:
             continue
-        d_out, d_in = projection(model, layer, letter).shape
+        weight = projection(model, layer, letter)
+        d_out, d_in = weight.shape
         if ranks[letter] > min(d_out, d_in):
             raise ValueError(
                 f"rank: {ranks[letter]} is too large for W_{letter} of "
                 f"{architecture.layer_name(layer, _config(model))}, which is ({d_out}, {d_in}); "
                 f"at most {min(d_out, d_in)} is possible"
             )
-        factors = initial_factors((d_out, d_in), ranks[letter], init, seed=seed, layer=layer, letter=letter)
-        pairs[layer, letter] = Adapter(*factors, alpha=alpha, scaling=scalings[letter])
+        scale = scalings[letter]
+        start = None
+        if init in RANDOM_INITS:
+            A, B = initial_factors((d_out, d_in), ranks[letter], init, seed=seed, layer=layer, letter=letter)
+        else:
+            start = factors_of_weight(weight, ranks[letter], init, scale)
+            A, B = (factor.clone() for factor in start)
+        norms = weight.to(torch.promote_types(weight.dtype, torch.float32)).norm(dim=1) if dora else None
+        pairs[layer, letter] = Adapter(A, B, alpha, scale, start=start, magnitude=norms)
     return install(model, pairs, scaling=scaling, dropout=dropout, bias=bias)
 
 

@@ -11,7 +11,7 @@ from lora.adapting import Merged, Model, adaptation, tied_names, wrapped
 
 
 def merge(model: Model) -> Model:
-    """Add scaling * B A to each adapted weight and put the original modules back, in place.
+    """Add dW (scaling * B A) to each adapted weight and put the original modules back, in place.
 
     The merged model has exactly the base's modules, parameter names and cost. The sum is formed in float32
     (float64 if W0 is) and rounded once to W0's dtype. W0 and the adapters are kept on the model, so it holds
@@ -85,8 +85,8 @@ def _merged_weight(module: AdaptedModule, path: str) -> Tensor:
     stored = module.weight
     total = stored.detach().to(torch.promote_types(stored.dtype, torch.float32), copy=True)
     oriented = total.T if module.transposed else total
-    for letter, adapter in module.items():
-        oriented[module.rows(letter)] += adapter.delta().to(total.dtype)
+    for letter, _ in module.items():
+        oriented[module.rows(letter)] += module.update(letter).to(total.dtype)
     total = total.to(stored.dtype)
     if not total.isfinite().all():
         raise ValueError(

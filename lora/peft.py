@@ -88,6 +88,10 @@ def export_peft(model: nn.Module, folder: str | os.PathLike[str], base_model_nam
     tensors: dict[str, Tensor] = {}
     sizes: dict[str, tuple[int, float]] = {}
     for path, module in modules.items():
+        if any(adapter.magnitude is not None for _, adapter in module.items()):
+            raise ValueError(
+                "export_peft: DoRA's magnitudes are not exported; lora.merge(model) and save the model itself"
+            )
         A, B, alpha = _fused(module)
         tensors[f"{_ROOT}{path}.lora_A.weight"] = A
         tensors[f"{_ROOT}{path}.lora_B.weight"] = B

@@ -2,6 +2,9 @@
 
     layers.{i}.{letter}.A     (r, d_in)   float32       layers counted from 0, letters q k v o gate up down
     layers.{i}.{letter}.B     (d_out, r)  float32
+    layers.{i}.{letter}.A0    (r, d_in)   float32       A and B at the start, where dW is of B A - B0 A0
+    layers.{i}.{letter}.B0    (d_out, r)  float32
+    layers.{i}.{letter}.m     (d_out,)    float32       DoRA's magnitudes, where it has been trained with them
     extra.{parameter name}                as trained    task head and biases, by the base model's names
                                                         (a tied one by each of them)
 
@@ -48,7 +51,7 @@ class Factors:
     """One projection's pair: dW = scaling * B A.
 
     `stored` is the dtype that A had before it was upcast, to whose rounding it is exact; None where it has
-    not been.
+    not been.  `start` is (A0, B0) where dW = scaling * (B A - B0 A0), and `magnitude` (d_out,) DoRA's.
     """
 
     A: Float[Tensor, "r d_in"]
@@ -57,6 +60,16 @@ class Factors:
     alpha: float
     scaling: float
     stored: torch.dtype | None = None
+    start: tuple[Tensor, Tensor] | None = None
+    magnitude: Tensor | None = None
+
+    @property
+    def tensors(self) -> dict[str, Tensor]:
+        """By the names that they have in a file."""
+        held = {"A": self.A, "B": self.B}
+        if self.start is not None:
+            held |= {"A0": self.start[0], "B0": self.start[1]}
+        return held | ({} if self.magnitude is None else {"m": self.magnitude})
 
 
 @dataclass(frozen=True)
@@ -112,6 +125,8 @@ def snapshot(model: nn.Module) -> AdapterFile:
             rank=adapter.rank,
             alpha=adapter.alpha,
             scaling=adapter.scaling,
+            start=_start(adapter),
+            magnitude=None if adapter.magnitude is None else _copy(adapter.magnitude.float()),
         )
         for key, adapter in adapters(model).items()
     }
@@ -135,13 +150,18 @@ def snapshot(model: nn.Module) -> AdapterFile:
     return AdapterFile(factors, extra, metadata)
 
 
+def _start(adapter: Adapter) -> tuple[Tensor, Tensor] | None:
+    if adapter.start_A is None or adapter.start_B is None:
+        return None
+    return _copy(adapter.start_A.float()), _copy(adapter.start_B.float())
+
+
 def write(file: AdapterFile, path: str | os.PathLike[str]) -> None:
     """Write an adapter file, atomically."""
     tensors = {f"extra.{name}": tensor for name, tensor in file.extra.items()}
     projections = {}
     for (layer, letter), pair in file.factors.items():
-        tensors[f"layers.{layer}.{letter}.A"] = pair.A
-        tensors[f"layers.{layer}.{letter}.B"] = pair.B
+        tensors |= {f"layers.{layer}.{letter}.{name}": tensor for name, tensor in pair.tensors.items()}
         projections[f"{layer}.{letter}"] = {"rank": pair.rank, "alpha": pair.alpha, "scaling": pair.scaling}
     adapter = json.dumps({**file.metadata, "projections": projections})
     metadata = {"format": FORMAT, "version": VERSION, "adapter": adapter}
@@ -191,7 +211,10 @@ def restore(model: Model, file: AdapterFile, *, name: str = "adapter", partial: 
     _check_fits(model, file, name, partial)
     if getattr(model, "lora_adaptation", None) is None:
         pairs = {
-            key: Adapter(f.A.clone(), f.B.clone(), f.alpha, f.scaling) for key, f in file.factors.items()
+            key: Adapter(
+                f.A.clone(), f.B.clone(), f.alpha, f.scaling, start=f.start, magnitude=_cloned(f.magnitude)
+            )
+            for key, f in file.factors.items()
         }
         told = file.metadata
         install(model, pairs, scaling=told["scaling"], bias=told["bias"], dropout=told["dropout"])
@@ -202,8 +225,7 @@ def restore(model: Model, file: AdapterFile, *, name: str = "adapter", partial: 
     parameters = dict(base_parameters(model, every_name=True))
     with torch.no_grad():
         for key, pair in file.factors.items():
-            found[key].lora_A.copy_(pair.A)
-            found[key].lora_B.copy_(pair.B)
+            found[key].take(pair.A, pair.B, pair.start, pair.magnitude)
             found[key].alpha, found[key].scaling = pair.alpha, pair.scaling
         for extra, tensor in file.extra.items():
             parameters[extra].copy_(tensor)
@@ -247,6 +269,10 @@ def _untie(model: nn.Module, apart: Iterable[str]) -> None:
         model.config = config
 
 
+def _cloned(tensor: Tensor | None) -> Tensor | None:
+    return None if tensor is None else tensor.clone()
+
+
 def _copy(tensor: Tensor) -> Tensor:
     return tensor.detach().to("cpu", copy=True).contiguous()
 
@@ -261,11 +287,20 @@ def _parse(adapter: str, tensors: Mapping[str, Tensor]) -> AdapterFile:
         rank = numbers["rank"]
         if letter not in LETTERS or A.ndim != 2 or B.ndim != 2 or not A.shape[0] == B.shape[1] == rank:
             raise ValueError(f"{key}: rank {rank}, A {tuple(A.shape)}, B {tuple(B.shape)}")
-        factors[int(layer), letter] = Factors(A, B, rank, float(numbers["alpha"]), float(numbers["scaling"]))
+        started = f"layers.{key}.A0" in tensors
+        start = (tensors[f"layers.{key}.A0"], tensors[f"layers.{key}.B0"]) if started else None
+        magnitude = tensors.get(f"layers.{key}.m")
+        if (start and (start[0].shape, start[1].shape) != (A.shape, B.shape)) or (
+            magnitude is not None and magnitude.shape != B.shape[:1]
+        ):
+            raise ValueError(f"{key}: A0, B0 or m is of another shape than A and B")
+        factors[int(layer), letter] = Factors(
+            A, B, rank, float(numbers["alpha"]), float(numbers["scaling"]), start=start, magnitude=magnitude
+        )
     extra = {
         key.removeprefix("extra."): tensor for key, tensor in tensors.items() if key.startswith("extra.")
     }
-    if len(tensors) != 2 * len(factors) + len(extra):
+    if len(tensors) != sum(len(pair.tensors) for pair in factors.values()) + len(extra):
         raise ValueError("there are tensors that no projection names")
     missing = {"architecture", "targets", "scaling", "bias", "dropout"} - metadata.keys()
     if missing:

@@ -57,8 +57,9 @@ def test_the_default_is_the_readme_s_run() -> None:
 
 def test_the_learning_rate_follows_method_and_model_unless_given() -> None:
     embedded = yaml.safe_load((CONF / "model/embedded.yaml").read_text(encoding="utf-8"))["model"]["lr"]
-    trained = [method for method in METHODS if method != "none"]
+    trained = [name for name, method in METHODS.items() if method.trains]
     assert {method: configured(f"method={method}").lr for method in trained} == embedded
+    assert configured("method=truncated").lr == embedded["lora"]
     assert configured("method=full", "lr=0.25").lr == 0.25
 
 
@@ -153,7 +154,7 @@ def test_help_tells_the_defaults() -> None:
         "rank=8",
         "alpha=8",
         "lr=...",
-        "steps=null",
+        "steps=400",
         "batch_size=16",
         "force=false",
     ):
@@ -166,6 +167,6 @@ def test_help_tells_the_defaults() -> None:
         "wandb.tags=[]",
     ):
         assert default in lines
-    assert lines["init=gaussian"].startswith("gaussian or kaiming: ")
+    assert lines["init=gaussian"].startswith("gaussian, kaiming, pissa or olora: ")
     assert lines["scaling=alpha/r"] == "alpha/r, 1/r or alpha/sqrt(r)"
     assert lines["method=none"] == METHODS["none"].label

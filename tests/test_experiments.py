@@ -10,12 +10,16 @@ import pytest
 
 from analysis import paper_values
 from experiments.config import RunConfig, digest
+from experiments.methods import lookup
 from experiments.plan import CONF, PlannedRun, experiment_names, plan, plan_experiments
 
+OF_SECTION_7 = ("baselines", "fig3", "fig4", "subspaces", "table15_mixed_ranks", "table5", "table6", "table7")
+OF_METHODS = ("table15", "table16", "table2", "table3", "table4")
 NAMES = experiment_names()
 TASKS, SEEDS = ("sql", "nli"), range(5)
 ARCHIVED = CONF.parent / "results/embedded/runs/embedded"
 SECONDS = {"sql": 33, "nli": 15}
+EVALUATION = {"sql": 10, "nli": 3}
 Cell = tuple[str, str]  # targets and rank, in a run's words; of another method "" and its name
 
 
@@ -28,7 +32,10 @@ def address(config: RunConfig) -> str:
 
 
 def cell(config: RunConfig) -> Cell:
-    return (config.targets_name, config.rank_name) if config.method == "lora" else ("", config.method)
+    if config.method == "lora":
+        return config.targets_name, config.rank_name
+    method = lookup(config.method)
+    return "", "-".join(method.words(config)) or method.name
 
 
 @pytest.fixture(scope="session")
@@ -36,7 +43,7 @@ def cells() -> dict[str, dict[str, Cell]]:
     """Of each experiment: address -> cell, for one task and seed."""
     return {
         name: {address(run.config): cell(run.config) for run in sweep(name, "task=sql", "seed=0")}
-        for name in NAMES
+        for name in OF_SECTION_7
     }
 
 
@@ -73,8 +80,8 @@ def test_what_experiments_share_has_one_address(cells: dict[str, dict[str, Cell]
     assert len(together) == len(set(together.values())) == 26
 
 
-def test_all_experiments_are_260_runs_of_one_study() -> None:
-    planned = plan_experiments(NAMES)
+def test_the_experiments_of_section_7_are_260_runs_of_one_study() -> None:
+    planned = plan_experiments(OF_SECTION_7)
     assert len({address(run.config) for run in planned}) == len(planned) == 260
     assert len(planned) == 26 * len(TASKS) * len(SEEDS)
     assert {(run.config.seed, run.config.task.name) for run in planned} == {
@@ -93,6 +100,58 @@ def test_all_experiments_are_260_runs_of_one_study() -> None:
     assert {record["id"] for record in records} <= found
 
 
+def test_methods_are_compared_in_the_same_study_and_share_its_runs() -> None:
+    """Rows at the paper's ranks, each its own run; what Section 7's experiments have too has one address."""
+    assert {*NAMES} == {*OF_SECTION_7, *OF_METHODS, "truncation"}
+    section7 = {address(run.config) for run in plan_experiments(OF_SECTION_7)}
+    shared = {}
+    for name in OF_METHODS:
+        planned = [run.config for run in sweep(name)]
+        assert {run.study for run in planned} == {"section7"}
+        found = {address(run): cell(run) for run in planned}
+        assert len(found) == len(planned)
+        shared[name] = {where for one, where in found.items() if one in section7}
+    assert shared == {
+        "table2": {("", "full"), ("", "bias"), ("qv", "8")},
+        "table3": {("", "full"), ("qv", "4")},
+        "table4": {("", "none"), ("", "full"), ("", "bias"), ("qv", "1"), ("qv", "8")},
+        "table15": set(),
+        "table16": {("", "full"), ("qv", "8")},
+    }
+    assert {run.config.task.train for run in sweep("table16")} == {100, 1000, 8000}
+    table15 = {cell(run.config)[1] for run in sweep("table15")}
+    for row in paper_values.table("table15").rows:
+        rank = row["rank"]
+        words = {
+            "lora+prefix-embed": f"qv-r{rank}-prefix_embed-p8-i4",
+            "lora+prefix-layer": f"qv-r{rank}-prefix_layer-p8-i4",
+            "adapter-h": f"adapter_h-r{rank}",
+        }
+        assert row["method"] == "lora" or words[row["method"]] in table15
+
+
+def test_the_sizes_that_the_heads_tell_are_those_of_the_embedded_model() -> None:
+    from experiments.models import load_base
+
+    base = load_base(sweep("table4")[0].config.model, None).model
+
+    def sizes(name: str) -> dict[str, int]:
+        chosen = [run.config for run in sweep(name, "seed=0", "task=sql")]
+        counts = {
+            cell(one): lookup(one.method).counts(lookup(one.method).prepare(base, one)) for one in chosen
+        }
+        return {"-".join(filter(None, where)): count["trainable"] for where, count in counts.items()}
+
+    found = sizes("table2")
+    assert (found["adapter_p-r16"], found["adapter_h-r8"], found["qv-8"]) == (33_856, 34_880, 32_768)
+    small = [*sizes("table3").values()][1:]
+    assert small == [15_384, 462_720, 461_696, 1_579_520, 16_384, 16_384]
+    assert [*sizes("table4").values()][3:] == [3_072, 16_384, 6_152, 34_880, 4_096, 32_768]
+    for name, told in (("table3", small), ("table2", [33_856, 34_880, 32_768])):
+        head = (CONF / f"experiment/{name}.yaml").read_text(encoding="utf-8")
+        assert all(f"{size:,}" in head for size in told)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_the_head_tells_the_command_the_runs_and_their_cost(name: str) -> None:
     planned = sweep(name)
@@ -100,7 +159,9 @@ def test_the_head_tells_the_command_the_runs_and_their_cost(name: str) -> None:
     assert head.startswith("# @package _global_\n# ")
     assert f"\n#   run     python run.py -m +experiment={name}\n" in head
     assert f"\n#   runs    {len(planned)}: " in head
-    seconds = sum(SECONDS[run.config.task.name] for run in planned)
+    seconds = sum(
+        (SECONDS if run.config.method != "truncated" else EVALUATION)[run.config.task.name] for run in planned
+    )
     assert f"\n#   cost    {math.ceil(seconds / 60)} minutes on two cores" in head
     assert re.search(r"\n#   expect  .*paper|\n#   expect  as in fig3", head)
     assert max(map(len, head.splitlines())) <= 118

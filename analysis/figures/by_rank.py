@@ -41,7 +41,7 @@ def draw(grids: Sequence[Grid], axis: Axis) -> Figure:
 
     columns = min(2, len(grids))
     rows = -(-len(grids) // columns)
-    looks = _looks(grids)
+    looks = _looks(grids, axis)
     legend = _legend_rows(looks, columns)
     width = PANEL * columns
     pitch = TOP + HEIGHT + BOTTOM
@@ -74,15 +74,19 @@ def caption(grids: Sequence[Grid], axis: Axis, source: str) -> str:
         f"{lines} A line a choice of weights ({kinds}); bands, and bars where there is one rank alone: 95% "
         f"interval over {over}."
     )
-    if any(grid.references for grid in grids):
+    references = [cell for grid in grids for cell in grid.references]
+    if not all(cell.is_mark for cell in references):
         text += " Horizontal lines: what has no rank, on the same task and model."
+    if any(cell.is_mark for cell in references):
+        marked = "Black marks: other methods at their sizes." if axis == "parameters" else ""
+        text += f" {marked or 'Not drawn: other methods, which have no rank.'}"
     mixed = [cell.name for grid in grids for cell in grid.cells if cell.rank is None]
     if axis == "rank" and mixed:
         text += f" Not drawn, for their letters differ in rank: {', '.join(dict.fromkeys(mixed))}."
     return f"{text} {source}"
 
 
-def _looks(grids: Sequence[Grid]) -> dict[str, dict[str, Any]]:
+def _looks(grids: Sequence[Grid], axis: Axis) -> dict[str, dict[str, Any]]:
     """By line, the same in every panel; the cells' lines first."""
     import matplotlib
 
@@ -99,8 +103,11 @@ def _looks(grids: Sequence[Grid]) -> dict[str, dict[str, Any]]:
             "marker": MARKERS[number % len(MARKERS)],
             "linestyle": "none" if name not in long else "-" if number < len(colours) else "--",
         }
-    references = dict.fromkeys(cell.line for grid in grids for cell in grid.references)
+    references = dict.fromkeys(cell.line for grid in grids for cell in grid.references if not cell.is_mark)
     ordered = {name: looks[name] for name in names}
+    for number, name in enumerate(dict.fromkeys(c.line for g in grids for c in _marks(g, axis))):
+        ordered[name] = {"color": "black", "linestyle": "none", "markersize": 4 + number // len(MARKERS)}
+        ordered[name]["marker"] = MARKERS[number % len(MARKERS)]
     for number, name in enumerate(references):
         style = REFERENCE_LINES[number % len(REFERENCE_LINES)]
         ordered[name] = {"color": "black", "linestyle": style, "linewidth": 0.8}
@@ -110,12 +117,14 @@ def _looks(grids: Sequence[Grid]) -> dict[str, dict[str, Any]]:
 def _panel(axes: Axes, grid: Grid, axis: Axis, looks: Mapping[str, dict[str, Any]]) -> None:
     scale = grid.metric.scale
     lines = {line: [c for c in cells if axis != "rank" or c.rank] for line, cells in grid.lines.items()}
+    lines |= {cell.line: [cell] for cell in _marks(grid, axis)}
     singles: dict[int, list[str]] = {}
     for line, cells in lines.items():
         if len(cells) == 1:
             singles.setdefault(_at(cells[0], axis), []).append(line)
     for cell in grid.references:
-        axes.axhline(scale * cell.result.mean.mean, zorder=1, **looks[cell.line])
+        if not cell.is_mark:
+            axes.axhline(scale * cell.result.mean.mean, zorder=1, **looks[cell.line])
     for line, cells in lines.items():
         if not cells:
             continue
@@ -139,6 +148,11 @@ def _panel(axes: Axes, grid: Grid, axis: Axis, looks: Mapping[str, dict[str, Any
     axes.set_ylabel(f"{grid.metric.title}{' (%)' * grid.metric.share}")
 
 
+def _marks(grid: Grid, axis: Axis) -> list[GridCell]:
+    """The other methods that are drawn, at their numbers of parameters."""
+    return [cell for cell in grid.references if cell.is_mark and axis == "parameters"]
+
+
 def _ends(means: Sequence[Any]) -> tuple[list[float], list[float], list[float]]:
     return [m.mean for m in means], [m.low for m in means], [m.high for m in means]
 
@@ -153,7 +167,7 @@ def _axis(axes: Axes, grid: Grid, axis: Axis) -> None:
 
     axes.set_xscale("log", base=2)
     axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
-    there = sorted({_at(cell, axis) for cell in grid.cells} - {0})
+    there = sorted({_at(cell, axis) for cell in (*grid.cells, *_marks(grid, axis))} - {0})
     if not there:
         axes.set_xticks([])
         return

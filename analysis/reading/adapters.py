@@ -85,7 +85,7 @@ def read_adapter(
 
 
 def read_deltas(path: str | Path) -> Projections[Tensor]:
-    """dW of full fine-tuning, (d_out, d_in) in float32 as it was stored, one projection at a time.
+    """dW of full fine-tuning or DoRA, (d_out, d_in) in float32 as it was stored, one projection at a time.
 
     Raises:
         AnalysisError: the file is missing, truncated, or not one of full fine-tuning.
@@ -96,7 +96,7 @@ def read_deltas(path: str | Path) -> Projections[Tensor]:
         if found != DELTA_FORMAT:
             raise AnalysisError(
                 f"{path}: a safetensors file of format {found!r}, not {DELTA_FORMAT!r}; only runs with "
-                "method=full have dW of whole weights"
+                "method=full or dora=true have dW of whole weights"
             )
         sizes = {key: tuple(opened.get_slice(key).get_shape()) for key in opened.keys()}  # noqa: SIM118
     shapes = {}
@@ -122,7 +122,9 @@ class AdapterHeader:
         scaling_rule: as in run.py's `scaling`.
         shapes: (d_out, d_in) by projection.
         numbers: rank, alpha and scaling by projection.
-        size: number of entries of all A and B.
+        size: number of entries of all that was trained: A and B, and DoRA's magnitudes.
+        started: the projections that have A0 and B0 too, where dW = scaling * (B A - B0 A0).
+        scaled: those with magnitudes (DoRA).
     """
 
     architecture: str
@@ -130,6 +132,8 @@ class AdapterHeader:
     shapes: dict[Key, tuple[int, int]]
     numbers: dict[Key, tuple[int, float, float]]
     size: int
+    started: frozenset[Key]
+    scaled: frozenset[Key]
 
 
 def read_header(path: Path) -> AdapterHeader:
@@ -146,6 +150,7 @@ def read_header(path: Path) -> AdapterHeader:
         hint = "give the folder of a PEFT adapter, not its file" if from_peft else "give a file of lora.save"
         raise AnalysisError(f"{path}: not an adapter file of version {VERSION}; {hint}")
     shapes, numbers, size = {}, {}, 0
+    started, scaled = set(), set()
     try:
         told = json.loads(metadata["adapter"])
         for name, values in told["projections"].items():
@@ -157,24 +162,50 @@ def read_header(path: Path) -> AdapterHeader:
             shapes[key] = (d_out, d_in)
             numbers[key] = (rank, float(values["alpha"]), float(values["scaling"]))
             size += rank * (d_out + d_in)
-        return AdapterHeader(told["architecture"], told["scaling"], shapes, numbers, size)
+            if f"layers.{name}.A0" in sizes:
+                started.add(key)
+                if (sizes[f"layers.{name}.A0"], sizes[f"layers.{name}.B0"]) != ((rank, d_in), (d_out, rank)):
+                    raise ValueError(f"{name} has A0 or B0 of another shape than A and B")
+            if f"layers.{name}.m" in sizes:
+                scaled.add(key)
+                size += d_out
+        return AdapterHeader(
+            told["architecture"],
+            told["scaling"],
+            shapes,
+            numbers,
+            size,
+            frozenset(started),
+            frozenset(scaled),
+        )
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise AnalysisError(f"{path}: the metadata and the tensors disagree ({error})") from None
 
 
 def _from_file(path: Path) -> AdapterFactors:
     header = read_header(path)
+    ranks = {key: rank * (2 if key in header.started else 1) for key, (rank, _, _) in header.numbers.items()}
 
     def read(key: Key) -> Factors:
+        """dW as it is: with (A0, -B0) beside (A, B) where they were not zero at the start."""
+        import torch
+
         from lora.saving import Factors
 
         name = f"layers.{key[0]}.{key[1]}"
-        with open_safetensors(path) as opened:
-            return Factors(
-                opened.get_tensor(f"{name}.A"), opened.get_tensor(f"{name}.B"), *header.numbers[key]
+        if key in header.scaled:
+            raise AnalysisError(
+                f"{path}: a run of DoRA, whose dW is of full rank and no product of A and B; its dW is in "
+                "delta.safetensors (analysis.read_deltas)"
             )
+        with open_safetensors(path) as opened:
+            A, B = opened.get_tensor(f"{name}.A"), opened.get_tensor(f"{name}.B")
+            if key in header.started:
+                A = torch.cat([A, opened.get_tensor(f"{name}.A0")])
+                B = torch.cat([B, -opened.get_tensor(f"{name}.B0")], dim=1)
+        _, alpha, scaling = header.numbers[key]
+        return Factors(A, B, ranks[key], alpha, scaling)
 
-    ranks = {key: rank for key, (rank, _, _) in header.numbers.items()}
     return AdapterFactors(str(path), header.shapes, ranks, read, header.architecture)
 
 

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _ADAPTERS = dict(zip(CHECKPOINTS, (ADAPTER, ADAPTER_BEST), strict=True))
+LATER: Mapping[str, Any] = {"dora": False, "lr_ratio": 1.0}
+"""Settings that are in no record at these values: the runs of before had none."""
 _DELTAS = dict(zip(CHECKPOINTS, (DELTA, DELTA_BEST), strict=True))
 
 
@@ -59,6 +61,10 @@ class Run:
     def settings(self) -> dict[str, Any]:
         """What `Study.run` chooses by; see `settings`."""
         return settings(self.record)
+
+    def setting(self, name: str) -> Any:
+        """Of `settings`, or what it is where a record does not tell it; None where the run has none."""
+        return self.settings.get(name, LATER.get(name))
 
     @property
     def left_out(self) -> tuple[str, ...]:
@@ -88,12 +94,13 @@ class Run:
         return read_adapter(self._present(self._file({"initial": ADAPTER_INIT}, "initial", "lora")))
 
     def deltas(self, checkpoint: str = "last") -> Projections[Tensor]:
-        """dW of each target of full fine-tuning, (d_out, d_in), read one by one.
+        """dW of each target of full fine-tuning or DoRA, (d_out, d_in), read one by one.
 
         Raises:
-            AnalysisError: the run has none (another method than full), or there is no such checkpoint.
+            AnalysisError: the run has none (another method), or there is no such checkpoint.
         """
-        return read_deltas(self._present(self._file(_DELTAS, checkpoint, "full")))
+        method = "lora" if self.settings.get("dora") else "full"
+        return read_deltas(self._present(self._file(_DELTAS, checkpoint, method)))
 
     def base(self, source: str | Path | None = None) -> BaseWeights:
         """W0 of the model that the run was trained from.
@@ -205,7 +212,7 @@ def read_run(folder: RunFolder) -> Run:
         if method == "lora":
             for name in _kept(run, *_ADAPTERS.values(), ADAPTER_INIT):
                 _check_adapter(run, folder.file(name))
-        elif method == "full":
+        if method == "full" or told.get("dora"):
             for name in _kept(run, *_DELTAS.values()):
                 found = targets_name(read_deltas(folder.file(name)).letters)
                 if found != told["targets"]:

@@ -18,7 +18,7 @@ from analysis.errors import AnalysisError
 from analysis.reading.files import is_file, is_folder, subfolders
 from analysis.reading.manifest import is_archive, not_counting
 from analysis.reading.needs import SWEPT, MissingRunsError, Need, commands, targets_name
-from analysis.reading.run import Run, rank_name, read_run, row
+from analysis.reading.run import LATER, Run, rank_name, read_run, row
 from experiments.store import RunFolder
 from lora.targets import parse_targets
 
@@ -222,7 +222,7 @@ class Study:
         return shared | dict(choice)
 
     def _matching(self, choice: Mapping[str, Any]) -> list[Run]:
-        return [run for run in self.runs if all(run.settings.get(k) == value for k, value in choice.items())]
+        return [run for run in self.runs if all(run.setting(k) == value for k, value in choice.items())]
 
     def _only(self, found: Sequence[Run]) -> Run:
         if len(found) == 1:
@@ -243,7 +243,7 @@ class Study:
         known = dict.fromkeys(key for run in self.runs for key in run.settings)
         choice = {}
         for key, value in values.items():
-            if known and key not in known and key not in (*SWEPT, "task"):
+            if known and key not in known and key not in (*SWEPT, "task", *LATER):
                 close = difflib.get_close_matches(key, known, n=1)
                 hint = f"did you mean {close[0]}?" if close else f"valid are {', '.join(known)}"
                 raise AnalysisError(f"{key} is not a setting of the runs of study {self.name}; {hint}")
@@ -282,7 +282,7 @@ def _no_study(study: str, root: Path) -> str:
 
 def _values(found: Iterable[Run], key: str) -> list[Any]:
     """The different values of a setting; None where a run does not have it."""
-    values = list(dict.fromkeys(run.settings.get(key) for run in found))
+    values = list(dict.fromkeys(run.setting(key) for run in found))
     return sorted(values, key=lambda value: (isinstance(value, str), value is not None, value or 0))
 
 

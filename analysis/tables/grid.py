@@ -10,7 +10,7 @@ from analysis.answer import HOW_SURE, Answer, answer
 from analysis.cells import CHOSEN_ON, CellResult
 from analysis.defaults import DEFAULT_MARGIN
 from analysis.figures import by_rank
-from analysis.grid import Grid, GridCell, grids, named_runs
+from analysis.grid import Grid, GridCell, grids, is_cut, named_runs
 from analysis.provenance import provenance_of, stem_of
 from analysis.registry import ANSWERS, command
 from analysis.result import BEST, TIED, Cell, CommandLines, Drawing, Result, Row, Table
@@ -256,6 +256,8 @@ def _left_out(found: Sequence[Grid], selection: Selection) -> Iterable[str]:
             "Not counted twice, for they differ from another run in nothing but the weights whose dW they "
             f"keep: {named_runs(dict.fromkeys(repeated))}."
         )
+    if cut := sum(is_cut(run) for run in selection.study.runs):
+        yield f"Runs of truncated adapters, {cut}, are in: python -m analysis truncation."
     if others := _not_chosen(selection):
         yield f"Not chosen, by --task, --seeds or --choose: {len(others)} run{'s' * (len(others) > 1)}."
     if selection.study.left_out:

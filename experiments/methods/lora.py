@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import lora
 from experiments.errors import UserError
@@ -10,6 +10,7 @@ from experiments.methods.method import METHODS, Method
 from experiments.store import ADAPTER, ADAPTER_BEST, ADAPTER_INIT, RunFolder
 
 if TYPE_CHECKING:
+    import torch
     from transformers import PreTrainedModel
 
     from experiments.config import RunConfig
@@ -22,10 +23,30 @@ class LoRA(Method):
     name = "lora"
     label = "LoRA: A and B of each target projection, and a new task head"
     learning_rate = 2e-4  # GPT-3's (paper, Table 12)
-    settings = ("targets", "rank", "alpha", "scaling", "init", "dropout", "bias")
+    file_format = "lora-delta"  # of DoRA's dW
+    settings: ClassVar[tuple[str, ...]] = (
+        "targets",
+        "rank",
+        "alpha",
+        "scaling",
+        "init",
+        "dora",
+        "lr_ratio",
+        "dropout",
+        "bias",
+    )
 
     def words(self, config: RunConfig) -> tuple[str, ...]:
-        return config.targets_name, f"r{config.rank_name}"
+        further = {
+            config.init: config.init in ("pissa", "olora"),
+            "dora": config.dora,
+            f"ratio{config.lr_ratio:g}": config.lr_ratio != 1,
+        }
+        return config.targets_name, f"r{config.rank_name}", *(word for word, said in further.items() if said)
+
+    def rate(self, name: str, config: RunConfig) -> float:
+        """LoRA+ (arXiv 2402.12354): B learns faster than A."""
+        return config.lr_ratio if name.endswith("lora_B") else 1.0
 
     def cost(self, config: RunConfig) -> float:
         return 1 + _LETTER_COST * len(config.rank) + _RANK_COST * sum(config.rank.values())
@@ -40,6 +61,7 @@ class LoRA(Method):
                 seed=config.seed,
                 scaling=config.scaling,
                 init=config.init,
+                dora=config.dora,
                 dropout=config.dropout,
                 bias=config.bias,
             )
@@ -57,8 +79,22 @@ class LoRA(Method):
         folder: RunFolder,
         best: bool,
     ) -> None:
-        """The factors, with the head and the biases that were trained."""
+        """The factors, with the head and the biases that were trained; of DoRA dW too, of full rank."""
         lora.save(model, folder.file(ADAPTER_BEST if best else ADAPTER))
+        if config.dora:
+            super().save(model, base, config, folder, best)
+
+    def tensors(
+        self, model: PreTrainedModel, base: PreTrainedModel, config: RunConfig
+    ) -> dict[str, torch.Tensor]:
+        """dW (d_out, d_in) of each target projection, in float32."""
+        from lora.adapting import wrapped
+
+        return {
+            f"layers.{module.layer}.{letter}.dW": module.update(letter).detach().cpu().float().contiguous()
+            for module in wrapped(model).values()
+            for letter, _ in module.items()
+        }
 
     def counts(self, model: PreTrainedModel) -> dict[str, int]:
         return lora.parameter_counts(model)

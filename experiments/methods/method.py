@@ -38,6 +38,9 @@ class Method(ABC):
         settings: the keys of the adapter (targets, rank, alpha, ...) that it has a use for.  The others are
             no part of the run's hash.
         trains: False where the model is evaluated as it is: no steps, and no setting of the training counts.
+        of: the method whose finished run of the same settings it starts from; None where from the base model.
+        added: what it adds to the model is called so, in the names of its parameters; None where it adds
+            nothing.
     """
 
     name: ClassVar[str]
@@ -45,6 +48,8 @@ class Method(ABC):
     learning_rate: ClassVar[float]
     settings: ClassVar[tuple[str, ...]] = ()
     trains: ClassVar[bool] = True
+    of: ClassVar[str | None] = None
+    added: ClassVar[str | None] = None
 
     def words(self, config: RunConfig) -> tuple[str, ...]:
         """What tells its runs apart, for their names and tags; without any the name stands there."""
@@ -52,6 +57,14 @@ class Method(ABC):
 
     def cost(self, config: RunConfig) -> float:
         """Seconds of a run, as a multiple of those of training the biases alone; roughly."""
+        return 1.0
+
+    def special_tokens(self, config: RunConfig) -> tuple[int, int]:
+        """How many tokens of its own it puts before and after each prompt."""
+        return 0, 0
+
+    def rate(self, name: str, config: RunConfig) -> float:
+        """The learning rate of the parameter of this name, as a multiple of `config.lr`."""
         return 1.0
 
     def prepare(self, base: PreTrainedModel, config: RunConfig) -> PreTrainedModel:
@@ -68,6 +81,14 @@ class Method(ABC):
         """Set trainable what is trained, and nothing else, in a model that is this run's own.
 
         Raises UserError where the settings do not fit the model.
+        """
+
+    def begin(  # noqa: B027 - most methods start from the base model alone
+        self, model: PreTrainedModel, config: RunConfig, source: RunFolder
+    ) -> None:
+        """Take over what it needs of the finished run that it is `of`.
+
+        Raises UserError where the settings do not fit that run.
         """
 
     def save_initial(  # noqa: B027 - most methods start from the base model alone
@@ -114,13 +135,18 @@ class Method(ABC):
             for name, parameter in _trainable(model):
                 parameter.copy_(state[name])
 
+    def is_added(self, name: str) -> bool:
+        """Whether the parameter of this name is one that the method adds."""
+        return self.added is not None and self.added in name.split(".")
+
     def counts(self, model: PreTrainedModel) -> dict[str, int]:
         """Parameters by what they are: the adapter, the task head, biases; trainable and total."""
         heads = set(_head_parameters(model))
         trainable = dict(_trainable(model))
-        biases = (name for name in trainable if name.endswith("bias") and name not in heads)
+        added = {name for name in trainable if self.is_added(name)}
+        biases = (name for name in trainable.keys() - heads - added if name.endswith("bias"))
         return {
-            "adapter": 0,
+            "adapter": sum(trainable[name].numel() for name in added),
             "head": sum(p.numel() for name, p in trainable.items() if name in heads),
             "bias": sum(trainable[name].numel() for name in biases),
             "trainable": sum(p.numel() for p in trainable.values()),

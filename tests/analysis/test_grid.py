@@ -150,3 +150,45 @@ def test_full_fine_tuning_is_counted_once(study):
 def test_no_runs(study):
     with pytest.raises(AnalysisError, match="the study has no finished run"):
         grids(select(study))
+
+
+def sized(study, method, share=0.5, **settings):
+    """A run of a method that has a size and no rank."""
+    reference(study, method, share=share)
+    study.runs[-1].record["config"] |= settings
+
+
+def test_other_methods_are_named_with_their_sizes(study):
+    study.run(rank=8)
+    sized(study, "adapter_h", bottleneck=8)
+    sized(study, "adapter_h", bottleneck=64)
+    sized(study, "prefix_layer", l_p=8, l_i=4)
+    sized(study, "fttop2")
+    reference(study, "none", lr=None, share=0.1)
+    [grid] = grids(select(study))
+    assert [cell.name for cell in grid.references] == [
+        "base model",
+        "top two layers",
+        "Adapter H r=8",
+        "Adapter H r=64",
+        "PreLayer l_p=8 l_i=4",
+    ]
+    assert [cell.is_mark for cell in grid.references] == [False, True, True, True, True]
+
+
+def test_lora_beside_prefixes_is_a_grid_of_its_own(study):
+    study.run(rank=8)
+    study.run(rank=8, method="lora_prefix")
+    study.runs[-1].record["config"] |= {"prefix": "embed", "l_p": 8, "l_i": 4}
+    assert [[cell.name for cell in grid.cells] for grid in grids(select(study))] == [
+        ["qv r=8"],
+        ["qv r=8 prefix=embed"],
+    ]
+
+
+def test_settings_that_runs_do_not_tell_are_the_defaults(study):
+    study.run(rank=8)
+    study.run(rank=8, share=0.6)
+    study.runs[-1].record["config"] |= {"dora": True}
+    [grid] = grids(select(study))
+    assert [cell.name for cell in grid.cells] == ["qv r=8 dora=False", "qv r=8 dora=True"]

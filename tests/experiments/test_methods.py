@@ -117,7 +117,9 @@ def test_a_method_is_added_by_one_file(gains, config, bench, monkeypatch):
     desk = bench("sql")
     monkeypatch.setattr("experiments.workbench.workbench", lambda *_: desk)
     monkeypatch.setattr(job, "model_identity", lambda _: "tiny")
-    with pytest.raises(UserError, match=r"valid are bias, full, gains, lora, none, .* did you mean gains\?"):
+    with pytest.raises(
+        UserError, match=r"valid are .*full, gains, lora, .*or an import path .* did you mean gains\?"
+    ):
         config(method="gain")
     assert "\n  method=gains            the gains of the norms alone\n" in help_page()
     run = config(method="gains", lr=None, steps=2)
@@ -151,7 +153,10 @@ def test_a_method_that_lies_elsewhere_is_named_by_its_import_path(elsewhere, con
             "lab.second:Gains",
             r"gains is defined twice: in lab\.gains and lab\.second; give one of them another",
         ),
-        ("lab.gone:Gains", r"cannot be imported \(No module named 'lab\.gone'\); valid are bias, full"),
+        (
+            "lab.gone:Gains",
+            r"cannot be imported \(No module named 'lab\.gone'\); valid are adapter_h, .*full",
+        ),
     ):
         with pytest.raises(UserError, match=says):
             config(method=name)
@@ -168,7 +173,7 @@ def test_a_setting_that_there_is_not_is_one_line(registry, elsewhere, config):
 @pytest.mark.parametrize("name", ["loar", "", ".lora", "lo-ra.x", None, 3, ["lora"]])
 def test_what_is_no_method_is_one_line(config, name):
     with pytest.raises(
-        UserError, match=r"is unknown; valid are bias, full, lora, none, or an import path"
+        UserError, match=r"is unknown; valid are adapter_h, .*bias, .*full, lora, .*none, .*or an import path"
     ) as error:
         config(method=name)
     assert "\n" not in str(error.value)
@@ -181,4 +186,4 @@ def test_names_and_labels_import_no_torch():
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=REPOSITORY)
     assert done.returncode == 0, done.stderr
-    assert len({*done.stdout.splitlines()}) == 4
+    assert len({*done.stdout.splitlines()}) == len(methods.METHODS) == 11

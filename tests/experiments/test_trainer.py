@@ -249,7 +249,7 @@ def test_weight_decay_is_on_weights_and_the_factors_not_on_biases_and_norms(conf
     assert set(biases.values()) == {0.0}
 
 
-def test_decay_goes_by_what_a_parameter_is_not_by_its_shape():
+def test_decay_goes_by_what_a_parameter_is_not_by_its_shape(config):
     class Gain(torch.nn.Module):
         def __init__(self):
             super().__init__()
@@ -265,7 +265,7 @@ def test_decay_goes_by_what_a_parameter_is_not_by_its_shape():
 
     model = torch.nn.Sequential(Gain(), ScaleNorm(), torch.nn.LayerNorm(2))
     model[2].bias.requires_grad_(False)
-    decayed, others = trainer.decay_groups(model, 0.1)
+    decayed, others = trainer.optimizer_groups(model, config(weight_decay=0.1))
     assert (decayed["weight_decay"], others["weight_decay"]) == (0.1, 0.0)
     assert [id(p) for p in decayed["params"]] == [id(model[0].gain)]
     assert [id(p) for p in others["params"]] == [

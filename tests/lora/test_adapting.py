@@ -122,7 +122,7 @@ def test_results_do_not_depend_on_what_else_is_adapted(tiny):
         ({"targets": "up", "rank": 20}, r"W_up of layer 0, which is \(64, 16\); at most 16"),
         ({"alpha": 0}, "alpha: 0"),
         ({"scaling": "r"}, "scaling: 'r' is unknown"),
-        ({"init": "pissa"}, "init: 'pissa' is unknown"),
+        ({"init": "eva"}, "init: 'eva' is unknown"),
         ({"dropout": 1.0}, "dropout: 1.0 is not valid"),
         ({"dropout": -0.1}, "dropout: -0.1"),
         ({"dropout": "0.1"}, "dropout: '0.1'"),

@@ -7,7 +7,7 @@ import pytest
 
 from analysis.figures import by_rank
 from analysis.grid import grids
-from tests.analysis.test_grid import reference, select, study
+from tests.analysis.test_grid import reference, select, sized, study
 
 __all__ = ["study"]
 
@@ -89,3 +89,30 @@ def test_the_caption_says_what_is_not_drawn(grid):
     assert "of sql. A line a choice of weights (mean over seeds)" in text
     assert "Not drawn, for their letters differ in rank: qk r=q1-k2." in text
     assert "Not drawn" not in by_rank.caption([grid], "parameters", "Study mine.")
+
+
+def test_other_methods_are_marks_at_their_parameters(study):
+    """With their intervals, and within the axis; against the rank they are not drawn, and named so."""
+    for rank in (3, 24):
+        study.run(targets="v", rank=rank, share=rank / 30)
+    sized(study, "adapter_h", share=0.7, bottleneck=8)
+    study.runs[-1].record["parameters"] |= {"trainable": 500_000}
+    reference(study, "bias", share=0.2)
+    [made] = grids(select(study))
+    [axes] = by_rank.draw([made], "parameters").axes
+    [mark] = [line for line in axes.lines if [*line.get_xdata()] == [500_000] and line.get_marker() == "o"]
+    assert mark.get_ydata() == pytest.approx([70])
+    assert axes.get_xlim()[1] > 500_000
+    [bars] = [
+        one
+        for one in axes.collections
+        if len(one.get_paths()) == 1 and one.get_paths()[0].vertices.shape == (2, 2)
+    ]
+    mean = next(cell for cell in made.references if cell.is_mark).result.mean
+    assert bars.get_paths()[0].vertices[:, 1] == pytest.approx([100 * mean.low, 100 * mean.high])
+    assert "Black marks: other methods at their sizes. Study" in by_rank.caption(
+        [made], "parameters", "Study x."
+    )
+    [axes] = by_rank.draw([made], "rank").axes
+    assert not any(np.allclose(line.get_ydata(), 70) for line in axes.lines)
+    assert "Not drawn: other methods, which have no rank." in by_rank.caption([made], "rank", "Study x.")
