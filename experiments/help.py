@@ -10,7 +10,8 @@ from typing import Any
 import yaml
 
 from experiments import config
-from experiments.config import CONF, RunConfig, about, choices_of, keys
+from experiments.config import CONF, RunConfig
+from experiments.keys import about, choices_of, keys
 from experiments.methods import METHODS
 
 WIDTH, COLUMN = 110, 26

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments.config import ModelConfig
 from experiments.errors import UserError
 from experiments.identity import checkpoint_identity, weights_sha256
+from experiments.parts import ModelConfig
 from experiments.tokenizing import POSITIONS_FROM_PAD, check_tokenizer, load_tokenizer
 from lora.architectures import ARCHITECTURES, plain_config, shapes
 

@@ -13,7 +13,9 @@ its import path: task=my_module:MyTask.
 from __future__ import annotations
 
 import importlib
+import os
 import pkgutil
+import sys
 from collections.abc import Iterator, Mapping
 from typing import Any, Generic, TypeVar
 
@@ -75,12 +77,14 @@ class Registry(Mapping[str, Entry], Generic[Entry]):
 
     def _imported(self, path: str) -> Entry:
         module, _, name = path.partition(":")
+        if os.getcwd() not in sys.path:
+            sys.path.append(os.getcwd())
         try:
             entry: Entry = getattr(importlib.import_module(module), name)
         except (ImportError, AttributeError, ValueError) as error:
             raise UserError(
                 f"{self._noun}={path} cannot be imported ({error}); {self._valid}, "
-                "of a module that Python finds (PYTHONPATH)"
+                "of a module in this folder or on PYTHONPATH"
             ) from error
         if entry not in self._classes.values():
             raise UserError(f"{self._noun}={path} is registered by nothing; put @register before the class")

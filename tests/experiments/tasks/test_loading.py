@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from experiments import tasks
 from experiments.config import TaskConfig
 from experiments.embedded import nli
 from experiments.errors import UserError
@@ -61,7 +60,7 @@ def test_the_seed_draws_the_limited_examples_and_the_held_out_ones(release):
     """Each by itself, and over the whole split."""
     whole = load_task(TaskConfig("mnli", path=str(release), holdout=10))
     drawn = [
-        [e.id for e in tasks._drawn(whole, "train", TaskConfig("mnli", seed=seed, train=8))]
+        [e.id for e in whole.drawn(TaskConfig("mnli", seed=seed, train=8)).examples("train")]
         for seed in (0, 1)
     ]
     assert drawn[0] != drawn[1]
