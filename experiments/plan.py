@@ -38,7 +38,7 @@ DISCRETE_SWEEPERS = (
     "hydra_plugins.section7.PlannedSweeper",
 )
 MOST_RUNS = 10_000
-OWN_TASK = re.compile(r"(?<=[=,({ ])[\w.]+:\w+")
+OWN_TASK = re.compile(r"(?<=[=,({ ])[\w.]+\\?:\w+")  # Hydra's sweeper escapes the colon
 EXTRAS = {"joblib": "joblib", "submitit_local": "slurm", "submitit_slurm": "slurm", "optuna": "tune"}
 """The extra of this project that brings a launcher or a sweeper."""
 
@@ -215,7 +215,7 @@ def _offer_own_tasks(texts: Iterable[str]) -> None:
     from hydra.core.config_store import ConfigStore
 
     chosen = (text for text in texts if text.lstrip("+").startswith("task="))
-    for path in (path for text in chosen for path in OWN_TASK.findall(text)):
+    for path in (path.replace("\\", "") for text in chosen for path in OWN_TASK.findall(text)):
         TASKS.find(path)
         values = yaml.safe_load((CONF / "task" / "jsonl.yaml").read_text(encoding="utf-8"))
         ConfigStore.instance().store(group="task", name=path, node={**values, "name": path})

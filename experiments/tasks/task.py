@@ -157,7 +157,7 @@ def hold_out(
     groups: dict[object, list[Row]] = {}
     for row in rows:
         groups.setdefault(group(row), []).append(row)
-    order = list(groups)
+    order, inputs = list(groups), len(groups)
     random.Random(seed).shuffle(order)
     splits: dict[str, list[Row]] = {}
     for split, count in counts.items():
@@ -166,7 +166,7 @@ def hold_out(
             if len(order) < 2:
                 raise UserError(
                     f"task.holdout={count} leaves no training example: there are {len(rows)}, with "
-                    f"{len(groups)} different inputs"
+                    f"{inputs} different inputs"
                 )
             splits[split] += groups.pop(order.pop())
     return {"train": [row for rest in groups.values() for row in rest], **splits}
