@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from analysis.reading.needs import MissingRunsError, Need
+from analysis.reading.study import Study
 from experiments.errors import UserError
 from experiments.plan import plan, quoted
 from experiments.tasks import load_task, task_identity
@@ -154,6 +156,14 @@ def test_from_a_file_to_which_rank(folder, model):
     records = [json.loads(file.read_text()) for file in folder.glob("outputs/mine/*/run.json")]
     assert {record["metric"] for record in records} == {"exact_match"}
     assert {tuple(record["examples"].values()) for record in records} == {(24, 3, 3)}
+    # What trains a missing run of it names the data as it was named.
+    for study, task in (("mine", "jsonl"), ("default", "my_module:Backwards")):
+        with pytest.raises(MissingRunsError) as error:
+            Study.open(study, folder / "outputs").require([Need("q", 64, 0)])
+        [planned] = plan(shlex.split(error.value.commands[0])[2:]).runs
+        records = [json.loads(file.read_text()) for file in folder.glob(f"outputs/{study}/*/run.json")]
+        [other] = {record["config"]["task"]["identity"] for record in records}
+        assert (planned.config.task.name, task_identity(planned.config.task)) == (task, other)
     # A wrong file is one line, and nothing trains.
     (folder / "mine.jsonl").write_text('{"prompt": "a", "target": "b"}\n{"prompt": "a"}\n')
     wrong = run(
