@@ -16,7 +16,7 @@ from omegaconf import DictConfig
 from experiments.config import CONF
 from experiments.errors import UserError
 from experiments.job import SWEEP
-from experiments.plan import LAUNCHED, make_studies, plan
+from experiments.plan import LAUNCHED, make_studies, plan, quoted
 from experiments.terminal import spoken
 
 INTERRUPTED = 130
@@ -35,7 +35,8 @@ def train(config: DictConfig) -> float | None:
 def main() -> int:
     """The exit status: 0; 1 for a failed run; 2 for a wrong command line; 130 for Ctrl-C."""
     # Hydra cannot read a "~", which shells leave where it follows a "=".
-    sys.argv[1:] = [re.sub(r"=~(?=/|$)", "=" + os.path.expanduser("~"), word) for word in sys.argv[1:]]
+    home = "=" + os.path.expanduser("~")
+    sys.argv[1:] = [quoted(re.sub(r"=~(?=/|$)", home, word)) for word in sys.argv[1:]]
     if {"--help", "-h"} & {*sys.argv[1:]}:
         from experiments.help import help_page
 

@@ -17,16 +17,15 @@ if TYPE_CHECKING:
 
 
 class ClassObjective(Objective):
-    """Both sentences in one input, in the tokenizer's own manner; the longer is shortened where needed."""
+    """One sentence, or two in the tokenizer's own manner; the longer is shortened where needed."""
 
     def encode(self, examples: Sequence[Example]) -> list[Encoded]:
         assert self.task.labels is not None
-        first, second = ([example.sentences[i] for example in examples] for i in (0, 1))
-        whole = self.tokenizer(first, second)["input_ids"]
+        inputs = [list(texts) for texts in zip(*(example.sentences for example in examples), strict=True)]
+        whole = self.tokenizer(*inputs)["input_ids"]
         check_known(self.tokenizer, [" ".join(example.sentences) for example in examples], whole)
         cut = self.tokenizer(
-            first,
-            second,
+            *inputs,
             truncation="longest_first",
             max_length=self.max_length,
             return_token_type_ids="token_type_ids" in self.tokenizer.model_input_names,

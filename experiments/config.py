@@ -11,25 +11,38 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_args
+from typing import Annotated, Any, Literal
 
-from pydantic import (
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    Strict,
-    ValidationError,
-    ValidationInfo,
-    field_validator,
-)
+from pydantic import AfterValidator, BeforeValidator, ValidationInfo, field_validator
 from pydantic.dataclasses import dataclass
-from pydantic.fields import FieldInfo
 
 from experiments.budget import parameters_of, rank_for_budget
 from experiments.errors import UserError, nearest
+from experiments.keys import (
+    ALWAYS,
+    CHANGED,
+    KEEPING,
+    LORA,
+    METHOD,
+    MODEL,
+    NEVER,
+    ONLY_DECLARED,
+    TASK,
+    TRAINED,
+    TRAINING,
+    USED,
+    Flag,
+    Integer,
+    Number,
+    Text,
+    about,
+    build,
+    key,
+    keys,
+)
 from experiments.methods import lookup
-from experiments.tasks import TASKS
-from experiments.wandb_run import DEFAULT_PROJECT
+from experiments.parts import ModelConfig, TaskConfig, WandbConfig
+from experiments.tasks import COMMON_KEYS, TASKS
 from lora.targets import parse_ranks, parse_targets, targets_name
 
 _CODE = Path(__file__).resolve().parent
@@ -41,46 +54,10 @@ LONGEST_NAME = 100  # of a model, in the name of a run's folder, for which syste
 # Counts up whenever the code changes what a configuration means, so that old results are not taken for new.
 SCIENCE_VERSION = 2
 
-# ------------------------------------------------------------------------------------ how to declare a key
 
-METHOD, TASK, MODEL, LORA, TRAINING, KEEPING = "Method", "Task", "Model", "LoRA", "Training", "Keeping"
-"""The sections of the help page."""
-ALWAYS, USED, CHANGED, TRAINED, NEVER = "always", "used", "changed", "trained", "never"
-"""When a key is part of the hash: USED where the method has a use for it, CHANGED where besides it is not at
-its default (it came later than runs that do without it), TRAINED where anything is."""
-
-Parts = TypeVar("Parts")
-
-
-def key(section: str, counts: str, text: str = "", only: str | None = None, **limits: Any) -> Any:
-    """What a key is besides its name and type, for `Annotated`.
-
-    Args:
-        section: of the help page.
-        counts: when it is part of the run's hash.
-        text: its line on the help page, where its choices and its default stand too; without one it has none.
-        only: the one task of which it is a key.
-        limits: ge, gt, lt: at least, above, below.
-    """
-    extra: dict[str, Any] = {"section": section, "counts": counts, "only": only}
-    return Field(description=text, json_schema_extra=extra, **limits)
-
-
-def keys(declared: type[Any]) -> dict[str, FieldInfo]:
-    """The keys of `RunConfig` or one of its parts, in the order of their declaration."""
-    fields: dict[str, FieldInfo] = declared.__pydantic_fields__
-    return fields
-
-
-def about(field: FieldInfo, what: Literal["section", "counts", "only"]) -> Any:
-    """What `key` was told of a field."""
-    assert isinstance(field.json_schema_extra, dict)
-    return field.json_schema_extra[what]
-
-
-def _task(name: Any) -> Any:
-    TASKS.find(name)
-    return name
+def _task(config: TaskConfig) -> TaskConfig:
+    TASKS.find(config.name).check(config)
+    return config
 
 
 def _method(name: Any) -> Any:
@@ -112,77 +89,12 @@ def _root(value: Any) -> Path:
     return Path(str(value)).expanduser()
 
 
-def _tags(value: Any) -> tuple[str, ...]:
-    if value is None:
-        return ()
-    return tuple(map(str, value if isinstance(value, list | tuple) else [value]))
-
-
-Integer = Annotated[int, Strict()]
-Number = Annotated[float, Strict(), Field(allow_inf_nan=False)]
-Flag = Annotated[bool, Strict()]
-Text = Annotated[str, Field(coerce_numbers_to_str=True)]
-_KINDS: dict[Any, str] = {int: "an integer", float: "a number", bool: "true or false", str: "text"}
-_ONLY_DECLARED = ConfigDict(extra="forbid")
-
-# ------------------------------------------------------------------------------------------------ the keys
-
-
-@dataclass(frozen=True, config=_ONLY_DECLARED)
-class ModelConfig:
-    """`name` is "embedded", a hub id or a folder; what counts is its content."""
-
-    name: Annotated[Text, key(MODEL, NEVER, "of model=hf: a hub id or a folder")]
-    revision: Annotated[Text | None, key(MODEL, NEVER, "of a model on the hub; null: its latest")] = None
-    max_length: Annotated[
-        Integer | None, key(MODEL, ALWAYS, "tokens of an input; null: all it can", ge=8)
-    ] = None
-
-
-@dataclass(frozen=True, config=_ONLY_DECLARED)
-class TaskConfig:
-    """`seed` generates or draws the examples; `holdout` are what MultiNLI gives up for its dev split."""
-
-    name: Annotated[str, BeforeValidator(_task), key(TASK, ALWAYS)]
-    path: Annotated[
-        Text | None,
-        key(TASK, NEVER, "of wikisql and mnli: the release, as an archive or a folder; null: the hub"),
-    ] = None
-    seed: Annotated[Integer, key(TASK, ALWAYS, "generates the examples, or draws them", ge=0)] = 0
-    train: Annotated[Integer | None, key(TASK, ALWAYS, "training examples; null: all", ge=1)] = None
-    dev: Annotated[
-        Integer | None, key(TASK, ALWAYS, "dev examples, by which choices are made; null: all", ge=1)
-    ] = None
-    test: Annotated[Integer | None, key(TASK, ALWAYS, "test examples; null: all", ge=1)] = None
-    holdout: Annotated[
-        Integer, key(TASK, ALWAYS, "of mnli: training examples that serve as dev", only="mnli", ge=1)
-    ] = 5000
-
-
-@dataclass(frozen=True, config=_ONLY_DECLARED)
-class WandbConfig:
-    mode: Annotated[
-        Literal["auto", "online", "offline", "disabled"],
-        key(
-            KEEPING,
-            NEVER,
-            "auto is online with an API key, else offline; offline runs go up with wandb sync "
-            "outputs/<study>/.wandb/wandb/offline-run-*",
-        ),
-    ] = "auto"
-    project: Annotated[Text, key(KEEPING, NEVER, "unless given, that of WANDB_PROJECT")] = DEFAULT_PROJECT
-    entity: Annotated[Text | None, key(KEEPING, NEVER, "user or team; null: your own")] = None
-    tags: Annotated[
-        tuple[str, ...], BeforeValidator(_tags), key(KEEPING, NEVER, "such as 'wandb.tags=[a,b]'")
-    ] = ()
-
-
-@dataclass(frozen=True, kw_only=True, config=_ONLY_DECLARED)
+@dataclass(frozen=True, kw_only=True, config=ONLY_DECLARED)
 class RunConfig:
     """Everything one run needs.  Built by `read_config`."""
 
     model: Annotated[ModelConfig, key(MODEL, ALWAYS, "what is adapted")]
-    task: Annotated[TaskConfig, key(TASK, ALWAYS, "what it is trained and judged on")]
+    task: Annotated[TaskConfig, AfterValidator(_task), key(TASK, ALWAYS, "what it is trained and judged on")]
     method: Annotated[
         str,
         BeforeValidator(_method),
@@ -274,8 +186,9 @@ class RunConfig:
         `precision` is the resolved one; the identities name the weights and the data by content, so that a
         folder that moved is still the same experiment.
         """
-        method = lookup(self.method)
+        method, task = lookup(self.method), TASKS.find(self.task.name)
         counting = {ALWAYS, TRAINED} if method.trains or method.of else {ALWAYS}
+        taken = {*COMMON_KEYS, *task.keys}
         values: dict[str, Any] = {"science_version": SCIENCE_VERSION}
         for name, field in keys(RunConfig).items():
             counts = about(field, "counts")
@@ -287,8 +200,9 @@ class RunConfig:
         values |= {
             "model": {"identity": model_identity, **_always(self.model)},
             "task": {
-                **_always(self.task, self.task.name),
-                "name": TASKS.find(self.task.name).name,
+                **{one: value for one, value in _always(self.task).items() if one in taken},
+                **({"holdout": self.task.holdout or task.holdout} if "holdout" in taken else {}),
+                "name": task.name,
                 "identity": task_identity,
             },
             "method": method.name,
@@ -330,12 +244,12 @@ BUDGET = key(
 """The one key that `read_config` turns into another, and no run keeps."""
 
 
-def _always(part: ModelConfig | TaskConfig, task: str | None = None) -> dict[str, Any]:
-    """The keys of a part that are in every hash (of this task)."""
+def _always(part: ModelConfig | TaskConfig) -> dict[str, Any]:
+    """The keys of a part that are in every hash."""
     return {
         name: getattr(part, name)
         for name, field in keys(type(part)).items()
-        if about(field, "counts") == ALWAYS and about(field, "only") in (None, task)
+        if about(field, "counts") == ALWAYS
     }
 
 
@@ -354,61 +268,19 @@ def read_config(values: Mapping[str, Any]) -> RunConfig:
     A `budget` is turned into the rank that it pays for, so that a run is the same run however its rank was
     found.  Raises UserError, one line, for the first value that is not valid.
     """
-    model = _build(ModelConfig, values["model"], "model.")
+    model = build(ModelConfig, values["model"], "model.")
     method = lookup(values["method"])
     found = {
         "model": model,
-        "task": _build(TaskConfig, values["task"], "task."),
-        "wandb": _build(WandbConfig, values["wandb"], "wandb."),
+        "task": build(TaskConfig, values["task"], "task."),
+        "wandb": build(WandbConfig, values["wandb"], "wandb."),
         "targets": _targets(values),
         "lr": _rate(values, method) if values["lr"] is None else values["lr"],
         **_length(values["steps"], values["epochs"], values["model"].get("budget") or {}),
     }
     if values.get("budget") is not None and "rank" in method.settings:
         found["rank"] = _rank_for(values["budget"], found["targets"], model)
-    return _build(RunConfig, {**values, **found})
-
-
-def _build(declared: type[Parts], values: Mapping[str, Any], within: str = "") -> Parts:
-    """A part from those of the values that are its keys.  Raises UserError as `read_config`."""
-    try:
-        return declared(**{name: values[name] for name in keys(declared) if name in values})
-    except ValidationError as error:
-        raise UserError(_line(declared, error, within)) from error
-
-
-def _line(declared: type[Any], error: ValidationError, within: str) -> str:
-    """What was given, what is valid and what to do, of the first value that is not valid."""
-    first = error.errors(include_url=False)[0]
-    if first["type"] == "value_error":
-        return str(first["ctx"]["error"])
-    name, value = str(first["loc"][0]), first["input"]
-    if first["type"] == "missing":
-        return f"{within}{name} is missing; give {within}{name}=..."
-    field = keys(declared)[name]
-    if first["type"] == "literal_error":
-        choices = choices_of(field)
-        return f"{within}{name}={value} is unknown; valid are {', '.join(choices)}{nearest(value, choices)}"
-    return f"{within}{name}={value} is not valid; give {_wanted(field)}"
-
-
-def choices_of(field: FieldInfo) -> tuple[str, ...]:
-    """What a key can be, where it is one of a few words."""
-    return get_args(field.annotation) if "Literal" in str(field.annotation) else ()
-
-
-def _wanted(field: FieldInfo) -> str:
-    """ "an integer of at least 1, or null"."""
-    kinds = [getattr(kind, "__origin__", kind) for kind in get_args(field.annotation) or [field.annotation]]
-    words = {"ge": "of at least", "gt": "above", "lt": "below"}
-    limits = [
-        f"{words[name]} {getattr(limit, name)}"
-        for limit in field.metadata
-        for name in words
-        if hasattr(limit, name)
-    ]
-    wanted = " ".join([_KINDS[kinds[0]], " and ".join(limits)]).strip()
-    return f"{wanted}, or null" if type(None) in kinds else wanted
+    return build(RunConfig, {**values, **found})
 
 
 def _targets(values: Mapping[str, Any]) -> Any:

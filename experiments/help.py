@@ -10,7 +10,8 @@ from typing import Any
 import yaml
 
 from experiments import config
-from experiments.config import CONF, RunConfig, about, choices_of, keys
+from experiments.config import CONF, RunConfig
+from experiments.keys import about, choices_of, keys
 from experiments.methods import METHODS
 
 WIDTH, COLUMN = 110, 26
@@ -32,6 +33,7 @@ Examples
   python run.py 'rank={{q: 4, v: 8}}'                        another rank for each letter
   python run.py model=gpt2-medium task=wikisql             the paper's GPT-2 on the real WikiSQL, from the hub
   python run.py model=hf model.name=FOLDER task=mnli task.path=multinli_1.0.zip
+  python run.py -m model=hf model.name=FOLDER task=jsonl task.path=mine.jsonl rank=1,4,16    your own data
   python run.py wandb.mode=disabled study=trial            without Weights & Biases, in outputs/trial
 
 {method}

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments.config import ModelConfig
 from experiments.errors import UserError
 from experiments.identity import checkpoint_identity, weights_sha256
+from experiments.parts import ModelConfig
 from experiments.tokenizing import POSITIONS_FROM_PAD, check_tokenizer, load_tokenizer
 from lora.architectures import ARCHITECTURES, plain_config, shapes
 
@@ -138,8 +138,8 @@ def _hugging_face(config: ModelConfig, labels: int | None) -> BaseModel:
     generates = architecture.kind == "decoder"
     if not generates and labels is None:
         raise UserError(
-            f"model.name={config.name} is a {kind} encoder, which cannot write queries; choose a "
-            "classification task (task=nli or task=mnli) or a text model (model=embedded or model=gpt2)"
+            f"model.name={config.name} is a {kind} encoder, which cannot write text; choose a "
+            "task with labels (task=nli, or rows with a label) or a text model (model=embedded or model=gpt2)"
         )
     tokenizer = load_tokenizer(config.name, folder, config.revision)
     loader = AutoModelForCausalLM if generates else AutoModelForSequenceClassification

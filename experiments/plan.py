@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import functools
+import re
 import shlex
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -18,8 +19,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments.config import CONF, RunConfig, digest, keys, read_config
+from experiments.config import CONF, RunConfig, digest, read_config
 from experiments.errors import UserError, nearest
+from experiments.keys import keys
+from experiments.parts import TaskConfig
+from experiments.tasks import TASKS, meaningless
 
 if TYPE_CHECKING:
     from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -35,6 +39,7 @@ DISCRETE_SWEEPERS = (
     "hydra_plugins.section7.PlannedSweeper",
 )
 MOST_RUNS = 10_000
+OWN_TASK = re.compile(r"(?<=[=,({ ])[\w.]+\\?:\w+")  # Hydra's sweeper escapes the colon
 EXTRAS = {"joblib": "joblib", "submitit_local": "slurm", "submitit_slurm": "slurm", "optuna": "tune"}
 """The extra of this project that brings a launcher or a sweeper."""
 OTHER_NAMES = {
@@ -105,6 +110,7 @@ def plan(arguments: Sequence[str]) -> Plan:
     Raises:
         UserError: an override, or a value that follows from it, is not valid.
     """
+    _offer_own_tasks(arguments)
     flags = {argument.partition("=")[0] for argument in arguments if argument.startswith("-")}
     if flags & {*MULTIRUN} and flags & {"--cfg", "-c", "--info", "-i"}:
         raise UserError("--cfg and --info show the configuration of one run; leave -m out")
@@ -187,6 +193,7 @@ def plan_jobs(
     composed = functools.cache(lambda choices: compose(list(choices)))
     jobs, runs = [*jobs], []
     for job in jobs:
+        _offer_own_tasks(job)
         try:
             overrides = [one for one in _parse(parser, job) if not one.is_hydra_override()]
             config = copy.deepcopy(composed(tuple(_choices(overrides))))
@@ -217,6 +224,31 @@ def plain(config: DictConfig) -> dict[str, Any]:
 
 
 # ------------------------------------------------------------------------------------------ Hydra's words
+
+
+def quoted(argument: str) -> str:
+    """A template in quotes of its own, which the shell has taken away and Hydra cannot read it without."""
+    key, _, value = argument.partition("=")
+    if key.lstrip("+") != "task.template" or value.startswith(("'", '"')) or value == "null":
+        return argument
+    escaped = re.sub(r"(\\*)('|$)", lambda found: 2 * found[1] + ("\\'" if found[2] else ""), value)
+    return f"{key}='{escaped}'"
+
+
+def _offer_own_tasks(texts: Iterable[str]) -> None:
+    """A file of conf/task, as Hydra wants one, for each task that is named by its import path.
+
+    Raises:
+        UserError: there is no such task.
+    """
+    import yaml
+    from hydra.core.config_store import ConfigStore
+
+    chosen = (text for text in texts if text.lstrip("+").startswith("task="))
+    for path in (path.replace("\\", "") for text in chosen for path in OWN_TASK.findall(text)):
+        TASKS.find(path)
+        values = yaml.safe_load((CONF / "task" / "jsonl.yaml").read_text(encoding="utf-8"))
+        ConfigStore.instance().store(group="task", name=path, node={**values, "name": path})
 
 
 @contextlib.contextmanager
@@ -326,6 +358,8 @@ def _check_key(override: Override, config: DictConfig) -> None:
     for word in key.split("."):
         if not isinstance(level, DictConfig):
             return
+        if path == ["task"] and word not in {*level} and word in keys(TaskConfig):
+            raise UserError(meaningless(word, str(level.name)))
         if word not in {*level}:  # "in level" would say no of a key whose value is still missing
             valid = [str(name) for name in level if name != "hydra"]
             below = f" of {'.'.join(path)}" if path else ""

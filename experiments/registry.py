@@ -13,7 +13,9 @@ its import path: task=my_module:MyTask.
 from __future__ import annotations
 
 import importlib
+import os
 import pkgutil
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from operator import attrgetter
 from typing import Any, Generic, TypeVar
@@ -91,12 +93,14 @@ class Registry(Mapping[str, Entry], Generic[Entry]):
 
     def _imported(self, path: str) -> Entry:
         module, _, name = path.partition(":")
+        if os.getcwd() not in sys.path:
+            sys.path.append(os.getcwd())
         try:
             entry: Entry = getattr(importlib.import_module(module), name)
         except (ImportError, AttributeError, ValueError) as error:
             raise UserError(
                 f"{self._noun}={path} cannot be imported ({error}); {self._valid}, "
-                "of a module that Python finds (PYTHONPATH)"
+                "of a module in this folder or on PYTHONPATH"
             ) from error
         if entry not in self._entries.values():
             raise UserError(f"{self._noun}={path} is registered by nothing; put @register before the class")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import functools
 from dataclasses import dataclass
 
-from experiments.config import ModelConfig, TaskConfig
 from experiments.models import BaseModel, load_base
 from experiments.objective import Objective
+from experiments.parts import ModelConfig, TaskConfig
 from experiments.tasks import Task, load_task
 
 

@@ -38,7 +38,10 @@ def test_the_groups_offer_what_the_code_knows() -> None:
 @pytest.mark.parametrize("model", choices("model"))
 def test_every_combination_is_a_valid_run(model: str) -> None:
     for method, task in itertools.product(METHODS, TASKS):
-        config = configured(f"method={method}", f"task={task}", f"model={model}", "model.name=some/model")
+        data = ["task.path=mine.jsonl"] * (task == "jsonl")
+        config = configured(
+            f"method={method}", f"task={task}", f"model={model}", "model.name=some/model", *data
+        )
         assert (config.method, config.task.name) == (method, task)
         assert (config.steps is None) != (config.epochs is None)
 
@@ -162,7 +165,7 @@ def test_help_tells_the_defaults() -> None:
     for default in (
         "task.train=8000",
         "task.path=null",
-        "task.holdout=5000",
+        "task.holdout=null",
         "model.name=embedded",
         "wandb.tags=[]",
     ):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import re
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -14,6 +15,7 @@ from typing import Any
 from analysis.defaults import DEFAULT_ROOT
 from analysis.errors import AnalysisError
 from experiments.config import CONF
+from experiments.store import RUN
 from lora.targets import parse_targets
 
 SWEPT = ("targets", "rank", "seed")
@@ -21,6 +23,7 @@ MOST_LISTED = 5
 """Numbers in a row; more are written as a range."""
 _WRITTEN_APART = ("task", "model", "steps", "epochs", "precision")
 _WORDS = ("null", "true", "false", "nan", "inf")  # of Hydra's grammar: no text, unless quoted
+_OF_DATA = ("task", "task.path", "task.hub", "task.columns", "task.template")  # what no hash says
 _RECORDED = ("method", "science_version", "task.identity", "model.identity")  # no keys of run.py
 
 
@@ -157,14 +160,16 @@ def _overrides(study: str, root: str | Path, settings: Mapping[str, Any]) -> Ite
     yield f"study={_value(study)}"
     if Path(root) != DEFAULT_ROOT:
         yield f"root={_value(str(root))}"
-    choice = [f"task={task}"] if task else []
+    identity = str(settings.get("task.identity", ""))
+    own = _own_data(study, root, settings) if identity.startswith("examples:") else []
+    choice = ["task=jsonl" if own else f"task={task}"] if task else []
     if model:
         named = _model_file(model)
         choice += [f"model={named}"] if named else ["model=hf", f"model.name={_value(model)}"]
     if settings.get("method", "lora") != "lora":
         choice.append(f"method={settings['method']}")
-    yield from choice
-    if str(settings.get("task.identity", "")).startswith("files:"):
+    yield from [*own, *choice[1:]] if own else choice
+    if identity.startswith("files:"):
         yield "task.path=???"  # run.py asks for it
     defaults = _defaults(tuple(choice))
     _, _, revision = str(settings.get("model.identity", "")).rpartition("@")
@@ -179,6 +184,18 @@ def _overrides(study: str, root: str | Path, settings: Mapping[str, Any]) -> Ite
             yield f"{key}={_value(value)}"
     if "precision" in settings:
         yield f"precision={settings['precision']}"
+
+
+def _own_data(study: str, root: str | Path, settings: Mapping[str, Any]) -> list[str]:
+    """What a run of the study was told of the same data; where none says so, run.py asks for the path."""
+    for file in sorted(Path(root, study).glob(f"*/{RUN}")):
+        record = json.loads(file.read_text(encoding="utf-8"))
+        if record["config"]["task"].get("identity") == settings["task.identity"]:
+            given = {one.lstrip("+").partition("=")[0]: one for one in record.get("overrides", ())}
+            return [f"task={settings['task']}"] * ("task" not in given) + [
+                given[key] for key in _OF_DATA if key in given
+            ]
+    return [f"task={settings['task']}", "task.path=???"]
 
 
 def _model_file(name: str) -> str | None:

@@ -11,6 +11,7 @@ class Accuracy(MeanMetric):
 
     name = "accuracy"
     share = binary = True
+    judges = "labels"
 
     def score(self, prediction: str, gold: str) -> float:
         return float(prediction == gold)

@@ -44,11 +44,15 @@ class Metric(ABC):
         name: in run.json, histories and tables.
         share: whether values lie between 0 and 1; they are then shown in per cent, and differences in points.
         binary: whether every score is 0 or 1, an answer wrong or right.
+        judges: what it can tell right from wrong: "text" against text, "labels", or "queries".
+        labels: those of the task, where answers are chosen among labels; set before anything is scored.
     """
 
     name: ClassVar[str]
     share: ClassVar[bool] = False
     binary: ClassVar[bool] = False
+    judges: ClassVar[str] = "text"
+    labels: tuple[str, ...] = ()
 
     @property
     def title(self) -> str:
@@ -64,6 +68,9 @@ class Metric(ABC):
     def decimals(self) -> int:
         """That people read."""
         return 1 if self.share else 2
+
+    def require(self) -> None:  # noqa: B027 - most need nothing
+        """Raise UserError where a package that scoring needs is not installed."""
 
     @abstractmethod
     def score(self, prediction: str, gold: Any) -> Score | None:
@@ -108,13 +115,15 @@ class CorpusMetric(Metric):
 METRICS: Registry[type[Metric]] = Registry("metric", "experiments.metrics")
 
 
-def metric(name: str) -> Metric:
-    """The metric of this name.
+def metric(name: str, labels: tuple[str, ...] | None = None) -> Metric:
+    """The metric of this name, for a task with these labels.
 
     Raises:
         UserError: there is none.
     """
-    return METRICS.find(name)()
+    found = METRICS.find(name)()
+    found.labels = labels or ()
+    return found
 
 
 def shown(name: str, value: float) -> str:

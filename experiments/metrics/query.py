@@ -14,6 +14,7 @@ class LogicalFormAccuracy(MeanMetric):
 
     name = "logical_form_accuracy"
     share = binary = True
+    judges = "queries"
 
     def score(self, prediction: str, gold: Gold) -> float:
         query = _query(prediction, gold)
@@ -29,6 +30,7 @@ class ExecutionAccuracy(MeanMetric):
 
     name = "execution_accuracy"
     share = binary = True
+    judges = "queries"
 
     def score(self, prediction: str, gold: Gold) -> float | None:
         if not gold.rows:

@@ -1,25 +1,28 @@
-"""The tasks, a file of this package each: text-to-SQL and inference, generated or from official releases."""
+"""The tasks, a file of this package each: one's own data, and text-to-SQL and inference."""
 
 from __future__ import annotations
 
-import random
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
-
 from experiments.errors import UserError
-from experiments.tasks.task import TASKS, Example, GeneratedTask, Task
+from experiments.parts import TaskConfig
+from experiments.tasks.task import COMMON_KEYS, TASKS, Example, GeneratedTask, Task, meaningless
 
-if TYPE_CHECKING:
-    from experiments.config import TaskConfig
-
-__all__ = ["TASKS", "Example", "GeneratedTask", "Task", "load_task", "task_identity"]
+__all__ = [
+    "COMMON_KEYS",
+    "TASKS",
+    "Example",
+    "GeneratedTask",
+    "Task",
+    "load_task",
+    "meaningless",
+    "task_identity",
+]
 
 
 def task_identity(config: TaskConfig) -> str:
     """What names the data in a run's hash.
 
     Raises:
-        UserError: there is no such task, or its release is not there.
+        UserError: there is no such task, or its data is not there.
     """
     return TASKS.find(config.name).identity(config)
 
@@ -28,19 +31,16 @@ def load_task(config: TaskConfig) -> Task:
     """The task's examples, at most `config.train`, `.dev` and `.test` of each split, drawn with its seed.
 
     Raises:
-        UserError: there is no such task, or its data is not there or not in the release's layout.
+        UserError: there is no such task, or its data is not there, not in its layout or has an empty split.
     """
     task = TASKS.find(config.name).load(config)
     if "train" not in task.splits or len(task.splits) < 2:
         raise UserError(
             f"task={config.name} needs a train split and a dev or test split, found {sorted(task.splits)}"
         )
-    return type(task)({split: _drawn(task, split, config) for split in task.splits})
-
-
-def _drawn(task: Task, split: str, config: TaskConfig) -> Sequence[Example]:
-    examples, limit = task.examples(split), getattr(config, split)
-    if limit is None or limit >= len(examples):
-        return examples
-    chosen = random.Random(f"{split}/{config.seed}").sample(range(len(examples)), limit)
-    return [examples[index] for index in sorted(chosen)]
+    for split in task.splits:
+        if not task.examples(split):
+            raise UserError(
+                f"task={config.name} has no example in its {split} split; leave it out or fill it"
+            )
+    return task.drawn(config)

@@ -17,6 +17,8 @@ from experiments.errors import UserError
 Check = Callable[[dict[str, Any]], str | None]
 """What is wrong with a record, or None."""
 
+BLANK = b" \t\r\n\xef\xbb\xbf"  # with the mark that Windows sets before UTF-8
+
 DAMAGED = (
     tarfile.TarError,
     zipfile.BadZipFile,
@@ -40,7 +42,7 @@ def release_path(path: str) -> Path:
     return place
 
 
-def hub_rows(task: str, name: str, revision: str | None = None) -> Any:
+def hub_rows(task: str, name: str, revision: str | None = None, configuration: str | None = None) -> Any:
     """The splits of a data set on the hub, each an iterable of rows.
 
     Raises:
@@ -49,12 +51,12 @@ def hub_rows(task: str, name: str, revision: str | None = None) -> Any:
     from datasets import load_dataset
 
     try:
-        return load_dataset(name, revision=revision)
+        return load_dataset(name, configuration, revision=revision)
     except Exception as error:  # the hub's client raises a dozen unrelated kinds
         reason = " ".join(str(error).split())[:160]
         raise UserError(
-            f"task={task}: {name} cannot be had from the hub; where there is a network download the "
-            f"official release and give its file or folder as task.path ({type(error).__name__}: {reason})"
+            f"task={task}: {name} cannot be had from the hub; where there is a network download it and give "
+            f"its file or folder as task.path ({type(error).__name__}: {reason})"
         ) from error
 
 
@@ -77,7 +79,9 @@ def read_jsonl(
                 raise UserError(
                     f"task.path={root} holds more than one {name}; give the folder of one release"
                 )
-            found[name] = list(_records(content, f"{root}:{name}", checks[name]))
+            found[name] = list(_checked(content, f"{root}:{name}", checks[name]))
+            if not found[name]:
+                raise UserError(f"task.path={root} holds a {name} without a record; leave it out or fill it")
     except DAMAGED as error:
         reason = " ".join(str(error).split())[:160] or type(error).__name__
         raise UserError(
@@ -123,19 +127,37 @@ def _check_end(archive: tarfile.TarFile) -> None:
         pass
 
 
-def _records(content: bytes, where: str, check: Check) -> Iterator[dict[str, Any]]:
+def _checked(content: bytes, where: str, check: Check) -> Iterator[dict[str, Any]]:
+    for line, record in json_lines(content, where):
+        if reason := check(record):
+            raise UserError(f"{line}: {reason}")
+        yield record
+
+
+def json_lines(content: bytes, where: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The record of each line that is not blank, and where it stands: "train.jsonl, line 7".
+
+    Raises:
+        UserError: a line is no JSON object, or names a field twice.
+    """
     for number, line in enumerate(io.BytesIO(content), start=1):
-        if not line.strip():
+        if not line.strip(BLANK):
             continue
         try:
-            record = json.loads(line)
+            record = json.loads(line, object_pairs_hook=_without_doubles)
         except ValueError as error:
             raise UserError(f"{where}, line {number} is not JSON: {error}") from error
         if not isinstance(record, dict):
             raise UserError(f"{where}, line {number} is no JSON object; each line holds one record")
-        if reason := check(record):
-            raise UserError(f"{where}, line {number}: {reason}")
-        yield record
+        yield f"{where}, line {number}", record
+
+
+def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    record = dict(pairs)
+    if len(record) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"{max(names, key=names.count)!r} stands twice in it")
+    return record
 
 
 def wrong_field(record: Mapping[str, Any], fields: Mapping[str, type]) -> str | None:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, ClassVar, Self
 
 from experiments.errors import UserError
+from experiments.parts import TaskConfig
 from experiments.tasks.files import hub_rows, read_jsonl, release_path, wrong_field
-from experiments.tasks.task import TASKS, Example, Task
-
-if TYPE_CHECKING:
-    from experiments.config import TaskConfig
+from experiments.tasks.task import TASKS, Example, ReleaseTask, hold_out
 
 HUB_ID = "nyu-mll/multi_nli"
 HUB_LABELS = ("entailment", "neutral", "contradiction")
@@ -24,18 +21,21 @@ FILES = {
 
 
 @TASKS.register
-class MNLI(Task):
+class MNLI(ReleaseTask):
     """Three-way classification; a text model answers with the likeliest of the three label words."""
 
     name = "mnli"
     labels = HUB_LABELS
     metrics = ("accuracy",)
+    keys: ClassVar[tuple[str, ...]] = ("path", "holdout")
+    holdout = 5000
 
     @classmethod
     def load(cls, config: TaskConfig) -> Self:
+        holdout = config.holdout or cls.holdout
         if config.path is None:
-            return cls.from_hub_rows(hub_rows(cls.name, HUB_ID), config.holdout, config.seed)
-        return cls.from_path(release_path(config.path), config.holdout, config.seed)
+            return cls.from_hub_rows(hub_rows(cls.name, HUB_ID), holdout, config.seed)
+        return cls.from_path(release_path(config.path), holdout, config.seed)
 
     @classmethod
     def from_records(cls, records: Mapping[str, Iterable[dict[str, Any]]]) -> Self:
@@ -67,18 +67,8 @@ class MNLI(Task):
         cls, train: list[dict[str, Any]], matched: list[dict[str, Any]], holdout: int, seed: int
     ) -> Self:
         train = [row for row in train if row["gold_label"] != NO_GOLD_LABEL]
-        if holdout >= len(train):
-            raise UserError(f"task.holdout={holdout} leaves no training example: there are {len(train)}")
-        by_premise: dict[str, list[dict[str, Any]]] = {}
-        for row in train:
-            by_premise.setdefault(row["sentence1"], []).append(row)
-        premises = list(by_premise)
-        random.Random(seed).shuffle(premises)
-        dev: list[dict[str, Any]] = []
-        while len(dev) < holdout:
-            dev += by_premise.pop(premises.pop())
-        rest = [row for rows in by_premise.values() for row in rows]
-        return cls.from_records({"train": rest, "dev": dev, "test": matched})
+        splits = hold_out(train, lambda row: row["sentence1"], {"dev": holdout}, seed)
+        return cls.from_records({**splits, "test": matched})
 
 
 def prompt(premise: str, hypothesis: str) -> str:

@@ -8,27 +8,34 @@
         def load(cls, config):
             return cls({"train": [...], "dev": [...]})
 
-One file of this package and conf/task/NAME.yaml are all that a task takes.  Nothing here imports torch.
+One file of this package and conf/task/NAME.yaml are all that a task takes; one that lies elsewhere is named
+by its import path, as in task=my_module:Sentiment.  Nothing here imports torch.
 """
 
 from __future__ import annotations
 
+import copy
 import functools
 import hashlib
+import random
+import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import Any, ClassVar, Self, TypeVar
 
+from experiments.errors import UserError
 from experiments.identity import content_identity
+from experiments.keys import keys
 from experiments.metrics import Score, metric
+from experiments.parts import TaskConfig
 from experiments.registry import Registry
 from experiments.tasks.files import release_path
 
-if TYPE_CHECKING:
-    from experiments.config import TaskConfig
-
 SPLITS = ("train", "dev", "test")
+COMMON_KEYS = ("name", "seed", *SPLITS)
+"""The keys of the configuration that every task takes."""
+Row = TypeVar("Row")
 
 
 @dataclass(frozen=True)
@@ -54,11 +61,17 @@ class Task(ABC):
         name: of the task, as in conf/task.
         labels: the answers to choose from, or None where the answer is generated text.
         metrics: their names; by the first, runs are compared and their best checkpoint is chosen.
+        keys: of the configuration, those that it takes besides `COMMON_KEYS`.
+        holdout: what task.holdout=null means; None where that depends on the data.
+
+    What the data decides (labels read from a file) an instance sets for itself.
     """
 
     name: ClassVar[str]
-    labels: ClassVar[tuple[str, ...] | None]
-    metrics: ClassVar[tuple[str, ...]]
+    labels: tuple[str, ...] | None
+    metrics: tuple[str, ...]
+    keys: ClassVar[tuple[str, ...]] = ("path",)
+    holdout: ClassVar[int | None] = None
 
     def __init__(self, splits: Mapping[str, Sequence[Example]]):
         self._splits = dict(splits)
@@ -73,9 +86,20 @@ class Task(ABC):
         """
 
     @classmethod
+    def check(cls, config: TaskConfig) -> None:
+        """What can be said before any data is read.
+
+        Raises:
+            UserError: a key that the task does not take is given, so that other data is meant.
+        """
+        for name, field in keys(TaskConfig).items():
+            if name not in (*COMMON_KEYS, *cls.keys) and getattr(config, name) != field.default:
+                raise UserError(meaningless(name, config.name))
+
+    @classmethod
     def identity(cls, config: TaskConfig) -> str:
-        """What names the data in a run's hash: the content of a local release, else where it comes from."""
-        return "hub" if config.path is None else f"files:{content_identity(release_path(config.path))}"
+        """What names the data in a run's hash: by default the content of all examples."""
+        return f"examples:{_examples_hash(cls, config)}"
 
     @property
     def metric(self) -> str:
@@ -84,20 +108,83 @@ class Task(ABC):
 
     @property
     def splits(self) -> tuple[str, ...]:
-        return tuple(split for split in SPLITS if self._splits.get(split))
+        return tuple(split for split in SPLITS if split in self._splits)
 
     def examples(self, split: str) -> Sequence[Example]:
         return self._splits[split]
 
+    def drawn(self, config: TaskConfig) -> Self:
+        """The same with at most `config.train`, `.dev` and `.test` examples, drawn with its seed."""
+        task = copy.copy(self)
+        task._splits = {split: _drawn(split, examples, config) for split, examples in self._splits.items()}
+        return task
+
     def judge(self, example: Example, prediction: str) -> dict[str, Score]:
         """The scores, by metric, of one prediction: generated text, or one of `labels`."""
-        scores = {name: metric(name).score(prediction, example.gold) for name in self.metrics}
+        scores = {name: metric(name, self.labels).score(prediction, example.gold) for name in self.metrics}
         return {name: score for name, score in scores.items() if score is not None}
+
+
+def _drawn(split: str, examples: Sequence[Example], config: TaskConfig) -> Sequence[Example]:
+    limit = getattr(config, split)
+    if limit is None or limit >= len(examples):
+        return examples
+    chosen = random.Random(f"{split}/{config.seed}").sample(range(len(examples)), limit)
+    return [examples[index] for index in sorted(chosen)]
+
+
+@functools.lru_cache
+def _examples_hash(task: type[Task], config: TaskConfig) -> str:
+    """Of every example as loaded, whatever file it is from; where an object lies in memory is left out."""
+    loaded, found = task.load(config), hashlib.sha256()
+    for split in loaded.splits:
+        for one in loaded.examples(split):
+            gold = re.sub(r" at 0x[0-9a-f]+", "", repr(one.gold))
+            found.update(repr((split, one.prompt, one.target, one.sentences, gold)).encode())
+    return found.hexdigest()[:16]
+
+
+def hold_out(
+    rows: Sequence[Row], group: Callable[[Row], object], counts: Mapping[str, int], seed: int
+) -> dict[str, list[Row]]:
+    """Splits of about so many rows each, drawn by the seed, and the rest as train.
+
+    Rows of one group go to the same side.
+
+    Raises:
+        UserError: nothing would be left to train on.
+    """
+    groups: dict[object, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(group(row), []).append(row)
+    order, inputs = list(groups), len(groups)
+    random.Random(seed).shuffle(order)
+    splits: dict[str, list[Row]] = {}
+    for split, count in counts.items():
+        splits[split] = []
+        while len(splits[split]) < count:
+            if len(order) < 2:
+                raise UserError(
+                    f"task.holdout={count} leaves no training example: there are {len(rows)}, with "
+                    f"{inputs} different inputs"
+                )
+            splits[split] += groups.pop(order.pop())
+    return {"train": [row for rest in groups.values() for row in rest], **splits}
+
+
+class ReleaseTask(Task):
+    """A task of an official release, which is read from task.path, or had from the hub."""
+
+    @classmethod
+    def identity(cls, config: TaskConfig) -> str:
+        """The content of a local release, else where it comes from."""
+        return "hub" if config.path is None else f"files:{content_identity(release_path(config.path))}"
 
 
 class GeneratedTask(Task):
     """A task whose examples are generated, as many as are asked for."""
 
+    keys: ClassVar[tuple[str, ...]] = ()
     sizes: ClassVar[Mapping[str, int]] = {"train": 8000, "dev": 500, "test": 1000}
     """Of the splits, where the configuration leaves them open."""
 
@@ -126,3 +213,10 @@ def _sample_hash(task: type[GeneratedTask]) -> str:
 
 
 TASKS: Registry[type[Task]] = Registry("task", "experiments.tasks", needs=("name", "labels", "metrics"))
+
+
+def meaningless(key: str, task: str) -> str:
+    """The line that says so of a key of the configuration that the task does not take."""
+    takers = [f"task={name}" for name, one in TASKS.items() if key in one.keys]
+    word = "take" if len(takers) > 1 else "takes"
+    return f"task.{key} has no meaning for task={task}; {', '.join(takers)} {word} it"

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 from experiments.errors import UserError
+from experiments.parts import TaskConfig
 from experiments.tasks.files import hub_rows, read_jsonl, release_path, wrong_field
 from experiments.tasks.query import AGGREGATIONS, OPERATORS, Gold, Query, to_text
-from experiments.tasks.task import TASKS, Example, Task
-
-if TYPE_CHECKING:
-    from experiments.config import TaskConfig
+from experiments.tasks.task import TASKS, Example, ReleaseTask
 
 HUB_ID = "Salesforce/wikisql"
 # The hub's WikiSQL is a loading script; its converted files stand under this revision.
@@ -22,7 +20,7 @@ LOGICAL_FORM, EXECUTION = "logical_form_accuracy", "execution_accuracy"
 
 
 @TASKS.register
-class WikiSQL(Task):
+class WikiSQL(ReleaseTask):
     """Text-to-SQL.  Predictions are parsed back to a query; what does not parse is wrong."""
 
     name = "wikisql"

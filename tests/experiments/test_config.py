@@ -17,12 +17,11 @@ from experiments.config import (
     RunConfig,
     TaskConfig,
     WandbConfig,
-    choices_of,
     digest,
-    keys,
     read_config,
 )
 from experiments.errors import UserError, nearest
+from experiments.keys import choices_of, keys
 
 VALUES = {
     "study": "default",
@@ -137,11 +136,16 @@ def test_targets_and_ranks_are_normalised():
         {"root": "elsewhere"},
         {"steps": 400},
         {"alpha": 8.0},
-        {"task.path": "moved"},
     ],
 )
 def test_address_ignores_what_does_not_change_the_numbers(changes):
     assert address(**changes) == address()
+
+
+def test_address_ignores_where_the_data_lies():
+    here, there = ({"task.name": "jsonl", "task.path": path} for path in ("here", "there"))
+    assert address(**here) == address(**there)
+    assert address(**here) != address(**here, **{"task.metric": "token_f1"})
 
 
 @pytest.mark.parametrize(
@@ -220,7 +224,7 @@ PINNED = [
         "mnli-embedded-qv-r8-lr0.005-seed0",
         "c9158b1fca",
     ),
-    ({"task.name": "wikisql", "task.holdout": 100}, "wikisql-embedded-qv-r8-lr0.005-seed0", "2e86c5250f"),
+    ({"task.name": "wikisql"}, "wikisql-embedded-qv-r8-lr0.005-seed0", "2e86c5250f"),
     (
         {"model.name": "/models/gpt2/", "model.revision": "v2", "model.max_length": 128},
         "sql-gpt2-qv-r8-lr0.005-seed0",

@@ -165,7 +165,7 @@ def encoder_folder(folder, tiny_kind="Roberta", head="MaskedLM", **changes):
 
 def test_encoder_cannot_write_queries(tmp_path):
     encoder_folder(tmp_path / "m")
-    with pytest.raises(UserError, match=r"cannot write queries; choose.*task=nli"):
+    with pytest.raises(UserError, match=r"cannot write text; choose.*task=nli"):
         load_base(ModelConfig(str(tmp_path / "m")), labels=None)
 
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
-from experiments import tasks
 from experiments.config import TaskConfig
 from experiments.embedded import nli
 from experiments.errors import UserError
-from experiments.tasks import GeneratedTask, load_task, task_identity
+from experiments.tasks import TASKS, Example, GeneratedTask, Task, load_task, task_identity
 from experiments.tasks.mnli import FILES
-from experiments.tasks.task import _sample_hash
+from experiments.tasks.task import _examples_hash, _sample_hash, hold_out
 
 
 @pytest.mark.parametrize("name", ["sql", "nli"])
@@ -61,7 +61,7 @@ def test_the_seed_draws_the_limited_examples_and_the_held_out_ones(release):
     """Each by itself, and over the whole split."""
     whole = load_task(TaskConfig("mnli", path=str(release), holdout=10))
     drawn = [
-        [e.id for e in tasks._drawn(whole, "train", TaskConfig("mnli", seed=seed, train=8))]
+        [e.id for e in whole.drawn(TaskConfig("mnli", seed=seed, train=8)).examples("train")]
         for seed in (0, 1)
     ]
     assert drawn[0] != drawn[1]
@@ -111,3 +111,64 @@ def test_changed_generator_is_another_task(monkeypatch):
     monkeypatch.undo()
     _sample_hash.cache_clear()
     assert task_identity(TaskConfig("sql")) == before
+
+
+def test_an_empty_file_is_told(release):
+    (release / FILES["matched"]).write_text("\n")
+    with pytest.raises(
+        UserError, match=rf"holds a {FILES['matched']} without a record; leave it out or fill"
+    ):
+        load_task(TaskConfig("mnli", path=str(release)))
+
+
+class Mine(Task):
+    """A class of one's own, whose gold is an object without a text of its own."""
+
+    name, labels, metrics = "mine", None, ("exact_match",)
+    counts: ClassVar[dict[str, int]] = {"train": 3, "dev": 1}
+
+    @classmethod
+    def load(cls, config):
+        return cls(
+            {
+                split: [Example(str(i), f"p{i}", " t", ("s",), object()) for i in range(count)]
+                for split, count in cls.counts.items()
+            }
+        )
+
+
+@pytest.fixture
+def mine(monkeypatch):
+    monkeypatch.setitem(TASKS._classes, "mine", Mine)
+    return Mine
+
+
+def test_an_empty_split_is_told(mine, monkeypatch):
+    monkeypatch.setattr(mine, "counts", {"train": 3, "dev": 0})
+    with pytest.raises(UserError, match="task=mine has no example in its dev split; leave it out or fill it"):
+        load_task(TaskConfig("mine"))
+    monkeypatch.setattr(mine, "counts", {"train": 3})
+    with pytest.raises(UserError, match="task=mine needs a train split and a dev or test split, found"):
+        load_task(TaskConfig("mine"))
+
+
+def test_identity_is_that_of_the_examples_wherever_they_lie_in_memory(mine, monkeypatch):
+    before = task_identity(TaskConfig("mine"))
+    assert before.startswith("examples:")
+    _examples_hash.cache_clear()
+    assert task_identity(TaskConfig("mine")) == before
+    _examples_hash.cache_clear()
+    monkeypatch.setattr(mine, "counts", {"train": 4, "dev": 1})
+    assert task_identity(TaskConfig("mine")) != before
+    _examples_hash.cache_clear()
+
+
+def test_holding_out_takes_groups_whole():
+    rows = [(group, number) for number in range(4) for group in "abcdefgh"]
+    splits = hold_out(rows, lambda row: row[0], {"dev": 5, "test": 3}, seed=0)
+    assert {split: len(found) for split, found in splits.items()} == {"train": 20, "dev": 8, "test": 4}
+    assert sorted(row for found in splits.values() for row in found) == sorted(rows)
+    groups = [{group for group, _ in found} for found in splits.values()]
+    assert sum(map(len, groups)) == 8
+    assert hold_out(rows, lambda row: row[0], {"dev": 5, "test": 3}, seed=0) == splits
+    assert hold_out(rows, lambda row: row[0], {"dev": 5, "test": 3}, seed=1) != splits

@@ -1,0 +1,117 @@
+"""The parts of a run's configuration: model, task and logging.  Nothing here imports torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator
+from pydantic.dataclasses import dataclass
+
+from experiments.errors import UserError
+from experiments.keys import ALWAYS, KEEPING, MODEL, NEVER, ONLY_DECLARED, TASK, Integer, Text, key
+from experiments.wandb_run import DEFAULT_PROJECT
+
+
+def _tags(value: Any) -> tuple[str, ...]:
+    if value is None:
+        return ()
+    return tuple(map(str, value if isinstance(value, list | tuple) else [value]))
+
+
+def _columns(value: Any) -> tuple[tuple[str, str], ...] | None:
+    """Pairs, since a configuration is a key of caches."""
+    pairs = value.items() if isinstance(value, Mapping) else value
+    try:
+        return None if value is None else tuple(sorted((str(field), str(name)) for field, name in pairs))
+    except (TypeError, ValueError):
+        raise UserError(
+            f"task.columns={value} is not valid; give the column of each field: "
+            "'task.columns={prompt: question, target: answer}'"
+        ) from None
+
+
+def _template(value: Any) -> Any:
+    """With \\n and \\t, as they are typed in a shell, for a new line and a tab."""
+    return value.replace("\\n", "\n").replace("\\t", "\t") if isinstance(value, str) else value
+
+
+@dataclass(frozen=True, config=ONLY_DECLARED)
+class ModelConfig:
+    """`name` is "embedded", a hub id or a folder; what counts is its content."""
+
+    name: Annotated[Text, key(MODEL, NEVER, "of model=hf: a hub id or a folder")]
+    revision: Annotated[Text | None, key(MODEL, NEVER, "of a model on the hub; null: its latest")] = None
+    max_length: Annotated[
+        Integer | None, key(MODEL, ALWAYS, "tokens of an input; null: all it can", ge=8)
+    ] = None
+
+
+@dataclass(frozen=True, config=ONLY_DECLARED)
+class TaskConfig:
+    """`seed` generates or draws the examples.  Which other keys there are, each task says (`Task.keys`)."""
+
+    name: Annotated[Text, key(TASK, ALWAYS)]
+    path: Annotated[
+        Text | None,
+        key(
+            TASK,
+            NEVER,
+            "of jsonl: a file or a folder of them, .jsonl, .csv, .tsv or .parquet; of wikisql and mnli: the "
+            "release, as an archive or a folder; null: the hub",
+        ),
+    ] = None
+    hub: Annotated[Text | None, key(TASK, NEVER, "of jsonl: owner/name[/configuration] on the hub")] = None
+    columns: Annotated[
+        tuple[tuple[str, str], ...] | None,
+        BeforeValidator(_columns),
+        key(TASK, NEVER, "of jsonl: whose names differ: 'task.columns={prompt: question, target: answer}'"),
+    ] = None
+    template: Annotated[
+        Text | None,
+        BeforeValidator(_template),
+        key(TASK, NEVER, 'of jsonl: the prompt, from columns: task.template="{instruction}\\n{input}\\n"'),
+    ] = None
+    metric: Annotated[
+        Text | None,
+        key(
+            TASK,
+            ALWAYS,
+            "of jsonl, what counts: exact_match (null), token_f1 or bleu of text, accuracy (null) or "
+            "macro_f1 of labels, or yours: my_module:MyMetric",
+        ),
+    ] = None
+    seed: Annotated[Integer, key(TASK, ALWAYS, "generates the examples, or draws them", ge=0)] = 0
+    train: Annotated[Integer | None, key(TASK, ALWAYS, "training examples; null: all", ge=1)] = None
+    dev: Annotated[
+        Integer | None, key(TASK, ALWAYS, "dev examples, by which choices are made; null: all", ge=1)
+    ] = None
+    test: Annotated[Integer | None, key(TASK, ALWAYS, "test examples; null: all", ge=1)] = None
+    holdout: Annotated[
+        Integer | None,
+        key(
+            TASK,
+            ALWAYS,
+            "of mnli: training examples that serve as dev; of jsonl: as dev or as test, where there is "
+            "none; null: 5,000, of jsonl a tenth, at most 1,000",
+            ge=1,
+        ),
+    ] = None
+
+
+@dataclass(frozen=True, config=ONLY_DECLARED)
+class WandbConfig:
+    mode: Annotated[
+        Literal["auto", "online", "offline", "disabled"],
+        key(
+            KEEPING,
+            NEVER,
+            "auto is online with an API key, else offline; offline runs go up with wandb sync "
+            "outputs/<study>/.wandb/wandb/offline-run-*",
+        ),
+    ] = "auto"
+    project: Annotated[Text, key(KEEPING, NEVER, "unless given, that of WANDB_PROJECT")] = DEFAULT_PROJECT
+    entity: Annotated[Text | None, key(KEEPING, NEVER, "user or team; null: your own")] = None
+    tags: Annotated[
+        tuple[str, ...], BeforeValidator(_tags), key(KEEPING, NEVER, "such as 'wandb.tags=[a,b]'")
+    ] = ()
