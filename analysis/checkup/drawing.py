@@ -1,4 +1,4 @@
-"""The pictures of a check-up: where the energy is, the spectra beside their null, what a copy keeps."""
+"""The pictures of a check-up and of a comparison, in the figures' style."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from analysis.figures.style import WIDTH, paper_style, spaced_ticks
+from analysis.figures.style import DIVERGING, WIDTH, paper_style, spaced_ticks
 from analysis.geometry.noise import product_spectra
 from analysis.result import Drawing
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
+    from analysis.checkup.compare import Comparison
     from analysis.checkup.inspect import Inspection
 
 MOST_LABELS, MOST_PANELS = 40, 8
@@ -41,6 +42,63 @@ def drawings(seen: Inspection) -> dict[str, Drawing]:
         "Energy that is kept where every projection is cut to its top k directions, all together.",
     )
     return found
+
+
+def comparison_drawings(seen: Comparison) -> dict[str, Drawing]:
+    """By name: the agreement by kind and layer, and phi of each pair of adapters."""
+    found = {}
+    agreement = seen.agreement()
+    if not agreement.empty and agreement.notna().to_numpy().any():
+        mean = "" if len(seen.adapters) == 2 else ", the mean over the pairs of adapters"
+        found["agreement"] = Drawing(
+            heat_map(agreement[:MOST_LABELS], "cosine of dW", cmap=DIVERGING, vmin=-1, vmax=1),
+            f"Where they agree: the cosine of dW by kind and layer{mean}.",
+        )
+    for first, second in seen.pairs()[:MOST_PANELS]:
+        drawn = _phi(seen, first, second)
+        if drawn is not None:
+            found[f"phi-{first}-{second}"] = drawn
+    return found
+
+
+def _phi(seen: Comparison, first: int, second: int) -> Drawing | None:
+    """phi of the input directions, the mean over layers, a panel a kind; beside each its mean chance."""
+    from matplotlib.figure import Figure
+
+    grids: dict[str, list[np.ndarray]] = {}
+    chance: dict[str, float] = {}
+    for one in seen.of(first, second):
+        if np.isfinite(one.right).any():
+            label = one.row["projection"]
+            if one.right.shape == grids.get(label, [one.right])[0].shape:
+                grids.setdefault(label, []).append(one.right)
+                chance.setdefault(label, one.row["phi_right_chance"])
+    if not grids:
+        return None
+    labels = [*grids][:MOST_PANELS]
+    columns = min(4, len(labels))
+    rows = -(-len(labels) // columns)
+    with paper_style():
+        figure = Figure(figsize=(WIDTH, 0.3 + 1.75 * rows), layout="constrained")
+        axes = figure.subplots(rows, columns, squeeze=False)
+        for one_axes in axes.flat[len(labels) :]:
+            one_axes.set_visible(False)
+        for one_axes, label in zip(axes.flat, labels, strict=False):
+            grid = np.nanmean(grids[label], axis=0)
+            drawn = one_axes.imshow(grid, vmin=0, vmax=1, cmap="magma", origin="upper")
+            name = label if len(label) < 22 else f"…{label[-20:]}"
+            one_axes.set_title(f"{name} (chance {chance[label]:.2g})")
+            one_axes.set_xticks([t - 1 for t in spaced_ticks(grid.shape[1])], [*spaced_ticks(grid.shape[1])])
+            one_axes.set_yticks([t - 1 for t in spaced_ticks(grid.shape[0])], [*spaced_ticks(grid.shape[0])])
+            one_axes.set_xlabel("j")
+            one_axes.set_ylabel("i")
+        figure.colorbar(drawn, ax=axes, label="phi", fraction=0.03)
+    names = seen.names
+    return Drawing(
+        figure,
+        f"phi(i, j): the top i input directions of {names[first]} in the top j of {names[second]}, the mean "
+        "over layers. By chance it is max(i, j) / d, largest in the corner, where each panel's title has it.",
+    )
 
 
 def heat_map(table: pd.DataFrame, unit: str, factor: float = 1.0, **colours: Any) -> Figure:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from analysis.checkup.drawing import drawings
+from analysis.checkup.compare import Comparison
+from analysis.checkup.drawing import comparison_drawings, drawings
 from analysis.checkup.inspect import Inspection
 from analysis.report.blocks import picture
 from analysis.report.words import environment, style
@@ -21,6 +22,18 @@ def inspection_page(seen: Inspection) -> str:
         f"{seen.title()}. {seen.origin()}.",
         [*seen.sentences, *seen.adapter.notes],
         drawings(seen),
+        seen.tables(),
+    )
+
+
+def comparison_page(seen: Comparison) -> str:
+    """Of `compare`: where they agree, their subspaces; then words and numbers."""
+    formats = " and ".join(sorted({adapter.format for adapter in seen.adapters}))
+    return render(
+        f"{len(seen.adapters)} adapters compared",
+        f"{seen.title()} ({formats}).",
+        [*seen.sentences, *seen.notes],
+        comparison_drawings(seen),
         seen.tables(),
     )
 
