@@ -126,6 +126,29 @@ class BaseWeights:
         d_out, d_in = (second, first) if self.architecture.places[letter].transposed else (first, second)
         return (len(range(d_out)[rows]) if isinstance(rows, slice) else len(rows)), d_in
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of all parameters in the files."""
+        return tuple(self._files)
+
+    def parameter(self, name: str) -> Tensor:
+        """One parameter as it is stored.
+
+        Raises:
+            AnalysisError: its file is damaged or missing.
+        """
+        with self._opened(name) as opened:
+            found: Tensor = opened.get_tensor(name)
+            return found
+
+    def parameter_of(self, layer: int, letter: str) -> str:
+        """The name of the parameter that holds a projection.
+
+        Raises:
+            AnalysisError: there is no such projection.
+        """
+        return self._locate(layer, letter)[0]
+
     def sha256(self) -> str | None:
         """What run.json calls this base by: the sha256 of its weights' file, or one over those of its shards.
 

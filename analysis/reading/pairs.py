@@ -266,7 +266,9 @@ def _native(source: str, path: Path) -> Adapter:
         pairs.append(
             Pair(name, layer, letter, rows, shape, scaling, True, partial(read, name), rslora=rslora)
         )
-    return Adapter(source, NATIVE, tuple(pairs), (header.architecture,), False, path)
+    with open_tensors(path, framework="np") as opened:
+        extra = tuple(key for key in opened.keys() if key.startswith("extra."))  # noqa: SIM118
+    return Adapter(source, NATIVE, tuple(pairs), (header.architecture,), False, path, extra=extra)
 
 
 def _adapter_file(path: Path) -> tuple[Path, Path | None]:
