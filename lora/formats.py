@@ -45,8 +45,8 @@ _PATTERNS = [
 ]
 _ROLES = {"down": "A", "up": "B", "a": "A", "b": "B", "dora_scale": "magnitude"}
 _NO_PAIR = re.compile(
-    r"hada_w\d\w*|lokr_\w+|lora_mid|oft_\w+|ia3_l|vera_lambda_\w+|boft_\w+|hra_u|prompt_embeddings|"
-    r"lora_E|lora_xs_\w+|randlora_\w+|(?<=\.)diff(?=$)|lora_ga_\w+"
+    r"(?<![^.])(?:hada_w\d\w*|lokr_\w+|lora_mid|b?oft_\w+|ia3_l|vera_lambda_\w+|hra_u|prompt_embeddings|"
+    r"lora_E|randlora_\w+)"
 )
 """Names of methods that are not one pair (A, B) a module: refused by name."""
 

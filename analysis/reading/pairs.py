@@ -198,7 +198,7 @@ def open_adapter(source: str | Path, base: BaseWeights | str | Path | None = Non
         path,
         settings,
         (*extra, *biases),
-        tuple(_notes(pairs, settings, biases)),
+        tuple(_notes(pairs, settings, biases, extra)),
     )
 
 
@@ -306,6 +306,7 @@ def _notes(
     pairs: Sequence[Pair],
     settings: Mapping[str, Any],
     biases: Sequence[str],
+    extra: Sequence[str],
 ) -> Iterator[str]:
     unstated = sum(not pair.stated for pair in pairs)
     if unstated:
@@ -321,6 +322,8 @@ def _notes(
         )
     if biases:
         yield f"{len(biases)} modules have a bias beside B, which is no part of dW"
+    if extra:
+        yield f"{len(extra)} other tensors lie beside the pairs, such as {extra[0]}: no part of these numbers"
     init = settings.get("init_lora_weights")
     if init not in PLAIN_SETTINGS:
         yield (f"init_lora_weights = {init!r} changed W0 before training: dW is relative to that, not to W0")

@@ -293,6 +293,11 @@ def test_pickles_that_hold_more_than_tensors(tmp_path, capsys):
     check_refused(tmp_path / "b.pt", "holds no tensors by name")
 
 
+def test_a_name_that_only_ends_like_another_method(tmp_path):
+    save_file({f"soft_moe.lora_{f}.weight": torch.ones(2, 2) for f in "AB"}, tmp_path / "a.safetensors")
+    assert [pair.module for pair in open_adapter(tmp_path / "a.safetensors")] == ["soft_moe"]
+
+
 def test_methods_that_are_no_pairs(tmp_path):
     save_file({"x.hada_w1_a": torch.zeros(2, 2)}, tmp_path / "a.safetensors")
     check_refused(tmp_path / "a.safetensors", r"its tensors are hada_w1_a \(x\.hada_w1_a\), which is no pair")
