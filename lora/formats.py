@@ -169,6 +169,19 @@ def stated_scaling(
     Raises:
         ValueError: the settings speak of another rank, or hold no numbers.
     """
+    scaling = _stated(pair, rank, settings, metadata, alpha)
+    if scaling is not None and not math.isfinite(scaling):
+        raise ValueError(f"states a scale of {scaling} for {pair.module}, which is no finite number")
+    return scaling
+
+
+def _stated(
+    pair: NamedPair,
+    rank: int,
+    settings: Mapping[str, Any],
+    metadata: Mapping[str, str],
+    alpha: float | None,
+) -> float | None:
     try:
         if alpha is not None:
             return alpha / rank

@@ -84,7 +84,8 @@ def _phi(seen: Comparison, first: int, second: int) -> Drawing | None:
         for one_axes in axes.flat[len(labels) :]:
             one_axes.set_visible(False)
         for one_axes, label in zip(axes.flat, labels, strict=False):
-            grid = np.nanmean(grids[label], axis=0)
+            stacked = np.ma.masked_invalid(grids[label])
+            grid = stacked.mean(axis=0).filled(np.nan)
             drawn = one_axes.imshow(grid, vmin=0, vmax=1, cmap="magma", origin="upper")
             name = label if len(label) < 22 else f"…{label[-20:]}"
             one_axes.set_title(f"{name} (chance {chance[label]:.2g})")

@@ -99,9 +99,9 @@ class Inspection:
         )
         ranks = sorted(set(numbers["rank"]))
         rank = f"r = {ranks[0]}" if len(ranks) == 1 else f"r from {ranks[0]} to {ranks[-1]}"
-        layers = f" of {len(self.layers)} layers" if self.layers else ""
+        layers = f" of {_counted(len(self.layers), 'layer')}" if self.layers else ""
         count = int(numbers["parameters"].sum())
-        return f"{len(numbers)} projections ({kinds}{layers}), {rank}, {count:,} parameters"
+        return f"{_counted(len(numbers), 'projection')} ({kinds}{layers}), {rank}, {count:,} parameters"
 
     def origin(self) -> str:
         adapter = self.adapter
@@ -211,7 +211,8 @@ def _sentences(seen: Inspection) -> Iterator[str]:
     below = alive[alive["below_rounding"] > 0]
     if len(below):
         yield (
-            f"{int(below['below_rounding'].sum())} singular values in {len(below)} projections are below "
+            f"{_counted(int(below['below_rounding'].sum()), 'singular value')} in "
+            f"{_counted(len(below), 'projection')} lie below "
             f"what rounding to {', '.join(sorted(set(below['stored'])))} can make: their directions are not "
             "the training's."
         )
@@ -316,12 +317,12 @@ def _smaller(seen: Inspection) -> Iterator[str]:
 
 def _dead(numbers: pd.DataFrame) -> Iterator[str]:
     for state, told in (
-        ("dW = 0", "have dW = 0"),
-        ("near-dead", "are near-dead, below 1 % of the median norm"),
+        ("dW = 0", "dW = 0"),
+        ("near-dead", "Near-dead, below 1 % of the median norm"),
     ):
         rows = numbers[numbers["state"] == state]
         if len(rows):
-            yield f"{len(rows)} projections {told}: {_named(rows)}."
+            yield f"{told}: {_named(rows)}."
     initial = numbers.dropna(subset=["A_init"])
     if len(initial):
         kinds = ", ".join(sorted(set(initial["A_init"])))
@@ -451,6 +452,10 @@ def _percent(share: float) -> str:
     if 99 <= percent < 100:
         return f"{min(percent, 99.99):.2f} %"
     return f"{percent:.2g} %" if percent < 10 else f"{percent:.0f} %"
+
+
+def _counted(count: int, word: str) -> str:
+    return f"{count} {word}{'s' * (count != 1)}"
 
 
 def _plain(value: Any) -> Any:

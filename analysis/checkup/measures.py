@@ -35,6 +35,8 @@ SCALED = frozenset({"norm", "sigma_1", "untrained_sigma", "noise_sigma", "roundi
 
 SAMPLE = 20_000
 """Entries of A that are held against the distributions it may have begun with."""
+FEWEST = 1000
+"""Entries below which the test tells too little."""
 LEVEL = 0.01
 WHOLE_BELOW = 1024
 """Up to this smaller dimension of W its intruder dimensions are counted unasked: they need whole SVDs."""
@@ -184,6 +186,8 @@ def initial_family(A: Tensor) -> str | None:
 
     r, d_in = A.shape
     entries = A.reshape(-1)
+    if len(entries) < FEWEST:
+        return None
     sample = entries[:: max(1, len(entries) // SAMPLE)].double().numpy()
     bound = 1 / math.sqrt(d_in)
     families = {

@@ -165,7 +165,7 @@ def resize(
                 f"{adapter.source}: {pair.module} is DoRA, whose magnitudes belong to the directions of the "
                 "whole pair; a cut pair needs others: train them again"
             )
-    if adapter.format == KOHYA:
+    if adapter.format == KOHYA and "." not in adapter.pairs[0].module:
         raise AnalysisError(
             f"{adapter.source}: a file of kohya, whose names ({adapter.pairs[0].module}) do not tell the "
             "modules' paths that PEFT needs"

@@ -201,6 +201,16 @@ def test_kohyas_file(tmp_path):
     same(deltas(adapter), {(0, "attentions_0_proj_in"): 0.5 * B @ A})
 
 
+def test_a_scale_that_is_no_number(tmp_path):
+    tensors = {
+        "x.lora_down.weight": draw(4, 6),
+        "x.lora_up.weight": draw(5, 4),
+        "x.alpha": torch.tensor(float("nan")),
+    }
+    save_file(tensors, tmp_path / "a.safetensors")
+    check_refused(tmp_path / "a.safetensors", "states a scale of nan for x, which is no finite number")
+
+
 @pytest.mark.parametrize("between", [".lora.", "_lora."])
 def test_diffusers_files(tmp_path, between):
     name, A, B = "unet.mid_block.attentions.0.to_q", draw(4, 6), draw(5, 4)
