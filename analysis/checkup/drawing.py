@@ -75,18 +75,20 @@ def _phi(seen: Comparison, first: int, second: int) -> Drawing | None:
                 chance.setdefault(label, one.row["phi_right_chance"])
     if not grids:
         return None
-    labels = [*grids][:MOST_PANELS]
+    order = [*seen.agreement().index]
+    labels = sorted(grids, key=lambda label: order.index(label) if label in order else len(order))
+    labels = labels[:MOST_PANELS]
     columns = min(4, len(labels))
     rows = -(-len(labels) // columns)
     with paper_style():
-        figure = Figure(figsize=(WIDTH, 0.3 + 1.75 * rows), layout="constrained")
+        figure = Figure(figsize=(WIDTH, 0.3 + 1.55 * rows), layout="constrained")
         axes = figure.subplots(rows, columns, squeeze=False)
         for one_axes in axes.flat[len(labels) :]:
             one_axes.set_visible(False)
         for one_axes, label in zip(axes.flat, labels, strict=False):
             stacked = np.ma.masked_invalid(grids[label])
             grid = stacked.mean(axis=0).filled(np.nan)
-            drawn = one_axes.imshow(grid, vmin=0, vmax=1, cmap="magma", origin="upper")
+            drawn = one_axes.imshow(grid, vmin=0, vmax=1, cmap="magma", aspect="auto")
             name = label if len(label) < 22 else f"…{label[-20:]}"
             one_axes.set_title(f"{name} (chance {chance[label]:.2g})")
             one_axes.set_xticks([t - 1 for t in spaced_ticks(grid.shape[1])], [*spaced_ticks(grid.shape[1])])
@@ -109,9 +111,8 @@ def heat_map(table: pd.DataFrame, unit: str, factor: float = 1.0, **colours: Any
     rows, columns = table.shape
     names = [str(name) if len(str(name)) < 34 else f"…{str(name)[-32:]}" for name in table.index]
     left = 0.3 + 0.065 * max(map(len, names))
-    cell = min(0.32, (WIDTH - left - 0.9) / columns)
-    height = max(rows * max(cell, 0.16), 0.5)
-    width = max(cell * columns, 1.2)
+    width = max(min(0.6, (WIDTH - left - 0.9) / columns) * columns, 1.2)
+    height = max(rows * 0.2, 0.5)
     with paper_style():
         figure = Figure(figsize=(WIDTH, height + 0.75))
         total = height + 0.75

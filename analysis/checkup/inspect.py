@@ -222,7 +222,7 @@ def _against_weight(seen: Inspection, alive: pd.DataFrame) -> Iterator[str]:
     lift = alive["lift"].dropna()
     mark = "?" if seen.unstated else ""
     yield (
-        f"Between dW's own directions W is {lift.median():.2g} times as large as between random ones (lift, "
+        f"Between dW's own directions W is {lift.median():.2f} times as large as between random ones (lift, "
         f"median; 1 is chance), so dW amplifies them {alive['factor'].median():.3g}{mark}-fold, where random "
         f"directions would give {alive['null_factor'].median():.3g}{mark}."
     )
@@ -266,16 +266,15 @@ def _where(seen: Inspection) -> Iterator[str]:
         equal = [len(part) / len(layers) for part in parts]
         place = int(np.argmax(np.array(energy) / np.array(equal)))
         told = ", ".join(
-            f"{_percent(share)}{mark} in layers {part[0] + 1} to {part[-1] + 1}"
-            for share, part in zip(energy, parts, strict=True)
+            f"{_percent(share)}{mark} in {_span(part)}" for share, part in zip(energy, parts, strict=True)
         )
         most = ("first", "middle", "last")[place]
         lead = (
-            f"It lives most in the {most} third of the layers"
+            f"Layer for layer it is densest in the {most} third"
             if energy[place] > EVEN * equal[place]
             else "It is spread evenly over the depth"
         )
-        yield f"{lead}: {told}."
+        yield f"{lead}: {told} (evenly {', '.join(map(_percent, equal))})."
 
 
 def _rank_used(alive: pd.DataFrame) -> Iterator[str]:
@@ -331,6 +330,11 @@ def _dead(numbers: pd.DataFrame) -> Iterator[str]:
             f"A of {len(initial)} of {len(numbers)} projections is not told apart from its initialisation "
             f"({kinds}){also}."
         )
+
+
+def _span(layers: list[int]) -> str:
+    first, last = layers[0] + 1, layers[-1] + 1
+    return f"layer {first}" if first == last else f"layers {first} to {last}"
 
 
 def _named(rows: pd.DataFrame, most: int = 6) -> str:

@@ -71,7 +71,7 @@ def test_where_the_energy_is_is_said_with_its_numbers(planted):
     seen = inspect(planted(pairs, r=2, lora_alpha=2))
     text = " ".join(seen.sentences)
     assert "Of ||dW||^2, 90 % is in v; 50 % would be its equal share among 2 kinds." in text
-    assert "It lives most in the last third of the layers" in text
+    assert "Layer for layer it is densest in the last third" in text
     assert "67 % in layers 5 to 6" in text  # 2 * 4 of 4 + 8
     assert "rank 1 keeps 80 % (relative error 45 %)" in text
     energy = seen.energy_map()
