@@ -39,7 +39,7 @@ def drawings(seen: Inspection) -> dict[str, Drawing]:
     )
     found["kept"] = Drawing(
         _kept(seen),
-        "Energy that is kept where every projection is cut to its top k directions, all together.",
+        "Energy that is kept where every module is cut to its top k directions, all together.",
     )
     return found
 
@@ -172,7 +172,7 @@ def _panel(axes: Any, seen: Inspection, label: str) -> None:
 def _kept(seen: Inspection) -> Figure:
     from matplotlib.figure import Figure
 
-    largest = int(seen.numbers["rank"].max())
+    largest = seen.largest_rank
     ranks = np.arange(1, largest + 1)
     with paper_style():
         figure = Figure(figsize=(WIDTH, 2.0), layout="constrained")

@@ -75,10 +75,18 @@ class Inspection:
         return table.reindex([label for label in self.labels if label in table.index])
 
     def kept(self, rank: int) -> float:
-        """The share of ||dW||^2 that is kept where every projection is cut to its top `rank` directions."""
-        squares = [np.nan_to_num(one.values) ** 2 for one in self.measured]
+        """The share of ||dW||^2 that is kept where every module is cut to its top `rank` directions.
+
+        A fused module is cut as one, as `resize` does it.
+        """
+        squares = [np.nan_to_num(one.whole) ** 2 for one in self.measured if one.whole is not None]
         whole = float(sum(s.sum() for s in squares))
         return float(sum(s[:rank].sum() for s in squares)) / whole if whole else math.nan
+
+    @property
+    def largest_rank(self) -> int:
+        """Of a whole module."""
+        return max(len(one.whole) for one in self.measured if one.whole is not None)
 
     @property
     def unstated(self) -> bool:
@@ -100,7 +108,7 @@ class Inspection:
         ranks = sorted(set(numbers["rank"]))
         rank = f"r = {ranks[0]}" if len(ranks) == 1 else f"r from {ranks[0]} to {ranks[-1]}"
         layers = f" of {_counted(len(self.layers), 'layer')}" if self.layers else ""
-        count = int(numbers["parameters"].sum())
+        count = sum(pair.parameters for pair in self.adapter)
         return f"{_counted(len(numbers), 'projection')} ({kinds}{layers}), {rank}, {count:,} parameters"
 
     def origin(self) -> str:
@@ -441,7 +449,7 @@ def _shaded(seen: Inspection) -> list[str]:
 
 def _ranks(seen: Inspection) -> list[int]:
     """1, 2, 4, ... below the largest rank, then that."""
-    largest = int(seen.numbers["rank"].max())
+    largest = seen.largest_rank
     powers = [2**power for power in range(largest.bit_length()) if 2**power < largest]
     return [*powers, largest]
 

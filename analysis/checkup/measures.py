@@ -53,12 +53,14 @@ class Measured:
         label: its letter, or the module's name below the layer.
         row: its numbers, by the names of the CSV's columns.
         values: (k,), singular values of dW, descending; NaN where dW = 0.
+        whole: those of its whole module, which is what a copy cuts; None but for the module's first letter.
     """
 
     pair: Pair
     label: str
     row: dict[str, Any]
     values: np.ndarray = field(repr=False)
+    whole: np.ndarray | None = field(repr=False)
 
 
 def measure(
@@ -98,8 +100,8 @@ class _Thin:
     rank: int
 
 
-def _thin(factors: Factors, scaling: float) -> _Thin:
-    A, B = factors.A.double(), factors.B.double()
+def _thin(A: Tensor, B: Tensor, scaling: float) -> _Thin:
+    A, B = A.double(), B.double()
     R_A, R_B = (torch.linalg.qr(factor, mode="r").R for factor in (A.T, B))
     return _Thin(A, B, R_A, R_B, *delta_values(R_B, R_A, scaling, max(A.shape[1], len(B))))
 
@@ -107,13 +109,18 @@ def _thin(factors: Factors, scaling: float) -> _Thin:
 def _of_pair(
     pair: Pair, base: BaseWeights | None, intruders: int | None, epsilon: float
 ) -> Iterator[Measured]:
-    for label, factors in pair.factors().items():
-        thin = _thin(factors, pair.scaling)
+    letters = pair.factors()
+    fused = len(pair.letters) > 1
+    whole = _thin(*pair.read(), pair.scaling).S.numpy() if fused else None
+    for label, factors in letters.items():
+        thin = _thin(factors.A, factors.B, pair.scaling)
         row = _identity(pair, label, factors) | _spectrum(pair, thin) | _rounding(pair, thin, factors)
         row["A_init"] = None if pair.embedding else initial_family(factors.A)
         if base is not None and pair.letters and pair.layer is not None:
             row |= _beside_weight(pair, label, thin, base, intruders, epsilon)
-        yield Measured(pair, label, row, thin.S.numpy())
+        values = thin.S.numpy()
+        yield Measured(pair, label, row, values, whole if fused else values)
+        whole = None
 
 
 def _identity(pair: Pair, label: str, factors: Factors) -> dict[str, Any]:
@@ -129,7 +136,6 @@ def _identity(pair: Pair, label: str, factors: Factors) -> dict[str, Any]:
         "scale_stated": pair.stated,
         "dora": pair.dora,
         "stored": str(factors.stored).removeprefix("torch."),
-        "parameters": factors.rank * (d_out + d_in),
     }
 
 

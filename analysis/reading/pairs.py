@@ -62,6 +62,7 @@ class Pair:
         dora: a magnitude belongs to it, so that dW is more than scaling * B A.
         embedding: of an embedding table, in PEFT's layout; dW is then the transpose of what is stored.
         rslora: alpha, that `scaling` was made from, is divided by sqrt(r).
+        parameters: entries of both factors as they are stored.
         read: A (r, d_in) and B (d_out, r) on the CPU, in the dtype that they are stored in; checked.
     """
 
@@ -76,6 +77,7 @@ class Pair:
     dora: bool = False
     embedding: bool = False
     rslora: bool = False
+    parameters: int = 0
 
     @property
     def rank(self) -> int:
@@ -185,6 +187,7 @@ def open_adapter(source: str | Path, base: BaseWeights | str | Path | None = Non
                 "magnitude" in pair.keys,
                 pair.embedding,
                 bool(settings.get("use_rslora")),
+                _parameters(shapes[module]),
             )
         )
     writers = Counter(pair.writer for pair in names.values())
@@ -264,11 +267,26 @@ def _native(source: str, path: Path) -> Adapter:
         shape = PairShape(d_out, rank, d_in)
         rows = {letter: slice(None)}
         pairs.append(
-            Pair(name, layer, letter, rows, shape, scaling, True, partial(read, name), rslora=rslora)
+            Pair(
+                name,
+                layer,
+                letter,
+                rows,
+                shape,
+                scaling,
+                True,
+                partial(read, name),
+                rslora=rslora,
+                parameters=_parameters(shape),
+            )
         )
     with open_tensors(path, framework="np") as opened:
         extra = tuple(key for key in opened.keys() if key.startswith("extra."))  # noqa: SIM118
     return Adapter(source, NATIVE, tuple(pairs), (header.architecture,), False, path, extra=extra)
+
+
+def _parameters(shape: PairShape) -> int:
+    return shape.rank * shape.d_in + shape.d_out * shape.rank // shape.parts
 
 
 def _adapter_file(path: Path) -> tuple[Path, Path | None]:

@@ -15,6 +15,7 @@ from analysis import AnalysisError
 from analysis.checkup.inspect import inspect
 from analysis.checkup.measures import initial_family
 from analysis.checkup.page import inspection_page
+from analysis.checkup.resize import resize
 from analysis.commands import main
 from tests.analysis.checkup.adapters import llama, orthonormal
 
@@ -103,6 +104,20 @@ def test_numbers_that_depend_on_a_scale_nobody_states_are_marked(planted):
 def test_shares_depend_on_the_scale_where_ranks_differ(planted):
     pairs = {llama(0, "q"): with_spectrum(SPECTRUM), llama(0, "v"): with_spectrum(SPECTRUM[:2])}
     assert "energy_share" in inspect(planted(pairs)).record()["depends_on_unstated_scale"]
+
+
+def test_of_a_fused_module_a_copy_keeps_what_resize_keeps(planted, tmp_path):
+    """q, k and v of rank 2 each, in other directions: cut as one module to rank 2, not letter by letter."""
+    letters = [with_spectrum(SPECTRUM[:2], 32, 32, seed=5 * i) for i in range(3)]
+    B, A = torch.block_diag(*(B for B, _ in letters)), torch.cat([A for _, A in letters])
+    path = planted({"transformer.h.0.attn.c_attn": (B, A)}, r=6, lora_alpha=6)
+    seen = inspect(path)
+    assert [one.row["rank"] for one in seen.measured] == [2, 2, 2]
+    made = resize(path, tmp_path / "small", rank=2)
+    assert seen.kept(2) == pytest.approx(1 - made.error**2, rel=1e-5)
+    assert seen.kept(2) < 0.7
+    assert seen.kept(6) == pytest.approx(1)
+    assert f"{6 * (96 + 32):,} parameters" in seen.title()
 
 
 def test_an_untrained_adapter_is_called_so(tiny, tmp_path):
