@@ -24,8 +24,10 @@ if TYPE_CHECKING:
 
 NEAR_DEAD = 0.01
 """A projection whose ||dW|| is below this share of the median of its kind is named as near-dead."""
-EVEN = 1.25
+EVEN = 1.1
 """Energy counts as evenly spread where no part has more than this times its equal share."""
+ALL_BUT = 0.999
+"""The share of the energy from which a larger rank is not worth a word."""
 SHADES = " .:-=+*#%@"
 
 
@@ -314,7 +316,8 @@ def _smaller(seen: Inspection) -> Iterator[str]:
     if not ranks:
         return
     mark = "?" if seen.shares_depend else ""
-    shown = ranks[-4:]
+    enough = next((i for i, rank in enumerate(ranks) if seen.kept(rank) >= ALL_BUT), len(ranks))
+    shown = ranks[max(0, enough - 3) : enough + 1]  # the smaller ones, up to the first that keeps nearly all
     told = "; ".join(
         f"rank {rank} keeps {_percent(kept)}{mark} (relative error {_percent(math.sqrt(1 - kept))}{mark})"
         for rank, kept in ((rank, min(1.0, seen.kept(rank))) for rank in reversed(shown))
