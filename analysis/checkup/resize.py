@@ -31,7 +31,7 @@ from analysis.reading.pairs import NATIVE, Adapter, Pair, open_adapter
 from analysis.result import Cell, Row, Table
 from lora.architectures import ARCHITECTURES, Architecture, architecture_of, plain_config
 from lora.files import safetensors_bytes, write_atomically
-from lora.formats import KOHYA, ROOT
+from lora.formats import KOHYA, PEFT, ROOT
 
 WEIGHTS = "adapter_model.safetensors"
 
@@ -182,14 +182,17 @@ def resize(
         if cut.rank:
             scalings[module] = scaling
             tensors |= _tensors(module, *_factors(svd, cut.rank, scaling), layout)
-    extra, saved = _extra(adapter)
+    extra, saved, left = _extra(adapter)
+    notes = [*adapter.notes]
+    if left:
+        notes.append(f"left out: {len(left)} other tensors, such as {left[0]}, which are no task head")
     settings = dict(adapter.settings)
     if saved:
         settings["modules_to_save"] = saved
     if not settings:
         places = ARCHITECTURES[adapter.architectures[0]].places if adapter.architectures else {}
         settings["fan_in_fan_out"] = any(place.transposed for place in places.values())
-    return _write(Path(out), tensors | extra, settings, cuts, scalings, before, adapter.notes)
+    return _write(Path(out), tensors | extra, settings, cuts, scalings, before, tuple(notes))
 
 
 def from_full(
@@ -360,22 +363,22 @@ def _tensors(module: str, A: Tensor, B: Tensor, pair: Pair | None) -> dict[str, 
     return {f"{ROOT}{module}.{name}": factor.contiguous() for name, factor in zip(names, (A, B), strict=True)}
 
 
-def _extra(adapter: Adapter) -> tuple[dict[str, Tensor], list[str]]:
-    """The other tensors, by PEFT's names, and the modules to save that are not in the settings."""
+def _extra(adapter: Adapter) -> tuple[dict[str, Tensor], list[str], list[str]]:
+    """The other tensors by PEFT's names, the modules to save that no settings name, and what is left out."""
     with open_tensors(adapter.path) as opened:
         found = {key: opened.get_tensor(key) for key in adapter.extra}
-    if adapter.format != NATIVE:
-        return found, []
+    if adapter.format == PEFT:
+        return found, [], []
     named = {key.removeprefix("extra."): tensor for key, tensor in found.items()}
-    heads = ARCHITECTURES[adapter.architectures[0]].heads
-    saved = sorted({name.split(".")[0] for name in named} & set(heads))
+    heads = {head for name in adapter.architectures for head in ARCHITECTURES[name].heads}
+    saved = sorted({name.split(".")[0] for name in named} & heads)
     left = [name for name in named if name.split(".")[0] not in saved]
-    if left:
+    if left and adapter.format == NATIVE:
         raise AnalysisError(
             f"{adapter.source}: {left[0]} was trained too, and a resized copy has no place for it; resize an "
             "adapter without trained biases"
         )
-    return {ROOT + name: tensor for name, tensor in named.items()}, saved
+    return {ROOT + name: named[name] for name in named if name not in left}, saved, left
 
 
 def _write(

@@ -166,6 +166,24 @@ def test_a_head_goes_along(by_peft, tiny, tmp_path):
         assert torch.equal(value, model.state_dict()[key])
 
 
+def test_loralibs_state_dict_with_a_head_becomes_pefts(tiny, tmp_path):
+    """As the authors' files of RoBERTa: factors beside the classifier, and one weight besides."""
+    model = tiny("roberta", seed=3)
+    generator = torch.Generator().manual_seed(0)
+    state = {name: tensor for name, tensor in model.state_dict().items() if name.startswith("classifier.")}
+    state["roberta.pooler"] = torch.zeros(2)
+    query = "roberta.encoder.layer.1.attention.self.query"
+    A, B = torch.randn(2, 32, generator=generator), torch.randn(32, 2, generator=generator)
+    torch.save(state | {f"{query}.lora_A": A, f"{query}.lora_B": B}, tmp_path / "mnli.bin")
+    made = resize(tmp_path / "mnli.bin", tmp_path / "same", energy=1.0)
+    assert "left out: 1 other tensors, such as roberta.pooler" in made.printed()
+    assert "alpha/r = 1 is taken" in made.printed()
+    loaded = quietly(peft.PeftModel.from_pretrained, tiny("roberta", seed=3), tmp_path / "same").eval()
+    model.get_submodule(query).weight.data += B @ A
+    with torch.no_grad():
+        torch.testing.assert_close(loaded(IDS).logits, model(IDS).logits, rtol=0, atol=1e-5)
+
+
 @pytest.mark.parametrize("kind", ["gpt2", "llama", "roberta"])
 def test_this_projects_files_become_pefts(tiny, random_adapter, tmp_path, kind):
     model = random_adapter(tiny(kind), targets="qv", rank={"q": 2, "v": 3}, alpha=6)
