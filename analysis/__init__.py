@@ -6,6 +6,7 @@
     null = analysis.phi_null(*grid.shape, d=A1.shape[1])
     table7 = analysis.amplification(W, B, A, scaling)   # W before adaptation
     runs = analysis.load("study")                       # a pandas DataFrame, one row a finished run
+    print(analysis.inspect("my-adapter").printed())     # of any adapter on disk; also compare and resize
 
 Names are resolved on first use, so that `import analysis` imports neither torch nor matplotlib.
 """
@@ -14,6 +15,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from analysis.checkup.compare import compare
+    from analysis.checkup.inspect import inspect
+    from analysis.checkup.resize import from_full, resize
     from analysis.errors import AnalysisError
     from analysis.geometry.amplification import (
         amplification,
@@ -37,6 +41,7 @@ if TYPE_CHECKING:
     from analysis.geometry.weight_svd import top_directions
     from analysis.reading.adapters import read_adapter, read_deltas
     from analysis.reading.base_weights import BaseWeights
+    from analysis.reading.pairs import open_adapter
     from analysis.reading.study import Study, load
 
 __all__ = [
@@ -44,13 +49,17 @@ __all__ = [
     "BaseWeights",
     "Study",
     "amplification",
+    "compare",
     "directions",
     "empirical_null",
     "energy_rank",
     "entropy_rank",
+    "from_full",
+    "inspect",
     "intruder_dimensions",
     "load",
     "null_projected_norm",
+    "open_adapter",
     "own_projected_norms",
     "participation_ratio",
     "phi",
@@ -61,6 +70,7 @@ __all__ = [
     "random_projected_norms",
     "read_adapter",
     "read_deltas",
+    "resize",
     "right_singular",
     "shared_dimension",
     "stable_rank",
@@ -95,6 +105,10 @@ _HOME = {
     **dict.fromkeys(("phi", "phi_grid"), "analysis.geometry.similarity"),
     **dict.fromkeys(("read_adapter", "read_deltas"), "analysis.reading.adapters"),
     **dict.fromkeys(_SPECTRA, "analysis.geometry.dimensions"),
+    "compare": "analysis.checkup.compare",
+    "inspect": "analysis.checkup.inspect",
+    "open_adapter": "analysis.reading.pairs",
+    **dict.fromkeys(("from_full", "resize"), "analysis.checkup.resize"),
     **dict.fromkeys(("right_singular", "thin_svd"), "analysis.geometry.svd"),
 }
 

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from analysis.checkup import commands as checkup
 from analysis.defaults import (
     BASES,
     CHECKPOINTS,
@@ -43,7 +44,8 @@ if TYPE_CHECKING:
 DONE, FAILED, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
 
 DESCRIPTION = """\
-Section 7 of the LoRA paper, from a study's finished runs. Reads only; trains nothing.
+Section 7 of the LoRA paper, from a study's finished runs. Reads only; trains nothing. Three commands take any
+adapter on disk instead, whoever trained it: inspect, compare and resize.
 
 Figures come as PDF, PNG and a CSV of every number drawn, tables as Markdown, LaTeX and CSV, each with its
 caption and provenance; into results/STUDY, or results/STUDY/TASK where the study has several tasks. The grid,
@@ -57,6 +59,7 @@ examples:
   python -m analysis all --study embedded
   python -m analysis report --study embedded --wandb disabled
   python -m analysis claims --study embedded --margin 2
+  python -m analysis inspect my-adapter --base gpt2 --html page.html
   python -m analysis fig4 --study embedded --task sql --basis dW-right --layer 4 --seeds 0,2
 
 Of what the paper leaves open, the basis matters most: A is the paper's (right singular vectors of A alone);
@@ -86,6 +89,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
+    if options.command in checkup.HELP:
+        return checkup.run(options)
     from analysis.reading.study import Study
     from analysis.result import write
     from analysis.selection import Selection
@@ -212,6 +217,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     slim = "a slim copy of the study, without most adapters, that every command reads with --root"
     _add_archive_options(commands.add_parser(ARCHIVE, help=slim, description=slim, **style))
+    checkup.add(commands, style)
     return parser
 
 

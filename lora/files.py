@@ -1,13 +1,16 @@
-"""Writing files: whole or not at all, and the same bytes for the same content."""
+"""Files of tensors: read as tensors alone; whole or not at all, with equal bytes when written twice."""
 
 from __future__ import annotations
 
+import functools
 import json
 import os
+import re
 import secrets
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -46,3 +49,102 @@ def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+PICKLES = (".bin", ".pt", ".pth", ".ckpt")
+
+
+def open_tensors(path: str | os.PathLike[str], framework: str = "pt") -> Any:
+    """An open file of tensors by name, with the interface of safetensors; nothing in it is ever run.
+
+    Args:
+        path: a safetensors file; or, with an ending of `PICKLES`, what torch.save wrote.
+        framework: "np" imports no torch for a safetensors file, whose header is then all that is read.
+
+    Raises:
+        ValueError: it is missing, truncated, of another kind, or holds more than tensors by name.
+    """
+    import safetensors
+
+    path = Path(path)
+    try:
+        stat = path.stat()
+        if path.is_dir():
+            raise ValueError(f"{path}: is a folder; a file of tensors is expected")
+        if path.suffix in PICKLES:
+            return _Pickle(_unpickled(path, stat.st_mtime_ns, stat.st_size))
+        return safetensors.safe_open(path, framework=framework)
+    except FileNotFoundError:
+        raise ValueError(f"{path}: no such file") from None
+    except (safetensors.SafetensorError, OSError) as error:
+        raise ValueError(f"{path}: not a safetensors file, or not a whole one ({error})") from None
+
+
+class _Pickle:
+    """What torch.save wrote, under the interface of an open safetensors file."""
+
+    def __init__(self, tensors: Mapping[str, Tensor]):
+        self._tensors = tensors
+
+    def __enter__(self) -> _Pickle:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        return None
+
+    def keys(self) -> list[str]:
+        return [*self._tensors]
+
+    def metadata(self) -> dict[str, str]:
+        return {}
+
+    def get_tensor(self, name: str) -> Tensor:
+        return self._tensors[name]
+
+    def get_slice(self, name: str) -> _PickledSlice:
+        return _PickledSlice(self._tensors[name])
+
+
+@dataclass(frozen=True)
+class _PickledSlice:
+    """A tensor as safetensors' slices are asked for theirs."""
+
+    tensor: Tensor
+
+    def get_shape(self) -> list[int]:
+        return [*self.tensor.shape]
+
+    def __getitem__(self, rows: Any) -> Tensor:
+        return self.tensor[rows]
+
+
+@functools.lru_cache(maxsize=2)
+def _unpickled(path: Path, modified: int, size: int) -> dict[str, Tensor]:
+    """The tensors by name, mapped where the file is of torch's zip format, read where it is an older one.
+
+    A training framework's file has them beside its step and its optimizer's state, under one of three names.
+    """
+    import torch
+
+    try:
+        with path.open("rb") as file:
+            mapped = file.read(2) == b"PK"
+        tensors = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+    except Exception as error:  # of torch, pickle and zipfile: a dozen unrelated kinds
+        asked = re.search(r"GLOBAL (\S+)", str(error))
+        reason = f"it asks for {asked[1]}" if asked else " ".join(str(error).split())[:120]
+        raise ValueError(
+            f"{path}: not a file of tensors alone, or not a whole one; save the model as safetensors, with "
+            f"save_pretrained ({type(error).__name__}: {reason})"
+        ) from None
+    if isinstance(tensors, dict):
+        inner = (tensors.get(name) for name in ("state_dict", "model", "model_state_dict"))
+        tensors = next((held for held in inner if isinstance(held, dict)), tensors)
+    named = isinstance(tensors, dict) and all(
+        isinstance(name, str) and isinstance(tensor, torch.Tensor) for name, tensor in tensors.items()
+    )
+    if not named:
+        raise ValueError(
+            f"{path}: holds no tensors by name; give a state dict or what save_pretrained writes"
+        )
+    return dict(tensors)

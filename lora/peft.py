@@ -21,7 +21,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-import safetensors
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -36,13 +35,13 @@ from lora.adapting import (
     projections,
     wrapped,
 )
-from lora.files import safetensors_bytes, write_atomically
+from lora.files import open_tensors, safetensors_bytes, write_atomically
+from lora.formats import PEFT, ROOT, NamedPair, PairShape, named_pairs, pair_shape, peft_scaling
 from lora.saving import AdapterFile, AdapterFileError, Factors, restore, snapshot
 from lora.targets import LETTERS
 
 CONFIG = "adapter_config.json"
-WEIGHTS = "adapter_model.safetensors"
-_ROOT = "base_model.model."
+WEIGHTS, PICKLED = "adapter_model.safetensors", "adapter_model.bin"
 
 _TASK_TYPES = {
     "LMHeadModel": "CAUSAL_LM",
@@ -93,8 +92,8 @@ def export_peft(model: nn.Module, folder: str | os.PathLike[str], base_model_nam
                 "export_peft: DoRA's magnitudes are not exported; lora.merge(model) and save the model itself"
             )
         A, B, alpha = _fused(module)
-        tensors[f"{_ROOT}{path}.lora_A.weight"] = A
-        tensors[f"{_ROOT}{path}.lora_B.weight"] = B
+        tensors[f"{ROOT}{path}.lora_A.weight"] = A
+        tensors[f"{ROOT}{path}.lora_B.weight"] = B
         sizes[path] = (len(A), alpha)
     heads = set()
     for name, tensor in snapshot(model).extra.items():
@@ -102,9 +101,9 @@ def export_peft(model: nn.Module, folder: str | os.PathLike[str], base_model_nam
         head = name.split(".")[0]
         if head in architecture.heads:
             heads.add(head)
-            tensors[_ROOT + name] = tensor
+            tensors[ROOT + name] = tensor
         elif leaf == "bias" and state.bias != "none":
-            tensors[f"{_ROOT}{owner}.base_layer.bias" if owner in modules else _ROOT + name] = tensor
+            tensors[f"{ROOT}{owner}.base_layer.bias" if owner in modules else ROOT + name] = tensor
         else:
             raise ValueError(
                 f"export_peft: {name} is trained too, and a PEFT adapter has no place for it; freeze it"
@@ -189,49 +188,32 @@ class PeftFile:
         settings: adapter_config.json, with PEFT's defaults for what it leaves out.
         shapes: (d_out, d_in) of each adapted module, by its path in the base model.
         ranks: r of each adapted module.
+        path: the file of tensors.
     """
 
     folder: Path
     settings: dict[str, Any]
     shapes: dict[str, tuple[int, int]]
     ranks: dict[str, int]
-    _factors: dict[str, dict[str, str]]  # module -> "A" or "B" -> key in the file
+    path: Path
+    _pairs: dict[str, NamedPair]
     _extra: dict[str, str]  # parameter name -> key in the file
 
-    def letter_ranks(self, module: str, rows: Mapping[str, Any]) -> dict[str, int]:
-        """The rank of each letter that `factors` gives; B is read only where letters share the module.
+    def factors(self, module: str, rows: Mapping[str, Any]) -> dict[str, Factors]:
+        """The pair of each letter that the module's dW acts on (of all where B is zero), in float32.
 
         Args:
             rows: for each letter that the module holds, which of its outputs are that letter's.
         """
-        if len(rows) == 1:
-            return dict.fromkeys(rows, self.ranks[module])
-        columns = _columns(self._tensor(module, "B"), rows)
-        return {letter: int(own.sum()) for letter, own in columns.items()}
-
-    def factors(self, module: str, rows: Mapping[str, Any]) -> dict[str, Factors]:
-        """The pair of each letter that the module's dW acts on (of all where B is zero), in float32."""
-        A, B = self._stored(module, "A"), self._tensor(module, "B")
-        stored, A = A.dtype, A.float()
-        scaling = _scaling(self.settings, module, rank=len(A))
-        factors = {}
-        for letter, own in _columns(B, rows).items():
-            rank = int(own.sum())
-            alpha = scaling * (math.sqrt(rank) if self.settings["use_rslora"] else rank)
-            factors[letter] = Factors(A[own], B[rows[letter]][:, own], rank, alpha, scaling, stored)
-        return factors
+        with open_tensors(self.path) as opened:
+            A, B = (opened.get_tensor(self._pairs[module].keys[factor]) for factor in "AB")
+        scaling = peft_scaling(self.settings, module, rank=len(A))
+        return letter_factors(A, B, scaling, rows, self.settings["use_rslora"])
 
     def extra(self) -> dict[str, Tensor]:
         """The other trained tensors (task head, biases), by the base model's parameter names."""
-        with safetensors.safe_open(self.folder / WEIGHTS, framework="pt") as opened:
+        with open_tensors(self.path) as opened:
             return {name: opened.get_tensor(key) for name, key in self._extra.items()}
-
-    def _tensor(self, module: str, factor: str) -> Tensor:
-        return self._stored(module, factor).float()
-
-    def _stored(self, module: str, factor: str) -> Tensor:
-        with safetensors.safe_open(self.folder / WEIGHTS, framework="pt") as opened:
-            return opened.get_tensor(self._factors[module][factor])
 
 
 def read_peft(folder: str | os.PathLike[str]) -> PeftFile:
@@ -243,10 +225,18 @@ def read_peft(folder: str | os.PathLike[str]) -> PeftFile:
     """
     folder = Path(folder)
     settings = _read_config(folder / CONFIG)
-    shapes, factors, extra = _read_names(folder / WEIGHTS)
-    sizes = {module: (d_out, d_in) for module, (d_out, _, d_in) in shapes.items()}
-    ranks = {module: rank for module, (_, rank, _) in shapes.items()}
-    return PeftFile(folder, settings, sizes, ranks, factors, extra)
+    path = folder / WEIGHTS
+    if not path.is_file() and (folder / PICKLED).is_file():
+        path = folder / PICKLED
+    shapes, pairs, extra = _read_names(path)
+    sizes = {module: (shape.d_out, shape.d_in) for module, shape in shapes.items()}
+    ranks = {module: shape.rank for module, shape in shapes.items()}
+    try:
+        for module, rank in ranks.items():
+            peft_scaling(settings, module, rank)
+    except ValueError as error:
+        raise AdapterFileError(f"{path}: {error}") from None
+    return PeftFile(folder, settings, sizes, ranks, path, pairs, extra)
 
 
 def _fused(module: AdaptedModule) -> tuple[Float[Tensor, "r d_in"], Float[Tensor, "d_out r"], float]:
@@ -321,43 +311,36 @@ def _read_config(path: Path) -> dict[str, Any]:
 
 def _read_names(
     path: Path,
-) -> tuple[dict[str, tuple[int, int, int]], dict[str, dict[str, str]], dict[str, str]]:
-    """(d_out, r, d_in) and the keys of A and B by module path; the other tensors' keys by parameter name."""
-    if not path.is_file():
-        pickled = path.with_name("adapter_model.bin").is_file()
-        hint = "; adapter_model.bin is pickled: save it again with safe_serialization=True" if pickled else ""
-        raise AdapterFileError(f"{path}: no such file{hint}")
+) -> tuple[dict[str, PairShape], dict[str, NamedPair], dict[str, str]]:
+    """The shape and the keys of each pair by module path; the other tensors' keys by parameter name."""
     try:
-        with safetensors.safe_open(path, framework="pt") as opened:
-            sizes = {key: tuple(opened.get_slice(key).get_shape()) for key in opened.keys()}  # noqa: SIM118
-    except (safetensors.SafetensorError, OSError) as error:
-        raise AdapterFileError(f"{path}: not a safetensors file, or not a whole one ({error})") from None
-    factors: dict[str, dict[str, str]] = defaultdict(dict)
+        with open_tensors(path) as opened:
+            pairs, others = named_pairs(opened.keys())
+            shapes = {
+                module: pair_shape(pair, *(tuple(opened.get_slice(pair.keys[f]).get_shape()) for f in "AB"))
+                for module, pair in pairs.items()
+            }
+    except ValueError as error:
+        text = str(error)
+        raise AdapterFileError(text if text.startswith(str(path)) else f"{path}: {text}") from None
+    for module, pair in pairs.items():
+        unusual = [pair.keys[role] for role in ("magnitude", "bias") if role in pair.keys]
+        unusual += [pair.keys["A"]] * (pair.embedding or pair.writer != PEFT or bool(shapes[module].kernel))
+        if unusual:
+            raise AdapterFileError(
+                f"{path}: holds {unusual[0]}, which is not supported; only plain lora_A and lora_B of linear "
+                "modules are"
+            )
     extra: dict[str, str] = {}
     wrapped: dict[str, str] = {}
-    for key in sizes:
-        name = key.removeprefix(_ROOT)
-        if match := re.fullmatch(r"(.+)\.lora_([AB])\.weight", name):
-            factors[match[1]][match[2]] = key
-        elif "lora_" in name:
-            raise AdapterFileError(
-                f"{path}: holds {name}, which is not supported; only plain lora_A and lora_B are"
-            )
-        elif match := re.fullmatch(r"(.+)\.modules_to_save\.(?:default\.)?(.+)", name):
+    for key in others:
+        name = key.removeprefix(ROOT)
+        if match := re.fullmatch(r"(.+)\.modules_to_save\.(?:default\.)?(.+)", name):
             wrapped[f"{match[1]}.{match[2]}"] = key
         elif ".original_module." not in name:  # the base model's own, from before the training
             extra[name.replace(".base_layer.", ".")] = key
     # As it is in a live PEFT model; PEFT's own files have the plain name, and some biases under both.
-    extra = wrapped | extra
-    if not factors:
-        raise AdapterFileError(f"{path}: holds no lora_A and lora_B")
-    shapes = {}
-    for module, keys in factors.items():
-        A, B = (sizes.get(keys.get(factor, ""), ()) for factor in "AB")
-        if len(A) != 2 or len(B) != 2 or A[0] != B[1]:
-            raise AdapterFileError(f"{path}: lora_A and lora_B of {module} do not make a pair")
-        shapes[module] = (*B, A[1])
-    return shapes, dict(factors), extra
+    return shapes, pairs, wrapped | extra
 
 
 def _module_to_save(parameter: str, config: Mapping[str, Any]) -> str | None:
@@ -390,13 +373,27 @@ def _places(model: nn.Module) -> dict[str, _Held]:
     return places
 
 
-def _scaling(config: Mapping[str, Any], path: str, rank: int) -> float:
-    """PEFT's rule: the first pattern that matches the end of the path gives alpha."""
-    matching = (
-        a for pattern, a in config["alpha_pattern"].items() if re.match(rf"(.*\.)?({pattern})$", path)
-    )
-    alpha = next(matching, config["lora_alpha"])
-    return alpha / (math.sqrt(rank) if config["use_rslora"] else rank)
+def letter_factors(
+    A: Float[Tensor, "r d_in"],
+    B: Float[Tensor, "d_out r"],
+    scaling: float,
+    rows: Mapping[str, Any],
+    rslora: bool = False,
+) -> dict[str, Factors]:
+    """The pair of each letter that a module's dW acts on (of all where B is zero), in float32 or finer.
+
+    Args:
+        rows: for each letter that the module holds, which of its outputs are that letter's.
+        rslora: scaling is alpha / sqrt(r), not alpha / r.
+    """
+    stored = A.dtype
+    A, B = (factor if factor.dtype == torch.float64 else factor.float() for factor in (A, B))
+    factors = {}
+    for letter, own in _columns(B, rows).items():
+        rank = int(own.sum())
+        alpha = scaling * (math.sqrt(rank) if rslora else rank)
+        factors[letter] = Factors(A[own], B[rows[letter]][:, own], rank, alpha, scaling, stored)
+    return factors
 
 
 def _columns(B: Tensor, rows: Mapping[str, Any]) -> dict[str, Tensor]:

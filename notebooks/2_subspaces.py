@@ -318,6 +318,29 @@ axes.spines[["top", "right"]].set_visible(False)
 table.round(2)
 
 # %% [markdown]
+# ## 7. All at once, for any adapter
+#
+# `analysis.inspect` makes these numbers and more for every projection, of an adapter in PEFT's format or
+# loralib's, kohya's, diffusers' or mlx-lm's, and says in words what they carry. `analysis.resize` writes a
+# smaller copy that PEFT loads; `analysis.compare` finds out what two adapters share. On a command line:
+# `python -m analysis inspect`, `resize`, `compare`.
+
+# %%
+seen = analysis.inspect(ADAPTER or folder / "for-peft", base=weights)
+for sentence in seen.sentences:
+    print("-", sentence)
+columns = ["norm", "relative_norm", "lift", "stable_rank", "rank_90", "beyond_untrained", "beyond_noise"]
+seen.numbers.groupby("projection")[columns].median().round(3)
+
+# %%
+yours = ADAPTER or folder / "for-peft"
+smaller = analysis.resize(yours, folder / "smaller", rank=2)
+before, after = smaller.parameters
+print(f"relative error {smaller.error:.1%}, {after / before:.0%} of its parameters")
+for sentence in analysis.compare([yours, smaller.folder], base=weights).sentences:
+    print("-", sentence)
+
+# %% [markdown]
 # ## Now you
 #
 # 1. Put your own PEFT folder into `ADAPTER`, its model into `BASE`, and run sections 5 and 6 again. Does its

@@ -83,6 +83,20 @@ def delta_svd(B: Any, A: Any, scaling: float = 1.0) -> ThinSVD:
     return _within_rank(Q1 @ U, S, Vh @ Q2.T, rank)
 
 
+def delta_values(
+    R_B: Float[Tensor, "k r"], R_A: Float[Tensor, "n r"], scaling: float, largest_dimension: int
+) -> tuple[Float[Tensor, " k"], int]:
+    """Singular values and numerical rank of dW as `delta_svd` has them, without its directions.
+
+    Args:
+        R_B, R_A: the triangular factors of B and of A^T.
+        largest_dimension: max(d_out, d_in).
+    """
+    S = torch.linalg.svdvals(scaling * (R_B @ R_A.T))
+    rank = _rank(S, abs(scaling) * float(R_B.norm() * R_A.norm()), largest_dimension)
+    return zero_beyond(rank, S), rank
+
+
 def right_singular(A: Any) -> tuple[Any, Any]:
     """Singular values and right singular vectors of A alone: the paper's basis (Section 7.2, eq. 4).
 

@@ -7,7 +7,6 @@ alone: nothing in it is run.
 
 from __future__ import annotations
 
-import functools
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from analysis.errors import AnalysisError
 from analysis.reading.checkpoint import ADAPTER_CONFIG, Checkpoint
-from analysis.reading.files import open_safetensors, read_json
+from analysis.reading.files import open_tensors, read_json
 from experiments.identity import (
     INDEX_SUFFIX,
     PICKLED,
@@ -127,6 +126,29 @@ class BaseWeights:
         d_out, d_in = (second, first) if self.architecture.places[letter].transposed else (first, second)
         return (len(range(d_out)[rows]) if isinstance(rows, slice) else len(rows)), d_in
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of all parameters in the files."""
+        return tuple(self._files)
+
+    def parameter(self, name: str) -> Tensor:
+        """One parameter as it is stored.
+
+        Raises:
+            AnalysisError: its file is damaged or missing.
+        """
+        with self._opened(name) as opened:
+            found: Tensor = opened.get_tensor(name)
+            return found
+
+    def parameter_of(self, layer: int, letter: str) -> str:
+        """The name of the parameter that holds a projection.
+
+        Raises:
+            AnalysisError: there is no such projection.
+        """
+        return self._locate(layer, letter)[0]
+
     def sha256(self) -> str | None:
         """What run.json calls this base by: the sha256 of its weights' file, or one over those of its shards.
 
@@ -163,7 +185,7 @@ class BaseWeights:
         path = self.checkpoint.file(self._files[name])
         if path is None:
             raise AnalysisError(f"{self.checkpoint.source}: {self._files[name]} is missing; it holds {name}")
-        return _open(path)
+        return open_tensors(path)
 
 
 def _files(checkpoint: Checkpoint) -> dict[str, str]:
@@ -175,7 +197,7 @@ def _files(checkpoint: Checkpoint) -> dict[str, str]:
             "checkpoint, as save_pretrained writes it"
         )
     if not path.name.endswith(INDEX_SUFFIX):
-        with _open(path, framework="np") as opened:
+        with open_tensors(path, "np") as opened:
             return dict.fromkeys(opened.keys(), path.name)
     files = read_json(path).get("weight_map")
     if not isinstance(files, dict):
@@ -190,77 +212,3 @@ def _check_plain(source: str, names: Iterable[str]) -> None:
                 f"{source}: holds {name}, so it was saved from an adapted model; W must be W0: give the base "
                 "model's own folder or hub id"
             )
-
-
-def _open(path: Path, framework: str = "pt") -> Any:
-    """An open file of weights, with the interface of safetensors."""
-    if path.suffix != ".bin":
-        return open_safetensors(path) if framework == "pt" else open_safetensors(path, framework)
-    if not path.is_file():
-        raise AnalysisError(f"{path}: no such file")
-    stat = path.stat()
-    return _Pickle(_unpickled(path, stat.st_mtime_ns, stat.st_size))
-
-
-class _Pickle:
-    """A .bin file's tensors under the interface of an open safetensors file."""
-
-    def __init__(self, tensors: Mapping[str, Tensor]):
-        self._tensors = tensors
-
-    def __enter__(self) -> _Pickle:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        return None
-
-    def keys(self) -> list[str]:
-        return [*self._tensors]
-
-    def get_tensor(self, name: str) -> Tensor:
-        return self._tensors[name]
-
-    def get_slice(self, name: str) -> _PickledSlice:
-        return _PickledSlice(self._tensors[name])
-
-
-@dataclass(frozen=True)
-class _PickledSlice:
-    """A tensor as safetensors' slices are asked for theirs."""
-
-    tensor: Tensor
-
-    def get_shape(self) -> list[int]:
-        return [*self.tensor.shape]
-
-    def __getitem__(self, rows: Any) -> Tensor:
-        return self.tensor[rows]
-
-
-@functools.lru_cache(maxsize=2)
-def _unpickled(path: Path, modified: int, size: int) -> dict[str, Tensor]:
-    """The tensors of a .bin file, mapped where it is of torch's zip format, read where it is an older one.
-
-    Raises:
-        AnalysisError: it is damaged, or holds anything but tensors, which could run any program.
-    """
-    import torch
-
-    try:
-        with path.open("rb") as file:
-            mapped = file.read(2) == b"PK"
-        tensors = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
-    except Exception as error:  # of torch, pickle and zipfile: a dozen unrelated kinds
-        reason = " ".join(str(error).split())[:120]
-        raise AnalysisError(
-            f"{path}: not a file of tensors alone, or not a whole one; save the model as safetensors, with "
-            f"save_pretrained ({type(error).__name__}: {reason})"
-        ) from None
-    named = isinstance(tensors, dict) and all(
-        isinstance(name, str) and isinstance(tensor, torch.Tensor) for name, tensor in tensors.items()
-    )
-    if not named:
-        raise AnalysisError(
-            f"{path}: holds no tensors by name; give a checkpoint as save_pretrained writes it"
-        )
-    return tensors

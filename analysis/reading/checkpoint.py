@@ -65,6 +65,24 @@ class Checkpoint:
         return cls(name, config.parent, config.parent.name)  # .../snapshots/<commit>/config.json
 
     @classmethod
+    def at_hand(cls, source: str, revision: str | None = None) -> Checkpoint | None:
+        """As `find`, of what is on this machine alone: the hub is asked nothing; None if it is not there."""
+        folder = Path(source).expanduser()
+        if (folder / CONFIG).is_file() or source == EMBEDDED:
+            return cls.find(source)
+        if folder.is_absolute() or source.count("/") > 1:
+            return None
+        from huggingface_hub import try_to_load_from_cache
+        from huggingface_hub.errors import HFValidationError
+
+        try:
+            cached = try_to_load_from_cache(source, CONFIG, revision=revision)
+        except HFValidationError:
+            return None
+        found = Path(cached) if isinstance(cached, str) else None
+        return None if found is None else cls(source, found.parent, found.parent.name)
+
+    @classmethod
     def recorded(cls, model: Mapping[str, Any]) -> str:
         """Where a run's base model is now: the folder, hub id or "embedded" of the `model` in its run.json.
 

@@ -1,4 +1,4 @@
-"""Opening the two kinds of files that everything here is read from: JSON and safetensors."""
+"""Opening the two kinds of files that everything here is read from: JSON and tensors."""
 
 from __future__ import annotations
 
@@ -83,17 +83,12 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def open_safetensors(path: Path, framework: str = "pt") -> Any:
-    """An open safetensors file, its header checked against its length; framework "np" imports no torch.
+def open_tensors(path: Path, framework: str = "pt") -> Any:
+    """As `lora.files.open_tensors`; errors as AnalysisError."""
+    from lora import files
 
-    Raises:
-        AnalysisError: it is missing, truncated or of another kind.
-    """
-    import safetensors
-
-    if not is_file(path):
-        raise AnalysisError(f"{path}: no such file")
+    is_file(path)  # a system that does not say is a plain error
     try:
-        return safetensors.safe_open(path, framework=framework)
-    except (safetensors.SafetensorError, OSError) as error:
-        raise AnalysisError(f"{path}: not a safetensors file, or not a whole one ({error})") from None
+        return files.open_tensors(path, framework)
+    except ValueError as error:
+        raise AnalysisError(str(error)) from None

@@ -17,13 +17,13 @@ from analysis.report.blocks import blocks, judged, picture, title_of
 from analysis.report.curves import curves, histories
 from analysis.report.gaps import gaps
 from analysis.report.runs import costs, each_run, letters, totals
-from analysis.report.words import MARKS, by_claim, counted, effect, pieces, prose, slug
+from analysis.report.words import MARKS, by_claim, counted, effect, environment, pieces, slug, style
 from analysis.result import Drawing, Result, csv_bytes
 
 if TYPE_CHECKING:
     from analysis.selection import Selection
 
-TEMPLATE, STYLE = "page.html.j2", "page.css"
+TEMPLATE = "report/page.html.j2"
 
 
 @command(
@@ -107,24 +107,17 @@ def _render(
     without: dict[str, str],
     frame: Any,
 ) -> str:
-    from importlib.resources import files
-
-    import jinja2
-
-    environment = jinja2.Environment(
-        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
-    )
-    environment.filters |= {"prose": prose, "slug": slug, "by_claim": by_claim, "counted": counted}
-    environment.filters |= {"effect": effect, "pieces": pieces}
-    folder = files("analysis.report")
-    template = environment.from_string(folder.joinpath(TEMPLATE).read_text(encoding="utf-8"))
+    templates = environment()
+    templates.filters |= {"slug": slug, "by_claim": by_claim, "counted": counted}
+    templates.filters |= {"effect": effect, "pieces": pieces}
+    template = templates.get_template(TEMPLATE)
     try:
         trained, untold = origin.training_commands(selection, runs), ""
     except AnalysisError as error:
         trained, untold = [], str(error)
     shows = "Line charts of the training loss, and of dev where it was evaluated, of every run on"
     return template.render(
-        style=folder.joinpath(STYLE).read_text(encoding="utf-8"),
+        style=style(),
         study=selection.study.name,
         about=_about(selection, runs, tasks),
         tasks=tasks,

@@ -5,10 +5,15 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
+from importlib.resources import files
+from typing import TYPE_CHECKING
 
 from markupsafe import Markup, escape
 
 from analysis.claims.judgement import SMALL_P, Judgement, Verdict
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 MARKS: dict[Verdict, str] = {"supported": "✓", "contradicted": "✗", "undecided": "?", "not testable": "–"}
 """A sign for each verdict, which stands beside its name."""
@@ -25,6 +30,26 @@ def prose(text: str) -> Markup:
     symbols = _SYMBOL.sub(r"\1<i>\2\4</i><sub>\3\5</sub>", code)
     kept = _EQUAL.sub("\\1\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}", symbols)
     return Markup(_MINUS.sub("\N{MINUS SIGN}", kept))
+
+
+def environment() -> Environment:
+    """Of the pages' templates, whose names are paths in this package; what is undefined is an error."""
+    import jinja2
+
+    found = jinja2.Environment(
+        loader=jinja2.PackageLoader("analysis", ""),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    found.filters["prose"] = prose
+    return found
+
+
+def style() -> str:
+    """The pages' style sheet."""
+    return files("analysis.report").joinpath("page.css").read_text(encoding="utf-8")
 
 
 def slug(*words: str | None) -> str:

@@ -4,7 +4,7 @@ import pytest
 import safetensors
 import torch
 
-from lora.files import safetensors_bytes, write_atomically
+from lora.files import open_tensors, safetensors_bytes, write_atomically
 
 
 def test_equal_content_gives_equal_bytes_that_safetensors_reads(tmp_path):
@@ -41,3 +41,39 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
         write_atomically(path, b"new")
     assert path.read_bytes() == b"old"
     assert os.listdir(tmp_path) == ["file"]
+
+
+@pytest.mark.parametrize("nested", [None, "state_dict", "model"])
+@pytest.mark.parametrize("zipped", [True, False])
+def test_pickled_tensors_are_read_like_safetensors(tmp_path, nested, zipped):
+    tensors = {"a": torch.arange(6.0).view(2, 3)}
+    content = tensors if nested is None else {nested: tensors, "step": 3}
+    torch.save(content, tmp_path / "file.pt", _use_new_zipfile_serialization=zipped)
+    with open_tensors(tmp_path / "file.pt") as opened:
+        assert opened.keys() == ["a"]
+        assert opened.metadata() == {}
+        assert opened.get_slice("a").get_shape() == [2, 3]
+        assert torch.equal(opened.get_slice("a")[1:], tensors["a"][1:])
+        assert torch.equal(opened.get_tensor("a"), tensors["a"])
+
+
+class Harmful:
+    def __reduce__(self):
+        return (print, ("this must not be printed",))
+
+
+def test_what_is_no_file_of_tensors_is_one_line(tmp_path, capsys):
+    torch.save({"a": Harmful()}, tmp_path / "harmful.bin")
+    torch.save([1, 2], tmp_path / "list.pth")
+    (tmp_path / "text.safetensors").write_text("text")
+    for name, message in (
+        ("harmful.bin", "not a file of tensors alone"),
+        ("list.pth", "holds no tensors by name"),
+        ("text.safetensors", "not a safetensors file, or not a whole one"),
+        ("nowhere.bin", "no such file"),
+        ("", "is a folder"),
+    ):
+        with pytest.raises(ValueError, match=message) as error:
+            open_tensors(tmp_path / name)
+        assert "\n" not in str(error.value)
+    assert capsys.readouterr().out == ""

@@ -468,7 +468,7 @@ def test_files_that_are_missing_or_broken(exported, tiny, tmp_path):
     weights.unlink()
     check_refused(model, folder, r"adapter_model\.safetensors: no such file$")
     (folder / "adapter_model.bin").write_bytes(b"")
-    check_refused(model, folder, "adapter_model.bin is pickled: save it again with safe_serialization=True")
+    check_refused(model, folder, r"adapter_model\.bin: not a file of tensors alone, or not a whole one")
     (folder / "adapter_config.json").write_text("{")
     check_refused(model, folder, r"adapter_config\.json: not a JSON file, or not a whole one")
     (folder / "adapter_config.json").write_text("[]")
@@ -481,14 +481,14 @@ def test_half_a_pair(exported, tiny):
     del tensors["base_model.model.transformer.h.0.attn.c_attn.lora_B.weight"]
     safetensors.torch.save_file(tensors, folder / "adapter_model.safetensors")
     check_refused(
-        tiny("gpt2"), folder, r"lora_A and lora_B of transformer\.h\.0\.attn\.c_attn do not make a pair"
+        tiny("gpt2"), folder, r"holds .*h\.0\.attn\.c_attn\.lora_A\.weight without the B of its pair"
     )
 
 
 def test_no_pair_at_all(exported, tiny):
     folder = exported()
     safetensors.torch.save_file({"base_model.model.x": torch.zeros(1)}, folder / "adapter_model.safetensors")
-    check_refused(tiny("gpt2"), folder, "holds no lora_A and lora_B")
+    check_refused(tiny("gpt2"), folder, "holds no pair of low-rank factors")
 
 
 def test_reading_needs_no_model(tiny, tmp_path):
@@ -504,7 +504,6 @@ def test_reading_needs_no_model(tiny, tmp_path):
     assert set(file.ranks.values()) == {3}
     assert file.settings["lora_alpha"] == 6
     path, rows = "transformer.h.1.attn.c_attn", {"q": slice(0, 16), "v": slice(32, 48)}
-    assert file.letter_ranks(path, rows) == {"q": 3, "v": 3}
     found = file.factors(path, rows)
     B = tensors[f"base_model.model.{path}.lora_B.weight"]
     assert list(found) == ["q", "v"]
@@ -520,7 +519,17 @@ def test_letters_that_share_a_module_have_ranks_of_their_own(tiny, shake, tmp_pa
         {letter: slice(16 * i, 16 * i + 16) for i, letter in enumerate("qkv")},
     )
     assert file.ranks["transformer.h.0.attn.c_attn"] == 5
-    assert file.letter_ranks("transformer.h.0.attn.c_attn", rows) == {"q": 2, "v": 3}
+    found = file.factors("transformer.h.0.attn.c_attn", rows)
+    assert {letter: pair.rank for letter, pair in found.items()} == {"q": 2, "v": 3}
+
+
+def test_a_pickled_adapter_of_peft(tiny, tmp_path):
+    trained_by_peft(tiny("bert"), tmp_path, r=3, target_modules=["query"])
+    whole = lora.adapters(lora.import_peft(tiny("bert"), tmp_path))
+    torch.save(tensors_of(tmp_path), tmp_path / "adapter_model.bin")
+    (tmp_path / "adapter_model.safetensors").unlink()
+    for key, adapter in lora.adapters(lora.import_peft(tiny("bert"), tmp_path)).items():
+        assert torch.equal(adapter.delta(), whole[key].delta())
 
 
 def test_a_zero_column_of_b_stays(tiny, tmp_path):
@@ -536,7 +545,7 @@ def test_a_zero_column_of_b_stays(tiny, tmp_path):
 
 def test_reading_opens_no_tensor_before_it_is_asked_for(exported, monkeypatch):
     folder, opened = exported(), []
-    whole = lora.peft.safetensors.safe_open
+    whole = lora.peft.open_tensors
 
     class Spy:
         def __init__(self, *args, **kwargs):
@@ -555,7 +564,7 @@ def test_reading_opens_no_tensor_before_it_is_asked_for(exported, monkeypatch):
         def __getattr__(self, name):
             return getattr(self.file, name)
 
-    monkeypatch.setattr(lora.peft.safetensors, "safe_open", Spy)
+    monkeypatch.setattr(lora.peft, "open_tensors", Spy)
     file = lora.read_peft(folder)
     assert opened == []
     module = "transformer.h.1.attn.c_attn"

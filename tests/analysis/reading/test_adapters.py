@@ -12,7 +12,7 @@ import torch
 
 import lora
 from analysis import AnalysisError, read_adapter, read_deltas
-from analysis.reading import adapters
+from analysis.reading import adapters, pairs
 from analysis.reading.base_weights import BaseWeights
 
 peft = pytest.importorskip("peft")
@@ -41,7 +41,7 @@ def equal(pair, adapter):
 def spied(monkeypatch):
     """The names of the tensors that are read, as they are read."""
     read = []
-    whole = adapters.open_safetensors
+    whole = pairs.open_tensors
 
     class Spy:
         def __init__(self, path, framework="pt"):
@@ -60,7 +60,8 @@ def spied(monkeypatch):
         def __getattr__(self, name):
             return getattr(self.file, name)
 
-    monkeypatch.setattr(adapters, "open_safetensors", Spy)
+    for module in (adapters, pairs):
+        monkeypatch.setattr(module, "open_tensors", Spy)
     return read
 
 
@@ -116,15 +117,14 @@ def test_a_truncated_file(tiny, tmp_path, kept):
 def test_files_that_are_no_adapters(tiny, tmp_path):
     path = tmp_path / "a.safetensors"
     check_refused(lambda: read_adapter(path), "no such file")
-    check_refused(
-        lambda: read_adapter(tmp_path), r"without adapter_config\.json.*give the file adapter\.safetens"
-    )
     safetensors.torch.save_file({"weight": torch.zeros(3)}, path)
-    check_refused(lambda: read_adapter(path), r"give a file of lora\.save")
-    lora.export_peft(lora.adapt(tiny("gpt2")), tmp_path / "peft")
     check_refused(
-        lambda: read_adapter(tmp_path / "peft" / "adapter_model.safetensors"), "give the folder of a PEFT"
+        lambda: read_adapter(path), "holds no pair of low-rank factors.*its tensors are such as weight"
     )
+    safetensors.torch.save_file({"weight": torch.zeros(3)}, path, {"format": "lora-adapter", "version": "9"})
+    check_refused(lambda: read_adapter(path), r"not an adapter file of version 1; give a file of lora\.save")
+    (tmp_path / "empty").mkdir()
+    check_refused(lambda: read_adapter(tmp_path / "empty"), "no adapter of its own, and none in it")
 
 
 @pytest.mark.parametrize("damage", ["B", "rank", "projections", "json"])
@@ -289,12 +289,10 @@ def test_a_base_that_cannot_be_had_or_does_not_fit(saved, tmp_path, monkeypatch)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     model, base = saved("gpt2")
-    lora.export_peft(lora.adapt(model), tmp_path / "adapter")
+    lora.export_peft(lora.adapt(model), tmp_path / "adapter", "org/named")
     folder = tmp_path / "adapter"
-    check_refused(lambda: read_adapter(folder), "does not name its base model; give base=")
     check_refused(lambda: read_adapter(folder, "org/model"), "org/model: .*not in the local cache")
-    lora.export_peft(model, folder, "org/named")
-    check_refused(lambda: read_adapter(folder), "org/named: .*names it as its base model, base=")
+    assert list(read_adapter(folder)) == [(layer, letter) for layer in (0, 1) for letter in "qkv"]
     _, wider = saved("gpt2", "wider", n_embd=64)
     check_refused(
         lambda: read_adapter(folder, wider), r"c_attn is \(96, 32\), of a model of width 32.*width 64"
@@ -304,13 +302,13 @@ def test_a_base_that_cannot_be_had_or_does_not_fit(saved, tmp_path, monkeypatch)
     _, short = saved("gpt2", "short", n_layer=1)
     check_refused(lambda: read_adapter(folder, BaseWeights.open(short)), "layer 1 does not exist")
     (folder / "adapter_model.safetensors").unlink()
-    check_refused(lambda: read_adapter(folder, base), r"adapter_model\.safetensors: no such file")
+    check_refused(lambda: read_adapter(folder, base), r"has adapter_config\.json, and no adapter_model")
 
 
 def test_features_of_peft_that_are_not_plain_lora(saved, tmp_path):
     model, base = saved("bert")
     trained_by_peft(model, tmp_path / "adapter", target_modules=["query"], use_dora=True)
-    check_refused(lambda: read_adapter(tmp_path / "adapter", base), "use_dora = True, which is not supported")
+    check_refused(lambda: read_adapter(tmp_path / "adapter", base), "query is DoRA, whose dW is more than")
 
 
 def test_a_native_adapter_of_another_model(saved, tmp_path):

@@ -103,7 +103,7 @@ def test_oblong_projections_keep_their_orientation(saved):
 def test_only_the_matrix_asked_for_is_read(saved, monkeypatch):
     _, folder = saved("gpt2", shards="15KB")
     read = []
-    whole = base_weights.open_safetensors
+    whole = base_weights.open_tensors
 
     class Spy:
         def __init__(self, path):
@@ -119,7 +119,7 @@ def test_only_the_matrix_asked_for_is_read(saved, monkeypatch):
             read.append((self.path.name, name))
             return self.file.get_slice(name)
 
-    monkeypatch.setattr(base_weights, "open_safetensors", Spy)
+    monkeypatch.setattr(base_weights, "open_tensors", Spy)
     weights = BaseWeights.open(folder)
     assert read == []
     W = weights.projection(1, "v")

@@ -1,0 +1,535 @@
+"""Every pair (A, B) of any adapter, whoever wrote it: PEFT, loralib, kohya, diffusers, mlx-lm, this project.
+
+Opening reads names and shapes; a pair is read when it is asked for and not kept, so that a file may be larger
+than memory.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+from analysis.errors import AnalysisError
+from analysis.reading.base_weights import BaseWeights
+from analysis.reading.checkpoint import ADAPTER_CONFIG, Checkpoint
+from analysis.reading.files import is_file, is_folder, open_tensors, read_json, subfolders, unreadable
+from analysis.reading.projections import Key
+from experiments.store import ADAPTER, RUN
+from lora.architectures import ARCHITECTURES, Architecture, architecture_of
+from lora.files import FORMAT, PICKLES, VERSION
+from lora.formats import (
+    MLX,
+    NamedPair,
+    PairShape,
+    named_pairs,
+    pair_shape,
+    stated_scaling,
+)
+from lora.targets import LETTERS
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from lora.saving import Factors
+
+NATIVE = "this project"
+WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin", "adapters.safetensors")
+OTHER_WEIGHTS = ("pytorch_lora_weights.safetensors", "pytorch_lora_weights.bin")
+ENDINGS = (".safetensors", *PICKLES)
+PLAIN_SETTINGS = (None, True, False, "gaussian", "eva", "orthogonal")
+"""PEFT's init_lora_weights that leave W0 as it is."""
+
+
+@dataclass(frozen=True, eq=False)
+class Pair:
+    """One pair of an adapter, dW = scaling * B A.
+
+    Attributes:
+        module: its name in the file, without a root such as base_model.model.
+        layer: from 0; the first number in the name where the architecture is unknown; None without one.
+        label: what it is called where it has no letter: its name below the layer.
+        letters: the letters that it holds, and for each which rows of B are its own; empty where unknown.
+        shape: its sizes.
+        scaling: the factor, alpha / r in most files.
+        stated: whether the file or its config states it; else it is taken for 1.
+        dora: a magnitude belongs to it, so that dW is more than scaling * B A.
+        embedding: of an embedding table, in PEFT's layout; dW is then the transpose of what is stored.
+        rslora: alpha, that `scaling` was made from, is divided by sqrt(r).
+        parameters: entries of both factors as they are stored.
+        read: A (r, d_in) and B (d_out, r) on the CPU, in the dtype that they are stored in; checked.
+    """
+
+    module: str
+    layer: int | None
+    label: str
+    letters: Mapping[str, Any]
+    shape: PairShape
+    scaling: float
+    stated: bool
+    read: Callable[[], tuple[Tensor, Tensor]]
+    dora: bool = False
+    embedding: bool = False
+    rslora: bool = False
+    parameters: int = 0
+
+    @property
+    def rank(self) -> int:
+        return self.shape.rank
+
+    def factors(self) -> dict[str, Factors]:
+        """By letter, or by the label alone, in float32 or what is finer.
+
+        Raises:
+            AnalysisError: the tensors are damaged.
+        """
+        from lora.peft import letter_factors
+
+        A, B = self.read()
+        return letter_factors(A, B, self.scaling, self.letters or {self.label: slice(None)}, self.rslora)
+
+
+@dataclass(frozen=True, eq=False)
+class Adapter:
+    """Everything that a file or folder holds of an adapter; iterates over its pairs, in the file's order.
+
+    Attributes:
+        source: where it is, as it was given.
+        format: who writes such files.
+        pairs: one for each module.
+        architectures: the model types whose modules have such names; one where it is known.
+        inferred: the architecture is from names and shapes, since no config of the base model was at hand.
+        path: the file of tensors.
+        settings: of adapter_config.json, empty where there is none.
+        extra: the keys of its other tensors: task heads, biases.
+        notes: what a reader of its numbers has to know.
+    """
+
+    source: str
+    format: str
+    pairs: tuple[Pair, ...]
+    architectures: tuple[str, ...]
+    inferred: bool
+    path: Path
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    extra: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def __iter__(self) -> Iterator[Pair]:
+        return iter(self.pairs)
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+
+def open_adapter(source: str | Path, base: BaseWeights | str | Path | None = None) -> Adapter:
+    """The adapter in a file or folder, whoever wrote it; no pair is read yet.
+
+    Args:
+        source: a file of `lora.save` or a run's folder; a folder of PEFT or mlx-lm, or one that holds one
+            such folder; a file of tensors (.safetensors, .bin, .pt, .pth) of PEFT, loralib, kohya, diffusers,
+            mlx-lm or plain X.A and X.B.
+        base: the model that it belongs to, for its architecture; if not given, that is inferred from names
+            and shapes, unless the base model that the adapter names is on this machine.
+
+    Raises:
+        AnalysisError: there is no whole adapter there, or several, or it is not of the base.
+    """
+    try:
+        path, settings_path = _adapter_file(Path(source).expanduser())
+    except OSError as error:
+        raise AnalysisError(f"{source} {unreadable(error)}") from None
+    settings = {} if settings_path is None else read_json(settings_path)
+    kind = settings.get("peft_type", "LORA")
+    if kind != "LORA":
+        raise AnalysisError(f"{settings_path}: a PEFT adapter of type {kind!r}; only 'LORA' has pairs (A, B)")
+    with open_tensors(path, framework="np") as opened:
+        metadata = opened.metadata() or {}
+        if metadata.get("format") == FORMAT:
+            return _native(str(source), path)
+        try:
+            names, extra = named_pairs(opened.keys())
+            shapes, scalings = {}, {}
+            for module, pair in names.items():
+                sizes = (tuple(opened.get_slice(pair.keys[factor]).get_shape()) for factor in "AB")
+                shape = shapes[module] = pair_shape(pair, *sizes)
+                alpha = float(opened.get_tensor(pair.keys["alpha"])) if "alpha" in pair.keys else None
+                scalings[module] = stated_scaling(pair, shape.rank // shape.parts, settings, metadata, alpha)
+        except (ValueError, TypeError) as error:
+            raise AnalysisError(f"{path}: {error}") from None
+    located = _located(path, shapes, settings, base)
+    labels = _labels(list(names))
+    pairs = []
+    for module, pair in names.items():
+        layer, label = labels[module]
+        letters: Mapping[str, Any] = {}
+        shape = shapes[module]
+        if module in located.letters:
+            layer, letters, d_out = located.letters[module]
+            shape = PairShape(d_out, shape.rank, shape.d_in, shape.kernel, shape.parts)
+        scaling = scalings[module]
+        pairs.append(
+            Pair(
+                module,
+                layer,
+                label,
+                letters,
+                shape,
+                1.0 if scaling is None else scaling,
+                scaling is not None,
+                partial(_read_pair, path, pair, shape),
+                "magnitude" in pair.keys,
+                pair.embedding,
+                bool(settings.get("use_rslora")),
+                _parameters(shapes[module]),
+            )
+        )
+    writers = Counter(pair.writer for pair in names.values())
+    biases = tuple(pair.keys["bias"] for pair in names.values() if "bias" in pair.keys)
+    return Adapter(
+        str(source),
+        writers.most_common(1)[0][0],
+        tuple(pairs),
+        located.architectures,
+        located.inferred,
+        path,
+        settings,
+        (*extra, *biases),
+        tuple(_notes(pairs, settings, biases, extra)),
+    )
+
+
+@dataclass(frozen=True)
+class AdapterHeader:
+    """What a file of `lora.save` says of itself, read without torch's tensors.
+
+    Attributes:
+        architecture: model type.
+        scaling_rule: as in run.py's `scaling`.
+        shapes: (d_out, d_in) by projection.
+        numbers: rank, alpha and scaling by projection.
+        size: number of entries of all that was trained: A and B, and DoRA's magnitudes.
+        started: the projections that have A0 and B0 too, where dW = scaling * (B A - B0 A0).
+        scaled: those with magnitudes (DoRA).
+    """
+
+    architecture: str
+    scaling_rule: str
+    shapes: dict[Key, tuple[int, int]]
+    numbers: dict[Key, tuple[int, float, float]]
+    size: int
+    started: frozenset[Key]
+    scaled: frozenset[Key]
+
+
+def read_header(path: Path) -> AdapterHeader:
+    """The header of a file of `lora.save`, checked: each projection has its A and B, of its rank.
+
+    Raises:
+        AnalysisError: the file is missing, truncated, or not whole.
+    """
+    with open_tensors(path, framework="np") as opened:
+        metadata = opened.metadata() or {}
+        sizes = {key: tuple(opened.get_slice(key).get_shape()) for key in opened.keys()}  # noqa: SIM118
+    if (metadata.get("format"), metadata.get("version")) != (FORMAT, VERSION):
+        raise AnalysisError(f"{path}: not an adapter file of version {VERSION}; give a file of lora.save")
+    shapes, numbers, size = {}, {}, 0
+    started, scaled = set(), set()
+    try:
+        told = json.loads(metadata["adapter"])
+        for name, values in told["projections"].items():
+            layer, _, letter = name.partition(".")
+            (rank, d_in), (d_out, columns) = sizes[f"layers.{name}.A"], sizes[f"layers.{name}.B"]
+            if letter not in LETTERS or not rank == columns == values["rank"]:
+                raise ValueError(f"{name} has rank {values['rank']}, A {(rank, d_in)}, B {(d_out, columns)}")
+            key = int(layer), letter
+            shapes[key] = (d_out, d_in)
+            numbers[key] = (rank, float(values["alpha"]), float(values["scaling"]))
+            size += rank * (d_out + d_in)
+            if f"layers.{name}.A0" in sizes:
+                started.add(key)
+                if (sizes[f"layers.{name}.A0"], sizes[f"layers.{name}.B0"]) != ((rank, d_in), (d_out, rank)):
+                    raise ValueError(f"{name} has A0 or B0 of another shape than A and B")
+            if f"layers.{name}.m" in sizes:
+                scaled.add(key)
+                size += d_out
+        return AdapterHeader(
+            told["architecture"],
+            told["scaling"],
+            shapes,
+            numbers,
+            size,
+            frozenset(started),
+            frozenset(scaled),
+        )
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise AnalysisError(f"{path}: the metadata and the tensors disagree ({error})") from None
+
+
+def _native(source: str, path: Path) -> Adapter:
+    header = read_header(path)
+    rslora = header.scaling_rule == "alpha/sqrt(r)"
+
+    def read(name: str, started: bool) -> tuple[Tensor, Tensor]:
+        """With (A0, -B0) beside (A, B) where they were not zero at the start."""
+        import torch
+
+        with open_tensors(path) as opened:
+            A, B = opened.get_tensor(f"{name}.A"), opened.get_tensor(f"{name}.B")
+            if not started:
+                return A, B
+            A0, B0 = opened.get_tensor(f"{name}.A0"), opened.get_tensor(f"{name}.B0")
+        return torch.cat([A, A0]), torch.cat([B, -B0], dim=1)
+
+    pairs = []
+    for (layer, letter), (d_out, d_in) in header.shapes.items():
+        rank, _, scaling = header.numbers[layer, letter]
+        started = (layer, letter) in header.started
+        name = f"layers.{layer}.{letter}"
+        shape = PairShape(d_out, rank * (2 if started else 1), d_in)
+        rows = {letter: slice(None)}
+        pairs.append(
+            Pair(
+                name,
+                layer,
+                letter,
+                rows,
+                shape,
+                scaling,
+                True,
+                partial(read, name, started),
+                dora=(layer, letter) in header.scaled,
+                rslora=rslora,
+                parameters=_parameters(shape),
+            )
+        )
+    with open_tensors(path, framework="np") as opened:
+        extra = tuple(key for key in opened.keys() if key.startswith("extra."))  # noqa: SIM118
+    return Adapter(source, NATIVE, tuple(pairs), (header.architecture,), False, path, extra=extra)
+
+
+def _parameters(shape: PairShape) -> int:
+    return shape.rank * shape.d_in + shape.d_out * shape.rank // shape.parts
+
+
+def _adapter_file(path: Path) -> tuple[Path, Path | None]:
+    """The file of tensors, and adapter_config.json where there is one beside it."""
+    if not is_folder(path):
+        config = path.with_name(ADAPTER_CONFIG)
+        return path, config if path.name in WEIGHTS and is_file(config) else None
+    config = path / ADAPTER_CONFIG
+    for name in (*WEIGHTS, *OTHER_WEIGHTS):
+        if is_file(path / name):
+            return path / name, config if is_file(config) else None
+    if is_file(config):
+        raise AnalysisError(f"{path}: has {ADAPTER_CONFIG}, and no {' or '.join(WEIGHTS)} beside it")
+    if is_file(path / RUN):
+        return path / ADAPTER, None
+    inside = [child for child in subfolders(path)[0] if _holds_adapter(child)]
+    files = [child for child in sorted(path.iterdir()) if child.suffix in ENDINGS]
+    if len(inside) == 1:
+        return _adapter_file(inside[0])
+    if not inside and len(files) == 1:
+        return files[0], None
+    several = ", ".join(child.name for child in (inside or files)[:8])
+    hint = f"several in it; give one of them: {several}" if several else "none in it"
+    raise AnalysisError(
+        f"{path}: a folder with no adapter of its own, and {hint} (PEFT's has {ADAPTER_CONFIG} and "
+        f"{WEIGHTS[0]})"
+    )
+
+
+def _holds_adapter(folder: Path) -> bool:
+    return any(is_file(folder / name) for name in (*WEIGHTS, *OTHER_WEIGHTS, ADAPTER, ADAPTER_CONFIG))
+
+
+def _notes(
+    pairs: Sequence[Pair],
+    settings: Mapping[str, Any],
+    biases: Sequence[str],
+    extra: Sequence[str],
+) -> Iterator[str]:
+    unstated = sum(not pair.stated for pair in pairs)
+    if unstated:
+        which = "" if unstated == len(pairs) else f" for {unstated} of {len(pairs)} modules"
+        yield (
+            f"The file does not state the scale{which}: alpha/r = 1 is taken, and every number that depends "
+            "on it is marked with ?"
+        )
+    if any(pair.dora for pair in pairs):
+        yield (
+            "DoRA: the numbers are of its pair, scaling * B A, alone; its magnitudes change W besides, and "
+            "that needs W"
+        )
+    if biases:
+        yield f"{len(biases)} modules have a bias beside B, which is no part of dW"
+    if extra:
+        yield f"{len(extra)} other tensors lie beside the pairs, such as {extra[0]}: no part of these numbers"
+    init = settings.get("init_lora_weights")
+    if init not in PLAIN_SETTINGS:
+        yield (f"init_lora_weights = {init!r} changed W0 before training: dW is relative to that, not to W0")
+    if any(pair.shape.parts == 2 for pair in pairs):
+        yield "A MergedLinear of two parts in three: taken for q and v, as its file does not tell which"
+
+
+def _read_pair(path: Path, pair: NamedPair, shape: PairShape) -> tuple[Tensor, Tensor]:
+    import torch
+
+    with open_tensors(path) as opened:
+        A, B = (opened.get_tensor(pair.keys[factor]) for factor in "AB")
+    for factor, tensor in zip("AB", (A, B), strict=True):
+        if not tensor.is_floating_point():
+            raise AnalysisError(f"{path}: {pair.keys[factor]} is {tensor.dtype}; factors are floating point")
+        if not torch.isfinite(tensor.sum(dtype=torch.float64)):  # NaN and infinity survive a sum
+            raise AnalysisError(f"{path}: {pair.keys[factor]} has entries that are NaN or infinite")
+    if pair.writer == MLX:
+        return A.T, B.T
+    A, B = A.flatten(1), B.flatten(1)
+    if shape.parts == 1:
+        return A, B
+    rank, rows = B.shape[1], len(B) // shape.parts
+    # Two parts of three are q and v: a MergedLinear's file does not tell which it adapts.
+    slots = range(shape.parts) if len(B) == shape.d_out else (0, 2)
+    block = B.new_zeros(shape.d_out, len(A))
+    for part, slot in enumerate(slots):
+        block[slot * rows :][:rows, part * rank :][:, :rank] = B[part * rows :][:rows]
+    return A, block
+
+
+@dataclass(frozen=True)
+class _Located:
+    """The architectures that fit, and layer, letters' rows and d_out by module."""
+
+    architectures: tuple[str, ...]
+    inferred: bool
+    letters: dict[str, tuple[int, dict[str, Any], int]]
+
+
+def _located(
+    path: Path,
+    shapes: Mapping[str, PairShape],
+    settings: Mapping[str, Any],
+    base: BaseWeights | str | Path | None,
+) -> _Located:
+    known = _architecture(settings, base)
+    if known is not None:
+        architecture, config = known
+        letters = _held(architecture, shapes, config)
+        if not letters and base is not None:
+            raise AnalysisError(
+                f"{path}: adapts no projection of a {architecture.name} model; its modules are such as "
+                f"{next(iter(shapes))}"
+            )
+        for module, (_, rows, d_out) in letters.items():
+            _check_width(path, module, (d_out, shapes[module].d_in), rows, config)
+        return _Located((architecture.name,), False, letters)
+    every = {name: _held(architecture, shapes, None) for name, architecture in ARCHITECTURES.items()}
+    most = max(map(len, every.values()))
+    if most == 0:
+        return _Located((), True, {})
+    names = tuple(name for name, letters in every.items() if len(letters) == most)
+    return _Located(names, True, every[names[0]])
+
+
+def _held(
+    architecture: Architecture, shapes: Mapping[str, PairShape], config: Any
+) -> dict[str, tuple[int, dict[str, Any], int]]:
+    """Layer, letters' rows and d_out of the modules that hold letters.
+
+    Names may have more in front than the architecture's; the beginning that most of them share is taken, so
+    that of a model of text and images one tower alone has letters.
+    """
+    beginnings: dict[str, dict[str, tuple[int, dict[str, Any], int]]] = {}
+    layers = 1 + max((layer or 0 for layer, _ in _labels(list(shapes)).values()), default=0)
+    for module, shape in shapes.items():
+        words = module.split(".")
+        for count in range(min(4, len(words))):
+            # Without a config one is made up, whose sizes the rows then have to bear out.
+            told = config or SimpleNamespace(
+                model_type=architecture.name,
+                hidden_size=shape.d_in,
+                num_attention_heads=1,
+                num_hidden_layers=layers,
+                num_key_value_heads=1,
+                head_dim=shape.d_in,
+                intermediate_size=shape.d_out // 2,
+            )
+            try:
+                held = architecture.held(".".join(words[count:]), told)
+            except (AttributeError, ValueError):  # a size that only the true config tells
+                held = None
+            if held is None:
+                continue
+            layer, rows = held
+            sizes = [shape.d_out, *([shape.d_out * 3 // 2] if shape.parts == 2 else [])]
+            d_out = next((size for size in sizes if _fits(rows, size, config is not None)), sizes[0])
+            if config is not None or _fits(rows, d_out, False):  # of a config, `_check_width` tells
+                beginnings.setdefault(".".join(words[:count]), {})[module] = (layer, rows, d_out)
+            break
+    return max(beginnings.values(), key=len, default={})
+
+
+def _fits(rows: Mapping[str, Any], d_out: int, known: bool) -> bool:
+    """Whether the letters' rows are all of the module's, each once."""
+    if len(rows) == 1:
+        return True
+    if not all(isinstance(own, slice) for own in rows.values()):
+        return known  # heads, which shapes do not tell
+    taken = sorted(row for own in rows.values() for row in (own.start, own.stop))
+    return taken[0] == 0 and taken[-1] == d_out and taken[1:-1:2] == taken[2:-1:2]
+
+
+def _labels(modules: Sequence[str]) -> dict[str, tuple[int | None, str]]:
+    """The layer of each module, the first number in its name, and its name without that layer."""
+    found: dict[str, tuple[int | None, str]] = {}
+    for module in modules:
+        match = re.search(r"(?:^|[._])(\d+)(?=[._])[._]?(.*)", module)
+        found[module] = (int(match[1]), match[2]) if match else (None, module)
+    shared = Counter(found.values())
+    whole = {
+        module: (layer, re.sub(r"(^|[._])\d+(?=[._])", r"\1*", module, count=1))
+        for module, (layer, label) in found.items()
+        if shared[layer, label] > 1
+    }
+    return found | whole
+
+
+def _architecture(
+    settings: Mapping[str, Any], base: BaseWeights | str | Path | None
+) -> tuple[Architecture, Any] | None:
+    """The table's entry for the base model and its config, where one was given or is at hand."""
+    if isinstance(base, BaseWeights):
+        return base.architecture, base.checkpoint.config
+    if base is not None:
+        try:
+            config = Checkpoint.find(base).config
+            return architecture_of(config), config
+        except ValueError as error:
+            raise AnalysisError(str(error)) from None
+    name = settings.get("base_model_name_or_path")
+    checkpoint = (
+        Checkpoint.at_hand(name, settings.get("revision")) if isinstance(name, str) and name else None
+    )
+    try:
+        return None if checkpoint is None else (architecture_of(checkpoint.config), checkpoint.config)
+    except ValueError:  # of no architecture that is known
+        return None
+
+
+def _check_width(
+    path: Path, module: str, shape: tuple[int, int], letters: Mapping[str, Any], config: Any
+) -> None:
+    """q, k, v and up read the residual stream, o and down write it: that width is the model's."""
+    written = not {"o", "down"}.isdisjoint(letters)
+    width = shape[0] if written else shape[1]
+    if width != config.hidden_size:
+        raise AnalysisError(
+            f"{path}: {module} is {shape}, of a model of width {width}; the base model has width "
+            f"{config.hidden_size}"
+        )
