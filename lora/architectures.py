@@ -80,6 +80,7 @@ class Architecture:
             the LoRA.
         kind: "decoder", which continues a text; "encoder", which classifies one; or "other".
         defaults: what a config.json that does not say it means, of the sizes that are not told by others.
+        mlp_ratio: the MLP's width over the model's, of a config that names it only where it is not the usual.
         stored: the names in its files, where transformers has others in memory.
     """
 
@@ -89,6 +90,7 @@ class Architecture:
     heads: tuple[str, ...]
     kind: Literal["decoder", "encoder", "other"] = "other"
     defaults: Mapping[str, int] = field(default_factory=dict)
+    mlp_ratio: int | None = None
     stored: Architecture | None = None
 
     @property
@@ -285,7 +287,7 @@ def _decoder_layers(config: Any) -> int:
 ARCHITECTURES: dict[str, Architecture] = {
     entry.name: entry
     for entry in (
-        _decoder("gpt2", "transformer.", "h.{}", _GPT2),
+        replace(_decoder("gpt2", "transformer.", "h.{}", _GPT2), mlp_ratio=4),
         _encoder("bert", "bert.", "encoder.layer.{}", _BERT),
         _encoder("roberta", "roberta.", "encoder.layer.{}", _BERT),
         _encoder("xlm-roberta", "roberta.", "encoder.layer.{}", _BERT),
@@ -381,8 +383,8 @@ def shapes(config: Any) -> dict[str, tuple[int, int]]:
     width, heads = needed("hidden_size"), needed("num_attention_heads")
     head_size = size("head_dim") or width // heads
     groups = size("num_key_value_heads") or heads
-    # GPT-2 names the MLP's width only where it is not the usual one.
-    inner = size("intermediate_size") or (4 * width if entry.name == "gpt2" else needed("intermediate_size"))
+    usual = width * entry.mlp_ratio if entry.mlp_ratio else None
+    inner = size("intermediate_size") or usual or needed("intermediate_size")
     found = {
         "q": (heads * head_size, width),
         "k": (groups * head_size, width),

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import itertools
 import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -15,6 +18,7 @@ from experiments.config import TASKS, ModelConfig, RunConfig, TaskConfig, WandbC
 from experiments.config import keys as declared_keys
 from experiments.help import help_page
 from experiments.methods import METHODS
+from experiments.plan import plan
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
 
@@ -173,3 +177,25 @@ def test_help_tells_the_defaults() -> None:
     assert lines["init=gaussian"].startswith("gaussian, kaiming, pissa or olora: ")
     assert lines["scaling=alpha/r"] == "alpha/r, 1/r or alpha/sqrt(r)"
     assert lines["method=none"] == METHODS["none"].label
+
+
+def test_a_file_of_one_s_own_is_a_choice_and_on_the_help_page(tmp_path, monkeypatch) -> None:
+    shutil.copytree(CONF, tmp_path / "conf")
+    text = (CONF / "model/gpt2.yaml").read_text(encoding="utf-8").partition("\n")
+    (tmp_path / "conf/model/mine.yaml").write_text(
+        f"{text[0]}\n# A model of one's own.  It lies here.\n{text[2]}", encoding="utf-8"
+    )
+    for module in ("plan", "help"):
+        monkeypatch.setattr(f"experiments.{module}.CONF", tmp_path / "conf")
+    assert plan(["model=mine"]).runs[0].config.model == plan(["model=gpt2"]).runs[0].config.model
+    assert "  model=mine              A model of one's own\n" in help_page()
+    (tmp_path / "own/model").mkdir(parents=True)
+    shutil.copy(tmp_path / "conf/model/mine.yaml", tmp_path / "own/model/other.yaml")
+    shown = subprocess.run(
+        [sys.executable, str(CONF.parent / "run.py"), "--config-dir", "own", "model=other", "--cfg", "job"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "name: gpt2\n" in shown.stdout

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import json
 
 import pytest
 import torch
 from tokenizers.processors import TemplateProcessing
-from transformers import Qwen2Tokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel, Qwen2Tokenizer
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
 import experiments.job as job
@@ -106,6 +107,30 @@ def test_a_short_run_and_its_analysis(kind, config, folder_of, tmp_path, capsys)
         ]
         assert analyse(arguments) == 0, capsys.readouterr().err
         assert any(path.suffix == ".csv" for path in (tmp_path / name).rglob("*"))
+
+
+def test_a_toy_architecture_is_one_entry(config, folder_of, tmp_path, monkeypatch, capsys):
+    """A model type of one's own, whose layers are called otherwise: trained, and its W read from the file."""
+
+    class ToyConfig(GPT2Config):
+        model_type = "toy"
+
+    class Toy(GPT2LMHeadModel):
+        config_class = ToyConfig
+
+    AutoConfig.register("toy", ToyConfig)
+    AutoModelForCausalLM.register(ToyConfig, Toy)
+    monkeypatch.setitem(ARCHITECTURES, "toy", dataclasses.replace(ARCHITECTURES["gpt2"], name="toy"))
+    folder = folder_of("gpt2")
+    told = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    told |= {"model_type": "toy", "architectures": ["Toy"]}
+    (folder / "config.json").write_text(json.dumps(told), encoding="utf-8")
+    small = {"task.train": 8, "task.dev": 2, "task.test": 2, "steps": 2, "batch_size": 4, "rank": 4}
+    outcome = job.run_job(PlannedRun(config(**small, **{"model.name": str(folder)}), ()))
+    assert outcome.status == "finished", outcome.error
+    assert outcome.record["model"]["name"] == str(folder)
+    place = ["--study", "test", "--root", str(tmp_path / "outputs"), "--out", str(tmp_path / "results")]
+    assert analyse(["spectra", *place]) == 0, capsys.readouterr().err
 
 
 @pytest.mark.parametrize("kind", DECODERS)
