@@ -104,7 +104,7 @@ def _run(options: argparse.Namespace) -> int:
     status = DONE
     made: Made = {}
     names = (
-        [name for name in COMMANDS if name not in options.skip]
+        [name for name in COMMANDS if name not in options.skip and COMMANDS[name].applies(together)]
         if options.command == ALL
         else [options.command]
     )

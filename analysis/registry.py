@@ -33,6 +33,10 @@ MADE = "made"
 Make = TypeVar("Make", bound=Callable[..., Any])
 
 
+def always(selection: Selection) -> bool:
+    return True
+
+
 @dataclass(frozen=True)
 class Command:
     """One of `python -m analysis`.
@@ -46,6 +50,7 @@ class Command:
         every_task: takes all tasks together where none is chosen.
         title: in headings and links, such as "Figure 3"; the name where it has none.
         place: where the report has it: among what came out, the subspaces, the tables, or folded at the end.
+        applies: whether a study asked for it; `all` and the report leave it out without a word where not.
     """
 
     name: str
@@ -55,6 +60,7 @@ class Command:
     every_task: bool = False
     title: str = ""
     place: Place = "tables"
+    applies: Callable[[Selection], bool] = always
 
     @property
     def own(self) -> tuple[str, ...]:
@@ -106,7 +112,7 @@ def make_each(selection: Selection, own: Mapping[str, Any], made: Made) -> Made:
     """
     keys = []
     for name, command in COMMANDS.items():
-        if command.sums_up:
+        if command.sums_up or not command.applies(selection):
             continue
         for one in command.selections(selection):
             keys.append((name, one.task))

@@ -35,7 +35,7 @@ def folder(tmp_path, monkeypatch):
     for split, lines in WORDS.items():
         (tmp_path / f"words/{split}.txt").write_text(lines)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(TASKS, "_classes", dict(TASKS._all()))
+    monkeypatch.setattr(TASKS, "_entries", dict(TASKS._all()))
     monkeypatch.setattr(sys, "path", [*sys.path])
     yield tmp_path
     sys.modules.pop("my_module", None)
@@ -149,7 +149,7 @@ def test_from_a_file_to_which_rank(folder, model):
             words = [word.replace(text, shorter) for word in words]
         done = run(str(ROOT / "run.py"), *words, *short, folder=folder)
         assert done.returncode == 0, done.stdout + done.stderr
-        assert done.stdout.count("  finished  ") == count
+        assert len(re.findall(r"^finished  \d+/", done.stdout, flags=re.M)) == count
     done = run("-m", "analysis", "grid", "--study", "mine", folder=folder)
     assert done.returncode == 0, done.stderr
     assert "jsonl: exact match in %, 3 examples." in done.stdout

@@ -129,7 +129,8 @@ def command(
 
 def _swept(key: str, values: Sequence[Any]) -> str:
     """The values of a sweep: "0,1,2", or "range(5,46)" of many whole numbers in a row."""
-    if len(values) > MOST_LISTED and [*values] == [*range(values[0], values[-1] + 1)]:
+    whole = all(isinstance(value, int) for value in values)
+    if len(values) > MOST_LISTED and whole and [*values] == [*range(values[0], values[-1] + 1)]:
         return f"range({values[0]},{values[-1] + 1})"
     return ",".join(_targets_value(value) if key == "targets" else str(value) for value in values)
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from analysis.cells import CellResult, Cells, Evaluation, lora_runs
 from analysis.errors import AnalysisError
 from analysis.figures.style import WIDTH, paper_style
+from analysis.grid import is_cut
 from analysis.provenance import provenance_of, stem_of
 from analysis.registry import ANSWERS, command
 from analysis.result import Cell, CommandLines, Drawing, Result, Row, Table
@@ -65,6 +66,10 @@ class Curve:
         return sorted({keep for _, keep in self.cut})
 
 
+def has_cuts(selection: Selection) -> bool:
+    return any(is_cut(run) for run in selection.study.runs)
+
+
 @command(
     "truncation",
     "adapters cut to their top directions of dW or of A, beside adapters trained at that rank",
@@ -72,6 +77,7 @@ class Curve:
     every_task=True,
     title="Truncation",
     place="subspaces",
+    applies=has_cuts,
 )
 def make(selection: Selection) -> Result:
     """One table and a panel for each task, choice of weights and rank.

@@ -186,4 +186,4 @@ def test_names_and_labels_import_no_torch():
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=REPOSITORY)
     assert done.returncode == 0, done.stderr
-    assert len({*done.stdout.splitlines()}) == len(methods.METHODS) == 11
+    assert len({*done.stdout.splitlines()}) == len(methods.METHODS) == 12

@@ -139,7 +139,7 @@ class Mine(Task):
 
 @pytest.fixture
 def mine(monkeypatch):
-    monkeypatch.setitem(TASKS._classes, "mine", Mine)
+    monkeypatch.setitem(TASKS._entries, "mine", Mine)
     return Mine
 
 
