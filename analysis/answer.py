@@ -162,6 +162,13 @@ class Answer:
     def sentences(self) -> str:
         """The answer in words, but for the commands."""
         title = f"{self.grid.title}: "
+        if self.learned_nothing:
+            value = self._value((*self.compared, *self.alone)[0])
+            return (
+                f"{title}every run scores the same on every example, {value} in all: none has learned "
+                "anything that the metric sees, so that nothing is compared, here or in any figure. Train "
+                "for more steps or at another rate."
+            )
         if self.decision is None:
             return title + self._numbers_alone()
         parts = [self._what_is_shown(self.decision), self._what_is_ruled_out(self.decision)]
@@ -170,6 +177,15 @@ class Answer:
             names = ", ".join(cell.name for cell in self.alone)
             parts.append(f"Not compared, for one seed decides nothing: {names}.")
         return title + " ".join(part for part in parts if part)
+
+    @property
+    def learned_nothing(self) -> bool:
+        """Whether several cells have not one example between them on which some run does otherwise."""
+        import numpy as np
+
+        cells = (*self.compared, *self.alone)
+        rows = [row for cell in cells for row in cell.result.outcomes.scores]
+        return len(cells) > 1 and all(np.array_equal(row, rows[0]) for row in rows)
 
     def status(self, cell: GridCell) -> str:
         """ "within", "worse" or "undecided"; empty where nothing is said."""

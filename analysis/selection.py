@@ -206,6 +206,7 @@ class Selection:
 
     def require(self, needs: Sequence[Need]) -> list[Run]:
         """The run of each need, of this task and choice; raises as `Study.require` and `check_model`."""
+        self._check_choice()
         found = self.study.require(needs, **self._choice())
         self.check_model(found)
         return found

@@ -231,3 +231,16 @@ def test_ranks_by_letter_have_a_command_too(study):
         study.run(targets="q", rank=4, seed=seed, share=0.64 + 0.01 * seed)
     found = the_answer(study)
     assert any("rank={q: 1, v: 3}" in line for line in found.commands)
+
+
+def test_runs_that_learned_nothing_are_not_compared(study):
+    for rank in (1, 8):
+        for seed in (0, 1):
+            study.run(rank=rank, seed=seed, share=0.0)
+    [grid] = grids(selection := select(study))
+    made = answer(grid, 0.01, selection)
+    assert made.learned_nothing
+    assert "every run scores the same on every example, 0.0 in all" in made.sentences
+    study.run(rank=16, seed=0, share=0.1)
+    [grid] = grids(selection := select(study))
+    assert "none has learned" not in answer(grid, 0.01, selection).sentences
