@@ -22,6 +22,7 @@ from analysis.defaults import DEFAULT_MARGIN
 from analysis.errors import AnalysisError
 from analysis.reading import tensors
 from analysis.reading.needs import MissingRunsError, Need
+from analysis.registry import always
 from analysis.selection import Selection
 from analysis.statistics import holm
 
@@ -52,6 +53,7 @@ class Claim:
         statement: in one line.
         source: what it is judged from.
         evidence: gathers that.
+        applies: whether a study asked for it; where it did not, the claim is left out without a word.
     """
 
     name: str
@@ -59,13 +61,20 @@ class Claim:
     statement: str
     source: type[Source]
     evidence: Callable[[Any], Evidence]
+    applies: Callable[[Selection], bool] = always
 
 
 CLAIMS: list[Claim] = []
 """In the paper's order."""
 
 
-def claim(name: str, section: str, statement: str, source: type[Source]) -> Callable[[Gather], Gather]:
+def claim(
+    name: str,
+    section: str,
+    statement: str,
+    source: type[Source],
+    applies: Callable[[Selection], bool] = always,
+) -> Callable[[Gather], Gather]:
     """Register the function as the claim of this name; parameters as of `Claim`.
 
     Raises:
@@ -75,7 +84,7 @@ def claim(name: str, section: str, statement: str, source: type[Source]) -> Call
     def register(function: Gather) -> Gather:
         if any(one.name == name for one in CLAIMS):
             raise ValueError(f"the claim {name} is registered twice")
-        CLAIMS.append(Claim(name, section, statement, source, function))
+        CLAIMS.append(Claim(name, section, statement, source, function, applies))
         CLAIMS.sort(key=lambda one: one.section)
         return function
 
@@ -126,17 +135,18 @@ def decide(found: Mapping[str, Evidence], task: str = "") -> dict[str, Judgement
 
 def _judge_task(selection: Selection, margin: float) -> list[Judgement]:
     _check(selection)
-    sources = {one.source: one.source(selection, margin) for one in CLAIMS}
+    asked = [one for one in CLAIMS if one.applies(selection)]
+    sources = {one.source: one.source(selection, margin) for one in asked}
     found: dict[str, Evidence] = {}
     errors: dict[str, AnalysisError] = {}
-    for one in CLAIMS:
+    for one in asked:
         try:
             found[one.name] = one.evidence(sources[one.source])
         except AnalysisError as error:
             errors[one.name] = error
     task = str(selection.task)
     decided = decide(found, task)
-    return [decided.get(one.name) or _untested(one, task, errors[one.name]) for one in CLAIMS]
+    return [decided.get(one.name) or _untested(one, task, errors[one.name]) for one in asked]
 
 
 def _check(selection: Selection) -> None:

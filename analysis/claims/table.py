@@ -117,6 +117,8 @@ def _claim_notes(judgements: Sequence[Judgement], several: bool) -> list[str]:
     notes = []
     for claim in CLAIMS:
         found = [one for one in judgements if one.claim == claim.name]
+        if not found:
+            continue
         measured = next((one.statistic for one in found if one.statistic), "")
         sentences = [f"{claim.name}: {claim.statement}.", f"Value: {measured}." if measured else ""]
         sentences += [f"On {one.task}: {_lower(one.note)}" if several else one.note for one in found]

@@ -87,7 +87,7 @@ def make(selection: Selection) -> Result:
     """
     import pandas
 
-    curves = [*_curves(selection)]
+    curves = [*curves_of(selection)]
     rows = [row for curve in curves for row in _numbers(curve)]
     ids = {run for curve in curves for run in _runs(curve)}
     runs = [run for run in selection.study.runs if run.id in ids]
@@ -101,7 +101,7 @@ def make(selection: Selection) -> Result:
     )
 
 
-def _curves(selection: Selection) -> Iterator[Curve]:
+def curves_of(selection: Selection) -> Iterator[Curve]:
     frame = selection.frame
     cut = frame[frame["method"] == METHOD] if "keep" in frame else frame[:0]
     if cut.empty:
@@ -139,7 +139,7 @@ def _kept(found: DataFrame) -> DataFrame:
     return found
 
 
-def _against(one: CellResult, other: CellResult) -> Comparison | None:
+def against(one: CellResult, other: CellResult) -> Comparison | None:
     """The two on the seeds that both have; None where they share none."""
     shared = [seed for seed in one.outcomes.seeds if seed in other.outcomes.seeds]
     if not shared:
@@ -168,7 +168,7 @@ def _numbers(curve: Curve) -> Iterator[dict[str, Any]]:
             "seeds": cell.mean.seeds,
         }
         for name, other in (("whole", curve.whole), ("trained", curve.trained.get(keep))):
-            found = None if other is None or other is cell else _against(cell, other)
+            found = None if other is None or other is cell else against(cell, other)
             values = (None,) * 3 if found is None else (found.difference, found.low, found.high)
             for part, value in zip(("minus", "minus_low", "minus_high"), values, strict=True):
                 row[f"{part}_{name}"] = None if value is None else scale * value
@@ -229,7 +229,7 @@ def _mean(curve: Curve, cell: CellResult | None) -> Cell:
 
 
 def _difference(curve: Curve, one: CellResult | None, other: CellResult | None) -> Cell:
-    found = None if one is None or other is None else _against(one, other)
+    found = None if one is None or other is None else against(one, other)
     if found is None:
         return Cell(MISSING)
     scale, digits = curve.metric.scale, curve.metric.decimals

@@ -15,11 +15,11 @@ from pathlib import Path
 import pandas
 import pytest
 
-from analysis.claims import CLAIMS
+from analysis.claims import CLAIMS as EVERY_CLAIM
 from analysis.commands import main
 from analysis.errors import AnalysisError
 from analysis.reading.study import Study
-from analysis.registry import COMMANDS, Command
+from analysis.registry import COMMANDS, Command, always
 from analysis.report import make
 from analysis.report.blocks import title_of
 from analysis.report.words import MARKS
@@ -29,6 +29,9 @@ from analysis.tables.numbers import MISSING
 from tests.analysis.claims.builder import STUDY, TRUE, write_study
 from tests.analysis.report.builder import complete
 from tests.analysis.report.reading import Page
+
+CLAIMS = [one for one in EVERY_CLAIM if one.applies is always]
+"""Of a study without truncated runs."""
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 SECTIONS = ["first", "subspaces", "tables", "curves", "missing", "folded", "cost", "origin"]

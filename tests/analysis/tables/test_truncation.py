@@ -40,7 +40,7 @@ def fill(study, seeds=(0, 1)):
 def test_a_curve_and_its_differences(study, selected):
     fill(study)
     study.run(rank=8, seed=7, share=0.2)  # was never cut
-    [curve] = truncation._curves(selected())
+    [curve] = truncation.curves_of(selected())
     assert (curve.title, curve.kept) == ("sql, qv r=8", [1, 4])
     assert curve.whole.mean.mean == pytest.approx(0.9)
     assert curve.cut["A", 4].mean.mean == pytest.approx(0.6)
@@ -63,7 +63,7 @@ def test_each_rank_is_a_curve_and_a_panel(study, selected):
     for seed in (0, 1):
         study.run(rank=64, seed=seed, share=0.95)
         study.run(rank=64, seed=seed, share=0.3, method="truncated", keep=1, by="dW")
-    curves = [*truncation._curves(selected())]
+    curves = [*truncation.curves_of(selected())]
     assert [curve.rank for curve in curves] == [8, 64]
     figure = truncation._draw(curves)
     assert [axes.get_title() for axes in figure.axes] == ["sql, qv r=8", "sql, qv r=64"]
@@ -73,8 +73,8 @@ def test_each_rank_is_a_curve_and_a_panel(study, selected):
 def test_what_is_missing_is_said(study, selected):
     study.run(rank=8)
     with pytest.raises(AnalysisError, match=r"no truncated run; .* \+experiment=truncation study=s"):
-        [*truncation._curves(selected())]
+        [*truncation.curves_of(selected())]
     study.runs.clear()
     study.run(rank=8, share=0.3, method="truncated", keep=1, by="dW")
     with pytest.raises(AnalysisError, match="sql qv r=8: the runs that were cut are not in the study"):
-        [*truncation._curves(selected())]
+        [*truncation.curves_of(selected())]

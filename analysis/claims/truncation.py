@@ -1,0 +1,81 @@
+"""The claim that a truncated adapter bears on: what its top direction does (Section 7.2)."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+from analysis.claims.catalogue import claim
+from analysis.claims.evidence import Evidence, of_comparison
+from analysis.errors import AnalysisError
+from analysis.selection import Selection
+from analysis.statistics import compare
+from analysis.tables.truncation import Curve, curves_of, has_cuts
+
+TARGETS, RANK, KEPT, ORDER = "qv", 8, 1, "dW"
+
+
+class Cuts:
+    """The adapters of one task that were cut.
+
+    Args:
+        selection: of one task; its checkpoint, split, seeds and choice are used, its targets are not.
+        margin: what counts as equal: in points where the metric is a share, else in its own unit.
+    """
+
+    one_family = True
+
+    def __init__(self, selection: Selection, margin: float) -> None:
+        self.selection = selection
+        self.margin = margin
+
+    @cached_property
+    def curve(self) -> Curve:
+        """Of W_q and W_v at r = 8.
+
+        Raises:
+            AnalysisError: they were not cut to their top direction, or nothing was trained at r = 1.
+        """
+        for curve in curves_of(self.selection):
+            there = (ORDER, KEPT) in curve.cut and KEPT in curve.trained
+            if (curve.task, curve.targets, curve.rank) == (self.selection.task, TARGETS, RANK) and there:
+                return curve
+        study = self.selection.study.name
+        raise AnalysisError(
+            f"{self.selection.task}: no run of {TARGETS} at r={RANK} cut to its top direction beside one at "
+            f"r={KEPT}; make it: python run.py -m method=truncated targets={TARGETS} rank={RANK} keep={KEPT} "
+            f"study={study}"
+        )
+
+
+@claim(
+    "top-direction-does",
+    "7.2",
+    "the top direction of r = 8 does what an adapter of r = 1 does, for W_q and W_v",
+    Cuts,
+    applies=has_cuts,
+)
+def top_direction_does(cuts: Cuts) -> Evidence:
+    """Section 7.2: r = 8 and r = 64 share their top direction with each other and not the rest, "so the
+    top singular-vector directions ... are the most useful, while other directions potentially contain mostly
+    random noises"; hence "a rank as small as one suffices".
+
+    Accuracy of r = 8 cut to the top direction of each dW minus that of adapters trained at r = 1. The claim
+    is one of non-inferiority: it wants the difference above minus the margin.
+    """
+    curve = cuts.curve
+    cut, trained = curve.cut[ORDER, KEPT].outcomes, curve.trained[KEPT].outcomes
+    shared = [seed for seed in cut.seeds if seed in trained.seeds]
+    if not shared:
+        raise AnalysisError(f"{curve.title}: no seed has both a cut run and one trained at r={KEPT}")
+    metric = curve.metric
+    found = compare(cut.rows(shared), trained.rows(shared), reference=-cuts.margin / metric.scale)
+    part = of_comparison(found, above=True, scale=metric.scale, name="", paper="")
+    whole, one, other = (
+        f"{metric.scale * mean:.{metric.decimals}f}"
+        for mean in (curve.whole.mean.mean, curve.cut[ORDER, KEPT].mean.mean, curve.trained[KEPT].mean.mean)
+    )
+    return Evidence(
+        f"{metric.title} of r={RANK} cut to its top direction minus that of r={KEPT}",
+        (part,),
+        f"The whole r={RANK}: {whole}; its top direction alone: {one}; trained at r={KEPT}: {other}.",
+    )
