@@ -8,8 +8,7 @@ from analysis.claims.catalogue import claim
 from analysis.claims.evidence import Evidence, of_comparison
 from analysis.errors import AnalysisError
 from analysis.selection import Selection
-from analysis.statistics import compare
-from analysis.tables.truncation import Curve, curves_of, has_cuts
+from analysis.tables.truncation import Curve, against, curves_of, has_cuts
 
 TARGETS, RANK, KEPT, ORDER = "qv", 8, 1, "dW"
 
@@ -63,17 +62,12 @@ def top_direction_does(cuts: Cuts) -> Evidence:
     is one of non-inferiority: it wants the difference above minus the margin.
     """
     curve = cuts.curve
-    cut, trained = curve.cut[ORDER, KEPT].outcomes, curve.trained[KEPT].outcomes
-    shared = [seed for seed in cut.seeds if seed in trained.seeds]
-    if not shared:
+    metric, cut, trained = curve.metric, curve.cut[ORDER, KEPT], curve.trained[KEPT]
+    found = against(cut, trained, reference=-cuts.margin / metric.scale)
+    if found is None:
         raise AnalysisError(f"{curve.title}: no seed has both a cut run and one trained at r={KEPT}")
-    metric = curve.metric
-    found = compare(cut.rows(shared), trained.rows(shared), reference=-cuts.margin / metric.scale)
     part = of_comparison(found, above=True, scale=metric.scale, name="", paper="")
-    whole, one, other = (
-        f"{metric.scale * mean:.{metric.decimals}f}"
-        for mean in (curve.whole.mean.mean, curve.cut[ORDER, KEPT].mean.mean, curve.trained[KEPT].mean.mean)
-    )
+    whole, one, other = (curve.number(cell.mean.mean) for cell in (curve.whole, cut, trained))
     return Evidence(
         f"{metric.title} of r={RANK} cut to its top direction minus that of r={KEPT}",
         (part,),

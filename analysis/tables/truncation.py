@@ -61,6 +61,10 @@ class Curve:
     def title(self) -> str:
         return f"{self.task}, {self.targets} r={self.rank}"
 
+    def number(self, value: float, sign: str = "") -> str:
+        """A value of the metric as people read it; with sign="+" always signed."""
+        return f"{self.metric.scale * value:{sign}.{self.metric.decimals}f}"
+
     @property
     def kept(self) -> list[int]:
         return sorted({keep for _, keep in self.cut})
@@ -139,12 +143,12 @@ def _kept(found: DataFrame) -> DataFrame:
     return found
 
 
-def against(one: CellResult, other: CellResult) -> Comparison | None:
-    """The two on the seeds that both have; None where they share none."""
+def against(one: CellResult, other: CellResult, reference: float = 0.0) -> Comparison | None:
+    """The two on the seeds that both have, as `statistics.compare`; None where they share none."""
     shared = [seed for seed in one.outcomes.seeds if seed in other.outcomes.seeds]
     if not shared:
         return None
-    return compare(one.outcomes.rows(shared), other.outcomes.rows(shared))
+    return compare(one.outcomes.rows(shared), other.outcomes.rows(shared), reference=reference)
 
 
 def _numbers(curve: Curve) -> Iterator[dict[str, Any]]:
@@ -223,17 +227,15 @@ def _rows(curve: Curve) -> Iterator[Row]:
 def _mean(curve: Curve, cell: CellResult | None) -> Cell:
     if cell is None:
         return Cell(MISSING)
-    scale, digits = curve.metric.scale, curve.metric.decimals
-    spread = f" ±{scale * cell.mean.seed_sd:.{digits}f}" if cell.mean.seeds > 1 else ""
-    return Cell(f"{scale * cell.mean.mean:.{digits}f}{spread}")
+    spread = f" ±{curve.number(cell.mean.seed_sd)}" if cell.mean.seeds > 1 else ""
+    return Cell(f"{curve.number(cell.mean.mean)}{spread}")
 
 
 def _difference(curve: Curve, one: CellResult | None, other: CellResult | None) -> Cell:
     found = None if one is None or other is None else against(one, other)
     if found is None:
         return Cell(MISSING)
-    scale, digits = curve.metric.scale, curve.metric.decimals
-    value, low, high = (f"{scale * v:+.{digits}f}" for v in (found.difference, found.low, found.high))
+    value, low, high = (curve.number(v, "+") for v in (found.difference, found.low, found.high))
     return Cell(f"{value} [{low}, {high}]")
 
 
