@@ -196,12 +196,18 @@ def _table(curves: Sequence[Curve], selection: Selection) -> Table:
         groups=tuple(tuple(_rows(curve)) for curve in curves),
         notes=(
             f"In {metrics} of the {selection.checkpoint} checkpoint on {selection.split}: mean ± standard "
-            "deviation over seeds. Differences of paired runs with their 95% interval over seeds and "
-            "examples.",
+            "deviation over seeds. Differences of paired runs with their 95% interval over "
+            f"{_over(curves)}.",
             "By dW: the top singular directions of dW are kept; by A: what of dW reads the top right "
             "singular directions of A, the order of Section 7.2. Nothing is trained after the cut.",
         ),
     )
+
+
+def _over(curves: Sequence[Curve]) -> str:
+    """What the intervals hold."""
+    several = any(curve.whole.mean.seeds > 1 for curve in curves)
+    return "seeds and examples" if several else "examples alone, which says nothing of other seeds"
 
 
 def _rows(curve: Curve) -> Iterator[Row]:
@@ -308,6 +314,7 @@ def _caption(curves: Sequence[Curve], selection: Selection) -> str:
         "Adapters cut to their top singular directions and evaluated again, nothing trained after: "
         f"{'; '.join(curve.title for curve in curves)}. By dW: the top directions of dW; by A: what of dW "
         "reads the top right singular directions of A. Beside them adapters that were trained at that rank; "
-        "dotted, the whole adapter. Bands: 95% interval over seeds and examples. Study "
+        "dotted, the whole adapter. Bands: 95% interval over "
+        f"{_over(curves)}. Study "
         f"{selection.study.name}, {selection.checkpoint} checkpoint, {selection.split} split."
     )
