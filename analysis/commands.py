@@ -70,6 +70,7 @@ moved."""
 ALL = "all"
 ALSO_CALLED = {"phi": "fig3", "subspaces": "fig3", "verdicts": "claims", "amplification": "table7"}
 ARCHIVE = "archive"
+ACROSS = "across"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -91,6 +92,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> int:
     if options.command in checkup.HELP:
         return checkup.run(options)
+    if options.command == ACROSS:
+        return _across(options)
     from analysis.reading.study import Study
     from analysis.result import write
     from analysis.selection import Selection
@@ -138,6 +141,17 @@ def _run(options: argparse.Namespace) -> int:
 
                 publish(selection, result, made, options.wandb, options.project)
     return status
+
+
+def _across(options: argparse.Namespace) -> int:
+    from analysis.claims.across import across
+    from analysis.result import write
+
+    result = across(options.folders)
+    for path in write(result, options.out):
+        print(path)
+    print(f"\n{result.printed()}\n")
+    return DONE
 
 
 def _archive(study: Study, options: argparse.Namespace) -> int:
@@ -196,7 +210,7 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> Any:
         given = re.match(r"argument COMMAND: invalid choice: '([^']*)'", message)
         if given:
-            names = (*COMMANDS, ALL, ARCHIVE)
+            names = (*COMMANDS, ALL, ARCHIVE, ACROSS)
             message = f"{given[1]!r} is no command; valid are {', '.join(names)}{_meant(given[1], names)}"
         self.exit(WRONG_USE, f"error: {message} (see {self.prog} --help)\n")
 
@@ -217,6 +231,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     slim = "a slim copy of the study, without most adapters, that every command reads with --root"
     _add_archive_options(commands.add_parser(ARCHIVE, help=slim, description=slim, **style))
+    side = "the same claims on several studies, side by side, from the folders that claims or all wrote"
+    _add_across_options(commands.add_parser(ACROSS, help=side, description=side, **style))
     checkup.add(commands, style)
     return parser
 
@@ -230,6 +246,17 @@ def _add_study(parser: argparse.ArgumentParser) -> None:
         default=DEFAULT_ROOT,
         metavar="DIR",
         help=f"the run store (default: {DEFAULT_ROOT})",
+    )
+
+
+def _add_across_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folders", type=Path, nargs="+", metavar="FOLDER", help="such as results/mine")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("results"),
+        metavar="DIR",
+        help="where to write (default: %(default)s)",
     )
 
 
