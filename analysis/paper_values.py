@@ -187,6 +187,14 @@ def accuracy(name: str, *, task: str, **keys: Any) -> PaperValue:
     return value(name, TASKS[task], **keys)
 
 
+def at_place(names: Iterable[str], task: str, place: tuple[str, int]) -> PaperValue | None:
+    """The score at these targets and rank in the first of the tables that has them; None where none has."""
+    for name in names if task in TASKS else ():
+        if place in [(row["targets"], row["rank"]) for row in table(name).rows]:
+            return accuracy(name, task=task, targets=place[0], rank=place[1])
+    return None
+
+
 def _written(targets: Any) -> Any:
     """Letters as the file writes them; anything else as it is, for the table's own error."""
     try:

@@ -40,8 +40,8 @@ from experiments.keys import (
     key,
     keys,
 )
-from experiments.methods import lookup
 from experiments.parts import ModelConfig, TaskConfig, WandbConfig
+from experiments.registry import Registry
 from experiments.tasks import COMMON_KEYS, TASKS
 from lora.targets import parse_ranks, parse_targets, targets_name
 
@@ -54,6 +54,9 @@ LONGEST_NAME = 100  # of a model, in the name of a run's folder, for which syste
 # Counts up whenever the code changes what a configuration means, so that old results are not taken for new.
 SCIENCE_VERSION = 2
 
+METHODS: Registry[Any] = Registry("method", "experiments.methods", needs=("name", "label", "learning_rate"))
+"""By name.  What a method is, `experiments.methods` says, which knows this module; it is not known here."""
+
 
 def _task(config: TaskConfig) -> TaskConfig:
     TASKS.find(config.name).check(config)
@@ -62,7 +65,7 @@ def _task(config: TaskConfig) -> TaskConfig:
 
 def _method(name: Any) -> Any:
     usable = [one for one, field in keys(RunConfig).items() if about(field, "counts") in (USED, CHANGED)]
-    for setting in lookup(name).settings:
+    for setting in METHODS.find(name).settings:
         if setting not in usable:
             raise UserError(
                 f"method={name} has {setting!r} among its settings; valid are {', '.join(usable)}"
@@ -186,7 +189,7 @@ class RunConfig:
         `precision` is the resolved one; the identities name the weights and the data by content, so that a
         folder that moved is still the same experiment.
         """
-        method, task = lookup(self.method), TASKS.find(self.task.name)
+        method, task = METHODS.find(self.method)(), TASKS.find(self.task.name)
         counting = {ALWAYS, TRAINED} if method.trains or method.of else {ALWAYS}
         taken = {*COMMON_KEYS, *task.keys}
         values: dict[str, Any] = {"science_version": SCIENCE_VERSION}
@@ -228,7 +231,7 @@ class RunConfig:
     def readable_name(self) -> str:
         """The part of the run's folder that people read."""
         model = self.model.name.rstrip("/").rsplit("/", 1)[-1][:LONGEST_NAME]
-        method = lookup(self.method)
+        method = METHODS.find(self.method)()
         words = "-".join(method.words(self)) or method.name
         rate = f"-lr{self.lr:g}" if method.trains or method.of else ""
         return f"{TASKS.find(self.task.name).name}-{model}-{words}{rate}-seed{self.seed}"
@@ -269,7 +272,7 @@ def read_config(values: Mapping[str, Any]) -> RunConfig:
     found.  Raises UserError, one line, for the first value that is not valid.
     """
     model = build(ModelConfig, values["model"], "model.")
-    method = lookup(values["method"])
+    method = METHODS.find(values["method"])()
     found = {
         "model": model,
         "task": build(TaskConfig, values["task"], "task."),

@@ -18,14 +18,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, ClassVar
 
-from experiments.registry import Registry
+from experiments.config import METHODS, RunConfig
 from experiments.store import DELTA, DELTA_BEST, RunFolder
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
-
-    from experiments.config import RunConfig
 
 
 class Method(ABC):
@@ -188,15 +186,11 @@ def _head_parameters(model: PreTrainedModel) -> Iterator[str]:
     return (name for name, _ in model.named_parameters() if name.split(".")[0] in names)
 
 
-METHODS: Registry[type[Method]] = Registry(
-    "method", "experiments.methods", needs=("name", "label", "learning_rate")
-)
-
-
 def lookup(name: str) -> Method:
     """The method of this name, or that at this import path.
 
     Raises:
         UserError: there is none.
     """
-    return METHODS.find(name)()
+    method: Method = METHODS.find(name)()
+    return method
