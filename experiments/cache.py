@@ -26,7 +26,7 @@ from experiments.identity import file_sha256
 VARIABLE = "LORA_SECTION7_CACHE"
 ENTRY = "entry.json"
 """Of each entry: what it was made from, what its maker says of it, and the sha256 of its files."""
-WORTHWHILE = 10_000
+WORTHWHILE = 1_000
 """Examples of a split from which on it is kept: fewer are made faster than one notices."""
 Made = TypeVar("Made")
 

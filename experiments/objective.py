@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
 
-ENCODED_TOGETHER = 20_000
+ENCODED_TOGETHER = 10_000
 """Examples that are given to the tokenizer at once."""
 _CODE = Path(__file__).resolve().parent
 _MODULES = ("encoded", "objective", "tokenizing", "class_objective", "text_objective")
@@ -34,6 +35,7 @@ class Objective(ABC):
         self.task = task
         self.max_length = max_length
         self.truncated = 0
+        self._content = functools.cache(task.content)
         self._encoded: dict[str, EncodedSplit] = {}
         self._around: tuple[Sequence[int], Sequence[int]] = (), ()
 
@@ -69,8 +71,8 @@ class Objective(ABC):
         key = {
             "code": cache.code_identity(*(_CODE / f"{name}.py" for name in _MODULES)),
             "objective": type(self).__qualname__,
-            "examples": self.task.content(split),
-            "train": self.task.content("train"),  # whose longest answer says how much room there is
+            "examples": self._content(split),
+            "train": self._content("train"),  # whose longest answer says how much room there is
             "labels": self.task.labels,
             "tokenizer": tokenizer,
             "max_length": self.max_length,
