@@ -40,7 +40,7 @@ def evaluate(
     encoded = bench.objective.encoded(split)
     examples = bench.task.examples(split)
     predictions = [""] * len(examples)
-    lengths = [example.target_start for example in encoded]
+    lengths = encoded.target_starts.tolist()
     large = sum(parameter.numel() for parameter in model.parameters()) > LARGE_MODEL
     with autocast(device, precision):
         for batch in evaluation_batches(lengths, EVALUATION_BATCH_LARGE if large else EVALUATION_BATCH):

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import torch
 import torch.nn.functional as F
 
+from experiments.encoded import Encoded
 from experiments.errors import UserError
-from experiments.objective import Encoded, Objective
+from experiments.objective import Objective
 from experiments.tasks import Example
 from experiments.tokenizing import check_answers, check_known, decoded
 
@@ -51,8 +52,12 @@ class TextObjective(Objective):
         The same for every example, so that what a prompt loses does not depend on its gold answer.  Raises
         UserError where a training target does not fit.
         """
-        targets = self._ids([example.target for example in self.task.examples("train")])
-        longest = 1 + max(map(len, targets))
+        train = self._encoded.get("train")
+        if train is not None:
+            longest = train.longest_target
+        else:
+            targets = dict.fromkeys(example.target for example in self.task.examples("train"))
+            longest = 1 + max(map(len, self._ids([*targets])))
         room = min(2 * longest, self.max_length // 2)
         if longest > room:
             raise UserError(

@@ -26,7 +26,7 @@ from experiments.workbench import Workbench
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from experiments.objective import Encoded
+    from experiments.encoded import Encoded, EncodedSplit
 
 Log = Callable[[Mapping[str, float], int], None]
 
@@ -157,7 +157,7 @@ def train(
 
 def _steps(
     model: PreTrainedModel,
-    encoded: Any,
+    encoded: EncodedSplit,
     config: RunConfig,
     bench: Workbench,
     device: torch.device,
@@ -173,7 +173,7 @@ def _steps(
         return 0, 0.0
     groups = optimizer_groups(model, config)
     optimizer = torch.optim.AdamW(groups, lr=config.lr, fused=device.type in ("cpu", "cuda"))
-    batches = training_batches([len(example.ids) for example in encoded], config.batch_size, config.seed)
+    batches = training_batches(encoded.lengths, config.batch_size, config.seed)
     model.train()
     tokens, evaluating, start = 0, 0.0, time.perf_counter()
     since_log: list[float] = []

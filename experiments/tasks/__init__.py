@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from experiments.errors import UserError
 from experiments.parts import TaskConfig
-from experiments.tasks.task import COMMON_KEYS, TASKS, Example, GeneratedTask, Task, meaningless
+from experiments.tasks.examples import Example
+from experiments.tasks.task import COMMON_KEYS, TASKS, GeneratedTask, Task, meaningless
 
 __all__ = [
     "COMMON_KEYS",
@@ -33,7 +34,7 @@ def load_task(config: TaskConfig) -> Task:
     Raises:
         UserError: there is no such task, or its data is not there, not in its layout or has an empty split.
     """
-    task = TASKS.find(config.name).load(config)
+    task = TASKS.find(config.name).open(config)
     if "train" not in task.splits or len(task.splits) < 2:
         raise UserError(
             f"task={config.name} needs a train split and a dev or test split, found {sorted(task.splits)}"
