@@ -238,6 +238,7 @@ def _train(run: PlannedRun, place: Address, sweep: float) -> dict[str, Any]:
             "timing": {"seconds": time.perf_counter() - start, **trained.timing},
             "examples": {split: len(bench.task.examples(split)) for split in bench.task.splits},
             "truncated_examples": trained.truncated,
+            **({"skipped_rows": bench.task.skipped} if bench.task.skipped else {}),
             "model": bench.base.provenance,
             "precision": precision,
             "device": describe(device),

@@ -19,12 +19,13 @@ if TYPE_CHECKING:
 class Encoded:
     """Token ids of one example.  From `target_start` on they are the answer (a class has none there).
 
+    `label` is the number of a class, or the answer where that is a number (a regression's); -1 in a text.
     `segments` are the numbers that an encoder's tokenizer gives the sentences; empty where it has none.
     """
 
     ids: tuple[int, ...]
     target_start: int
-    label: int = -1
+    label: float = -1
     segments: tuple[int, ...] = ()
 
 

@@ -35,6 +35,7 @@ from experiments.tasks.files import release_path
 SPLITS = ("train", "dev", "test")
 COMMON_KEYS = ("name", "seed", *SPLITS)
 """The keys of the configuration that every task takes."""
+MOST_HELD_OUT = 1000
 Row = TypeVar("Row")
 
 
@@ -59,10 +60,12 @@ class Task(ABC):
 
     Attributes:
         name: of the task, as in conf/task.
-        labels: the answers to choose from, or None where the answer is generated text.
+        labels: the answers to choose from, or None where the answer is generated text or a number.
+        bounds: between what the answer is, where it is a number: an encoder's head is then a regression.
         metrics: their names; by the first, runs are compared and their best checkpoint is chosen.
         keys: of the configuration, those that it takes besides `COMMON_KEYS`.
         holdout: what task.holdout=null means; None where that depends on the data.
+        skipped: rows of the release that do not parse and are left out, as its own readers do, by file.
 
     What the data decides (labels read from a file) an instance sets for itself.
     """
@@ -72,9 +75,11 @@ class Task(ABC):
     metrics: tuple[str, ...]
     keys: ClassVar[tuple[str, ...]] = ("path",)
     holdout: ClassVar[int | None] = None
+    bounds: ClassVar[tuple[float, float] | None] = None
 
     def __init__(self, splits: Mapping[str, Sequence[Example]]):
         self._splits = dict(splits)
+        self.skipped: dict[str, int] = {}
 
     @classmethod
     @abstractmethod
@@ -108,13 +113,17 @@ class Task(ABC):
 
     @property
     def splits(self) -> tuple[str, ...]:
-        return tuple(split for split in SPLITS if split in self._splits)
+        """Train, dev and test as far as they are there; then what is evaluated besides."""
+        return tuple(sorted(self._splits, key=lambda split: (*SPLITS, split).index(split)))
 
     def examples(self, split: str) -> Sequence[Example]:
         return self._splits[split]
 
     def drawn(self, config: TaskConfig) -> Self:
-        """The same with at most `config.train`, `.dev` and `.test` examples, drawn with its seed."""
+        """The same with at most `config.train`, `.dev` and `.test` examples, drawn with its seed.
+
+        Of a further split at most as many as of test.
+        """
         task = copy.copy(self)
         task._splits = {split: _drawn(split, examples, config) for split, examples in self._splits.items()}
         return task
@@ -126,7 +135,7 @@ class Task(ABC):
 
 
 def _drawn(split: str, examples: Sequence[Example], config: TaskConfig) -> Sequence[Example]:
-    limit = getattr(config, split)
+    limit = getattr(config, split, config.test)
     if limit is None or limit >= len(examples):
         return examples
     chosen = random.Random(f"{split}/{config.seed}").sample(range(len(examples)), limit)
@@ -142,6 +151,11 @@ def _examples_hash(task: type[Task], config: TaskConfig) -> str:
             gold = re.sub(r" at 0x[0-9a-f]+", "", repr(one.gold))
             found.update(repr((split, one.prompt, one.target, one.sentences, gold)).encode())
     return found.hexdigest()[:16]
+
+
+def held_out(config: TaskConfig, rows: int) -> int:
+    """How many training rows serve as another split: as many as asked for, else a tenth, at most 1,000."""
+    return config.holdout or min(MOST_HELD_OUT, max(1, rows // 10))
 
 
 def hold_out(
