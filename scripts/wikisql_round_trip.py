@@ -4,7 +4,7 @@
 
 A query is written in the plain form, or with quotes where that would not read back, and parsed again.  It
 comes back where both are the same by the official rule of logical form (conditions in any order, values as
-texts in lower case).  Prints the counts of each split, and each query that does not come back, with the reason.
+texts in lower case).  Prints the counts of each split, and what does not come back with the reason.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from experiments.job import run_job
-from experiments.plan import PlannedRun
+from experiments.plan import PlannedRun, plan
 from experiments.store import PREDICTIONS, read_jsonl
 from experiments.tasks import TASKS
 from experiments.tasks.glue import GLUE
@@ -134,3 +134,26 @@ def test_rows_left_out_are_in_the_record(trained, roberta, tmp_path):
     path.write_text(path.read_text() + "1\t2\n", encoding="utf-8")
     assert trained("qqp", roberta).record["skipped_rows"] == {"QQP/train.tsv": 1}
     assert "skipped_rows" not in trained("rte", roberta).record
+
+
+@pytest.mark.parametrize("name", ["table2_roberta", "table2_roberta_large"])
+def test_the_paper_s_recipe_is_trained_for_a_few_steps(roberta, tmp_path, name):
+    """As on the command line: every task, MNLI first, and RTE from its adapter."""
+    glue = write_glue(tmp_path / "glue_data")
+    own = [
+        f"task.path={glue}",
+        "task.holdout=8",
+        "model=hf",
+        f"model.name={roberta}",
+        "model.max_length=40",
+        "steps=3",
+        "seed=0",
+    ]
+    own += ["device=cpu", f"root={tmp_path}", "wandb.mode=disabled", "task.test=6", "task.dev=4"]
+    mnli, *others = plan(["-m", f"+experiment={name}", *own]).runs
+    assert mnli.config.task.name == "mnli"
+    outcomes = [run_job(run) for run in (mnli, *others[:1])]
+    more = ["task=rte,stsb", f"init_from={outcomes[0].folder}"]
+    outcomes += [run_job(run) for run in plan(["-m", f"+experiment={name}", *own, *more]).runs]
+    assert [outcome.error for outcome in outcomes] == [None] * 4
+    assert {outcome.folder.parent.name for outcome in outcomes} == {mnli.config.study}
