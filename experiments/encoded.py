@@ -14,12 +14,13 @@ import numpy as np
 class Encoded:
     """Token ids of one example.  From `target_start` on they are the answer (a class has none there).
 
+    `label` is the number of a class, or the answer where that is a number (a regression's); -1 in a text.
     `segments` are the numbers that an encoder's tokenizer gives the sentences; empty where it has none.
     """
 
     ids: tuple[int, ...]
     target_start: int
-    label: int = -1
+    label: float = -1
     segments: tuple[int, ...] = ()
 
 
@@ -31,7 +32,7 @@ class EncodedSplit(Sequence[Encoded]):
         ids: (tokens,), int32, those of all examples one after the other.
         bounds: (examples + 1,), int64: example i has ids[bounds[i] : bounds[i + 1]].
         target_starts: (examples,), int32.
-        labels: (examples,), int32.
+        labels: (examples,), float64.
         segments: (tokens,), int8; (0,) where there are none.
         truncated: how many examples were shortened.
     """
@@ -49,7 +50,7 @@ class EncodedSplit(Sequence[Encoded]):
         from array import array
 
         ids, segments = array("i"), array("b")
-        bounds, starts, labels = array("q", [0]), array("i"), array("i")
+        bounds, starts, labels = array("q", [0]), array("i"), array("d")
         for one in examples:
             ids.extend(one.ids)
             segments.extend(one.segments)
@@ -60,7 +61,7 @@ class EncodedSplit(Sequence[Encoded]):
             np.array(ids, np.int32),
             np.array(bounds, np.int64),
             np.array(starts, np.int32),
-            np.array(labels, np.int32),
+            np.array(labels, np.float64),
             np.array(segments, np.int8),
             truncated,
         )
@@ -92,7 +93,7 @@ class EncodedSplit(Sequence[Encoded]):
         return Encoded(
             tuple(self.ids[start:end].tolist()),
             int(self.target_starts[index]),
-            int(self.labels[index]),
+            float(self.labels[index]),
             tuple(self.segments[start:end].tolist()),
         )
 

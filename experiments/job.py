@@ -99,14 +99,14 @@ def address(config: RunConfig) -> Address:
 
 
 def source_of(run: PlannedRun) -> RunFolder | None:
-    """The finished run that the method starts from; None where it starts from the base model.
+    """The finished run that the method, or `init_from`, starts from; None where it is the base model alone.
 
     Raises:
         UserError: there is none.
     """
     of = lookup(run.config.method).of
     if of is None:
-        return None
+        return RunFolder(Path(run.config.init_from).expanduser()) if run.config.init_from else None
     folder = address(dataclasses.replace(run.config, method=of)).folder
     if folder.read() is None:
         left_out = ("method=", "keep=", "by=")
@@ -238,6 +238,7 @@ def _train(run: PlannedRun, place: Address, sweep: float) -> dict[str, Any]:
             "timing": {"seconds": time.perf_counter() - start, **trained.timing},
             "examples": {split: len(bench.task.examples(split)) for split in bench.task.splits},
             "truncated_examples": trained.truncated,
+            **({"skipped_rows": bench.task.skipped} if bench.task.skipped else {}),
             "model": bench.base.provenance,
             "precision": precision,
             "device": describe(device),

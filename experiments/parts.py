@@ -57,8 +57,8 @@ class TaskConfig:
         key(
             TASK,
             NEVER,
-            "of jsonl: a file or a folder of them, .jsonl, .csv, .tsv or .parquet; of wikisql and mnli: the "
-            "release, as an archive or a folder; null: the hub",
+            "of jsonl: a file or a folder of them, .jsonl, .csv, .tsv or .parquet; of a release: its archive "
+            "or folder; null: the hub, where it is had from there",
         ),
     ] = None
     hub: Annotated[Text | None, key(TASK, NEVER, "of jsonl: owner/name[/configuration] on the hub")] = None
@@ -77,8 +77,8 @@ class TaskConfig:
         key(
             TASK,
             ALWAYS,
-            "of jsonl, what counts: exact_match (null), token_f1 or bleu of text, accuracy (null) or "
-            "macro_f1 of labels, or yours: my_module:MyMetric",
+            "of jsonl, what counts: exact_match (null), token_f1 or bleu of text, accuracy (null), f1, "
+            "macro_f1 or matthews of labels, or yours: my_module:MyMetric",
         ),
     ] = None
     seed: Annotated[Integer, key(TASK, ALWAYS, "generates the examples, or draws them", ge=0)] = 0
@@ -92,8 +92,8 @@ class TaskConfig:
         key(
             TASK,
             ALWAYS,
-            "of mnli: training examples that serve as dev; of jsonl: as dev or as test, where there is "
-            "none; null: 5,000, of jsonl a tenth, at most 1,000",
+            "of mnli and the tasks of GLUE: training examples that serve as dev; of jsonl: as dev or as "
+            "test, where there is none; null: a tenth, at most 1,000, of mnli 5,000",
             ge=1,
         ),
     ] = None

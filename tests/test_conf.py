@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import re
 import shutil
 import subprocess
@@ -40,8 +39,8 @@ def test_the_groups_offer_what_the_code_knows() -> None:
 
 
 @pytest.mark.parametrize("model", choices("model"))
-def test_every_combination_is_a_valid_run(model: str) -> None:
-    for method, task in itertools.product(METHODS, TASKS):
+def test_every_method_and_every_task_is_a_valid_run(model: str) -> None:
+    for method, task in [(method, "sql") for method in METHODS] + [("lora", task) for task in TASKS]:
         data = ["task.path=mine.jsonl"] * (task == "jsonl")
         config = configured(
             f"method={method}", f"task={task}", f"model={model}", "model.name=some/model", *data

@@ -53,7 +53,7 @@ def imported(folder: Path, *arguments: str) -> tuple[int, set[str], str]:
         (["--help"], 0, ""),
         (["--cfg", "job"], 0, ""),
         (["rnak=3"], 2, "error: rnak is not a key; did you mean rank?"),
-        (["task=foo"], 2, "error: task=foo is unknown; valid are jsonl, mnli, nli, sql, wikisql"),
+        (["task=foo"], 2, "error: task=foo is unknown; valid are cola, "),
         (["targets=qx"], 2, "error: targets: 'qx' is not a projection"),
         (["rank=0"], 2, "error: rank: 0"),
         (["budget=10"], 2, "error: a budget of 10 is too small for targets=qv"),

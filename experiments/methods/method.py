@@ -84,7 +84,7 @@ class Method(ABC):
     def begin(  # noqa: B027 - most methods start from the base model alone
         self, model: PreTrainedModel, config: RunConfig, source: RunFolder
     ) -> None:
-        """Take over what it needs of the finished run that it is `of`.
+        """Take over what it needs of the finished run that it is `of`, or that `init_from` names.
 
         Raises UserError where the settings do not fit that run.
         """

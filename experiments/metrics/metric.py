@@ -44,7 +44,7 @@ class Metric(ABC):
         name: in run.json, histories and tables.
         share: whether values lie between 0 and 1; they are then shown in per cent, and differences in points.
         binary: whether every score is 0 or 1, an answer wrong or right.
-        judges: what it can tell right from wrong: "text" against text, "labels", or "queries".
+        judges: what it can tell right from wrong: "text" against text, "labels", "numbers", or "queries".
         labels: those of the task, where answers are chosen among labels; set before anything is scored.
     """
 
@@ -67,7 +67,7 @@ class Metric(ABC):
     @property
     def decimals(self) -> int:
         """That people read."""
-        return 1 if self.share else 2
+        return 1 if self.scale == 100 else 2
 
     def require(self) -> None:  # noqa: B027 - most need nothing
         """Raise UserError where a package that scoring needs is not installed."""
@@ -137,4 +137,7 @@ def shown(name: str, value: float) -> str:
 
 def unit(name: str) -> str:
     """What stands behind the metric's name where its values are shown: " (%)", or nothing."""
-    return " (%)" if shown(name, 1.0).startswith("100") else ""
+    try:
+        return " (%)" if metric(name).share else ""
+    except UserError:
+        return ""

@@ -37,6 +37,7 @@ from experiments.tasks.files import release_path
 SPLITS = ("train", "dev", "test")
 COMMON_KEYS = ("name", "seed", *SPLITS)
 """The keys of the configuration that every task takes."""
+MOST_HELD_OUT = 1000
 Row = TypeVar("Row")
 
 
@@ -45,10 +46,12 @@ class Task(ABC):
 
     Attributes:
         name: of the task, as in conf/task.
-        labels: the answers to choose from, or None where the answer is generated text.
+        labels: the answers to choose from, or None where the answer is generated text or a number.
+        bounds: between what the answer is, where it is a number: an encoder's head is then a regression.
         metrics: their names; by the first, runs are compared and their best checkpoint is chosen.
         keys: of the configuration, those that it takes besides `COMMON_KEYS`.
         holdout: what task.holdout=null means; None where that depends on the data.
+        skipped: rows of the release that do not parse and are left out, as its own readers do, by file.
 
     What the data decides (labels read from a file) an instance sets for itself.
     """
@@ -58,12 +61,14 @@ class Task(ABC):
     metrics: tuple[str, ...]
     keys: ClassVar[tuple[str, ...]] = ("path",)
     holdout: ClassVar[int | None] = None
+    bounds: ClassVar[tuple[float, float] | None] = None
 
     _whole: str | None = None
     """`content_of` all that was loaded, where it is known without looking."""
 
     def __init__(self, splits: Mapping[str, Sequence[Example]]):
         self._splits = dict(splits)
+        self.skipped: dict[str, int] = {}
 
     @classmethod
     @abstractmethod
@@ -112,7 +117,8 @@ class Task(ABC):
     def _write(self, folder: Path) -> dict[str, Any] | None:
         """Every split's examples; None where they are few, or the task holds more than JSON can."""
         own = {name: value for name, value in vars(self).items() if name != "_splits"}
-        if max(map(len, self._splits.values())) < cache.WORTHWHILE or own.keys() - {"labels", "metrics"}:
+        more = own.keys() - {"labels", "metrics", "skipped"}
+        if more or max(map(len, self._splits.values())) < cache.WORTHWHILE:
             return None
         try:
             for split, examples in self._splits.items():
@@ -131,7 +137,7 @@ class Task(ABC):
         task = cls(splits)
         task._whole = about["whole"]
         for name, value in about["own"].items():
-            setattr(task, name, None if value is None else tuple(value))
+            setattr(task, name, tuple(value) if isinstance(value, list) else value)
         return task
 
     @classmethod
@@ -157,7 +163,8 @@ class Task(ABC):
 
     @property
     def splits(self) -> tuple[str, ...]:
-        return tuple(split for split in SPLITS if split in self._splits)
+        """Train, dev and test as far as they are there; then what is evaluated besides."""
+        return tuple(sorted(self._splits, key=lambda split: (*SPLITS, split).index(split)))
 
     def examples(self, split: str) -> Sequence[Example]:
         return self._splits[split]
@@ -170,7 +177,10 @@ class Task(ABC):
         return content_of({"": examples})
 
     def drawn(self, config: TaskConfig) -> Self:
-        """The same with at most `config.train`, `.dev` and `.test` examples, drawn with its seed."""
+        """The same with at most `config.train`, `.dev` and `.test` examples, drawn with its seed.
+
+        Of a further split at most as many as of test.
+        """
         task = copy.copy(self)
         task._splits = {split: _drawn(split, examples, config) for split, examples in self._splits.items()}
         return task
@@ -182,7 +192,7 @@ class Task(ABC):
 
 
 def _drawn(split: str, examples: Sequence[Example], config: TaskConfig) -> Sequence[Example]:
-    limit = getattr(config, split)
+    limit = getattr(config, split, config.test)
     if limit is None or limit >= len(examples):
         return examples
     chosen = sorted(random.Random(f"{split}/{config.seed}").sample(range(len(examples)), limit))
@@ -195,6 +205,11 @@ def _drawn(split: str, examples: Sequence[Example], config: TaskConfig) -> Seque
 def _examples_hash(task: type[Task], config: TaskConfig) -> str:
     loaded = task.open(config)
     return loaded._whole or content_of(loaded._splits)
+
+
+def held_out(config: TaskConfig, rows: int) -> int:
+    """How many training rows serve as another split: as many as asked for, else a tenth, at most 1,000."""
+    return config.holdout or min(MOST_HELD_OUT, max(1, rows // 10))
 
 
 def hold_out(

@@ -200,7 +200,7 @@ LABELLED = [{"text": f"t{i}", "label": ANIMALS[i % 2]} for i in range(4)]
         (
             LABELLED,
             {"metric": "token_f1"},
-            "token_f1 judges text, and .* valid are accuracy, macro_f1, or",
+            "token_f1 judges text, and .* valid are accuracy, f1, macro_f1, matthews, or",
         ),
     ],
 )
