@@ -198,9 +198,9 @@ class RunConfig:
             if counts in counting or used:
                 values[name] = getattr(self, name)
         values |= {
-            "model": {"identity": model_identity, **_always(self.model)},
+            "model": {"identity": model_identity, **_counting(self.model)},
             "task": {
-                **{one: value for one, value in _always(self.task).items() if one in taken},
+                **{one: value for one, value in _counting(self.task).items() if one in taken},
                 **({"holdout": self.task.holdout or task.holdout} if "holdout" in taken else {}),
                 "name": task.name,
                 "identity": task_identity,
@@ -244,13 +244,14 @@ BUDGET = key(
 """The one key that `read_config` turns into another, and no run keeps."""
 
 
-def _always(part: ModelConfig | TaskConfig) -> dict[str, Any]:
-    """The keys of a part that are in every hash."""
-    return {
-        name: getattr(part, name)
-        for name, field in keys(type(part)).items()
-        if about(field, "counts") == ALWAYS
-    }
+def _counting(part: ModelConfig | TaskConfig) -> dict[str, Any]:
+    """The keys of a part that are in the hash."""
+    values = {}
+    for name, field in keys(type(part)).items():
+        value, counts = getattr(part, name), about(field, "counts")
+        if counts == ALWAYS or (counts == CHANGED and value != field.default):
+            values[name] = value
+    return values
 
 
 def digest(scientific: Mapping[str, Any]) -> str:
