@@ -238,6 +238,7 @@ def _train(run: PlannedRun, place: Address, sweep: float) -> dict[str, Any]:
             "timing": {"seconds": time.perf_counter() - start, **trained.timing},
             "examples": {split: len(bench.task.examples(split)) for split in bench.task.splits},
             "truncated_examples": trained.truncated,
+            **({"not_measured": bench.task.not_measured} if bench.task.not_measured else {}),
             "model": bench.base.provenance,
             "precision": precision,
             "device": describe(device),

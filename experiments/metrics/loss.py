@@ -23,6 +23,10 @@ class Loss(CorpusMetric):
     judges = "likelihood"
     computed_by = "the model: nats a token, without label smoothing"
 
+    @property
+    def decimals(self) -> int:
+        return 3
+
     def score(self, prediction: str, gold: object) -> None:
         return None
 
