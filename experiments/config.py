@@ -221,9 +221,9 @@ class RunConfig:
         if "init_from" in values:  # whatever the run's folder is called
             values["init_from"] = file_identity(RunFolder(Path(values["init_from"])).file(ADAPTER_BEST))
         values |= {
-            "model": {"identity": model_identity, **_always(self.model)},
+            "model": {"identity": model_identity, **_counting(self.model)},
             "task": {
-                **{one: value for one, value in _always(self.task).items() if one in taken},
+                **{one: value for one, value in _counting(self.task).items() if one in taken},
                 **({"holdout": self.task.holdout or task.holdout} if "holdout" in taken else {}),
                 "name": task.name,
                 "identity": task_identity,
@@ -304,13 +304,14 @@ BUDGET = key(
 """The one key that `read_config` turns into another, and no run keeps."""
 
 
-def _always(part: ModelConfig | TaskConfig) -> dict[str, Any]:
-    """The keys of a part that are in every hash."""
-    return {
-        name: getattr(part, name)
-        for name, field in keys(type(part)).items()
-        if about(field, "counts") == ALWAYS
-    }
+def _counting(part: ModelConfig | TaskConfig) -> dict[str, Any]:
+    """The keys of a part that are in the hash."""
+    values = {}
+    for name, field in keys(type(part)).items():
+        value, counts = getattr(part, name), about(field, "counts")
+        if counts == ALWAYS or (counts == CHANGED and value != field.default):
+            values[name] = value
+    return values
 
 
 def digest(scientific: Mapping[str, Any]) -> str:

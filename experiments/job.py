@@ -239,6 +239,7 @@ def _train(run: PlannedRun, place: Address, sweep: float) -> dict[str, Any]:
             "examples": {split: len(bench.task.examples(split)) for split in bench.task.splits},
             "truncated_examples": trained.truncated,
             **({"skipped_rows": bench.task.skipped} if bench.task.skipped else {}),
+            **({"not_measured": bench.task.not_measured} if bench.task.not_measured else {}),
             "model": bench.base.provenance,
             "precision": precision,
             "device": describe(device),

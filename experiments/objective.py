@@ -37,6 +37,7 @@ class Objective(ABC):
         self.truncated = 0
         self._content = functools.cache(task.content)
         self._encoded: dict[str, EncodedSplit] = {}
+        self._references: dict[str, list[list[Encoded]]] = {}
         self._around: tuple[Sequence[int], Sequence[int]] = (), ()
 
     def with_tokens(self, before: Sequence[int], after: Sequence[int]) -> Self:
@@ -97,6 +98,16 @@ class Objective(ABC):
         while part := [*itertools.islice(rest, ENCODED_TOGETHER)]:
             yield from self.encode(part)
 
+    def references(self, split: str) -> Sequence[Sequence[Encoded]]:
+        """Of each example of the split all the targets that are right, encoded once."""
+        if split not in self._references:
+            each = [self.task.references(example) for example in self.task.examples(split)]
+            before = self.truncated  # the same prompts again
+            encoded = iter(self.encode([one for several in each for one in several]))
+            self.truncated = before
+            self._references[split] = [[self._surrounded(next(encoded)) for _ in several] for several in each]
+        return self._references[split]
+
     def _surrounded(self, one: Encoded) -> Encoded:
         """With the further ids; a class's input keeps its first token first, for its head reads that."""
         before, after = self._around
@@ -119,6 +130,12 @@ class Objective(ABC):
         self, model: PreTrainedModel, batch: Sequence[Encoded], device: torch.device, smoothing: float
     ) -> torch.Tensor:
         """The batch's mean cross-entropy, a scalar."""
+
+    def losses(
+        self, model: PreTrainedModel, batch: Sequence[Encoded], device: torch.device
+    ) -> list[tuple[float, int]]:
+        """Of each example the cross-entropy summed over its target's tokens, in nats, and their number."""
+        raise NotImplementedError(f"{type(self).__name__} has no targets of several tokens")
 
     @abstractmethod
     def predict(self, model: PreTrainedModel, batch: Sequence[Encoded], device: torch.device) -> list[str]:

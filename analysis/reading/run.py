@@ -37,7 +37,13 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _ADAPTERS = dict(zip(CHECKPOINTS, (ADAPTER, ADAPTER_BEST), strict=True))
-LATER: Mapping[str, Any] = {"dora": False, "lr_ratio": 1.0}
+LATER: Mapping[str, Any] = {
+    "dora": False,
+    "lr_ratio": 1.0,
+    "task.num_beams": 1,
+    "task.length_penalty": 1.0,
+    "task.no_repeat_ngram_size": 0,
+}
 """Settings that are in no record at these values: the runs of before had none."""
 _DELTAS = dict(zip(CHECKPOINTS, (DELTA, DELTA_BEST), strict=True))
 

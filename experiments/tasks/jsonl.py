@@ -12,7 +12,7 @@ from typing import Any, Self
 from experiments.errors import UserError, nearest
 from experiments.identity import content_identity
 from experiments.metrics import METRICS, metric
-from experiments.parts import TaskConfig
+from experiments.parts import DECODING, TaskConfig
 from experiments.tasks.examples import Example
 from experiments.tasks.rows import Row, local_rows, remote_rows
 from experiments.tasks.task import TASKS, Task, held_out, hold_out
@@ -34,7 +34,7 @@ class JSONL(Task):
     name = "jsonl"
     labels: tuple[str, ...] | None = None
     metrics: tuple[str, ...] = METRICS_OF["text"]
-    keys = ("path", "hub", "columns", "template", "metric", "holdout")
+    keys = ("path", "hub", "columns", "template", "metric", "holdout", *DECODING)
 
     @classmethod
     def check(cls, config: TaskConfig) -> None:

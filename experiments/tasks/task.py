@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Self, TypeVar
 
 from experiments import cache
+from experiments.decoding import Decoding
 from experiments.errors import UserError
 from experiments.identity import content_identity
 from experiments.keys import keys
@@ -52,6 +53,8 @@ class Task(ABC):
         keys: of the configuration, those that it takes besides `COMMON_KEYS`.
         holdout: what task.holdout=null means; None where that depends on the data.
         skipped: rows of the release that do not parse and are left out, as its own readers do, by file.
+        records_loss: whether evaluations tell the loss of the references beside the metrics.
+        decoding: how an answer that is text is chosen.
 
     What the data decides (labels read from a file) an instance sets for itself.
     """
@@ -62,6 +65,8 @@ class Task(ABC):
     keys: ClassVar[tuple[str, ...]] = ("path",)
     holdout: ClassVar[int | None] = None
     bounds: ClassVar[tuple[float, float] | None] = None
+    records_loss: ClassVar[bool] = False
+    decoding: Decoding = Decoding()
 
     _whole: str | None = None
     """`content_of` all that was loaded, where it is known without looking."""
@@ -185,10 +190,36 @@ class Task(ABC):
         task._splits = {split: _drawn(split, examples, config) for split, examples in self._splits.items()}
         return task
 
+    def references(self, example: Example) -> Sequence[Example]:
+        """The example with each target that is right; it has one unless the task says otherwise."""
+        return [example]
+
+    @property
+    def not_measured(self) -> dict[str, str]:
+        """The metrics besides the one that counts for which something is not installed, and what that is."""
+        lacking = {}
+        for name in self.metrics[1:]:
+            try:
+                metric(name, self.labels).require()
+            except UserError as error:
+                lacking[name] = str(error)
+        return lacking
+
     def judge(self, example: Example, prediction: str) -> dict[str, Score]:
         """The scores, by metric, of one prediction: generated text, or one of `labels`."""
-        scores = {name: metric(name, self.labels).score(prediction, example.gold) for name in self.metrics}
-        return {name: score for name, score in scores.items() if score is not None}
+        return self.judge_all([example], [prediction])[0]
+
+    def judge_all(self, examples: Sequence[Example], predictions: Sequence[str]) -> list[dict[str, Score]]:
+        """The scores of the predictions of a split; of what cannot be measured here there are none."""
+        judged: list[dict[str, Score]] = [{} for _ in examples]
+        golds, lacking = [example.gold for example in examples], self.not_measured
+        for name in self.metrics:
+            if name not in lacking:
+                found = metric(name, self.labels).scores(predictions, golds)
+                for scores, score in zip(judged, found, strict=True):
+                    if score is not None:
+                        scores[name] = score
+        return judged
 
 
 def _drawn(split: str, examples: Sequence[Example], config: TaskConfig) -> Sequence[Example]:
