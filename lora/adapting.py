@@ -238,6 +238,11 @@ def projection(model: nn.Module, layer: int, letter: str) -> Float[Tensor, "d_ou
     state = getattr(model, "lora_adaptation", None)
     if state is not None and state.merged is not None:
         raise ValueError("projection: the model is merged (its weight is W0 + dW); unmerge it first")
+    return present_projection(model, layer, letter)
+
+
+def present_projection(model: nn.Module, layer: int, letter: str) -> Float[Tensor, "d_out d_in"]:
+    """As `projection`, of a merged model too, where it is W0 + dW."""
     architecture, prefix = located(model)
     path = architecture.module(prefix, layer, letter, _config(model))
     place = architecture.places[letter]

@@ -34,7 +34,7 @@ from lora.adapting import (
     head_names,
     install,
     model_architecture,
-    projection,
+    present_projection,
     tied_names,
     wrapped,
 )
@@ -208,8 +208,11 @@ def restore(model: Model, file: AdapterFile, *, name: str = "adapter", partial: 
             a parameter that is tied in this model and not in `file` is untied, with all that
             `config.tie_word_embeddings` ties; else either is an error.
     """
-    _check_fits(model, file, name, partial)
-    if getattr(model, "lora_adaptation", None) is None:
+    state = getattr(model, "lora_adaptation", None)
+    if state is not None and state.merged is not None:
+        raise ValueError(f"{name}: the model is merged; call lora.unmerge(model) first, or lora.switch")
+    check_fits(model, file, name, partial)
+    if state is None:
         pairs = {
             key: Adapter(
                 f.A.clone(), f.B.clone(), f.alpha, f.scaling, start=f.start, magnitude=_cloned(f.magnitude)
@@ -309,13 +312,21 @@ def _parse(adapter: str, tensors: Mapping[str, Tensor]) -> AdapterFile:
     return AdapterFile({key: factors[key] for key in order}, extra, metadata)
 
 
-def _check_fits(model: nn.Module, file: AdapterFile, name: str, partial: bool) -> None:
+def check_fits(
+    model: nn.Module, file: AdapterFile, name: str, partial: bool = False, ranks: bool = True
+) -> None:
+    """Raise AdapterFileError where `restore` could not give the values of `file` to `model`.
+
+    Args:
+        name, partial: as of `restore`.
+        ranks: an adapted model must have the file's projections and ranks.
+    """
     trained_on, architecture = file.metadata["architecture"], model_architecture(model).name
     if trained_on != architecture:
         raise AdapterFileError(f"{name}: an adapter of a {trained_on} model; this is a {architecture} model")
     for (layer, letter), pair in file.factors.items():
         try:
-            expected = tuple(projection(model, layer, letter).shape)
+            expected = tuple(present_projection(model, layer, letter).shape)
         except ValueError as error:
             raise AdapterFileError(f"{name}: {error}") from None
         given = (pair.B.shape[0], pair.A.shape[1])
@@ -324,7 +335,7 @@ def _check_fits(model: nn.Module, file: AdapterFile, name: str, partial: bool) -
                 f"{name}: W_{letter} of layer {layer} is {given} in the file and {expected} in this model"
             )
     state = getattr(model, "lora_adaptation", None)
-    if state is not None:
+    if state is not None and ranks:
         found = {key: adapter.rank for key, adapter in adapters(model).items()}
         held = {key: pair.rank for key, pair in file.factors.items()}
         for layer, letter in sorted(found.keys() | held.keys()):
@@ -332,7 +343,7 @@ def _check_fits(model: nn.Module, file: AdapterFile, name: str, partial: bool) -
             if here != there:
                 raise AdapterFileError(
                     f"{name}: W_{letter} of layer {layer} has rank {there or 'none'} in the file, "
-                    f"{here or 'none'} in this model; call lora.remove(model) first to take the file's"
+                    f"{here or 'none'} in this model; lora.switch takes the file's in its place"
                 )
     shapes = {parameter: tuple(value.shape) for parameter, value in base_parameters(model, every_name=True)}
     for extra, tensor in file.extra.items():
