@@ -57,10 +57,10 @@ class Objective(ABC):
     def encoded(self, split: str) -> Sequence[Encoded]:
         """The split's examples as token ids, encoded once."""
         if split not in self._encoded:
-            self._encoded[split] = [self._surrounded(one) for one in self.encode(self.task.examples(split))]
+            self._encoded[split] = [self.surrounded(one) for one in self.encode(self.task.examples(split))]
         return self._encoded[split]
 
-    def _surrounded(self, one: Encoded) -> Encoded:
+    def surrounded(self, one: Encoded) -> Encoded:
         """With the further ids; a class's input keeps its first token first, for its head reads that."""
         before, after = self._around
         if not before and not after:

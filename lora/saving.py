@@ -33,6 +33,7 @@ from lora.adapting import (
     base_parameters,
     head_names,
     install,
+    located,
     model_architecture,
     present_projection,
     tied_names,
@@ -212,7 +213,12 @@ def restore(model: Model, file: AdapterFile, *, name: str = "adapter", partial: 
     if state is not None and state.merged is not None:
         raise ValueError(f"{name}: the model is merged; call lora.unmerge(model) first, or lora.switch")
     check_fits(model, file, name, partial)
-    if state is None:
+    return put(model, file)
+
+
+def put(model: Model, file: AdapterFile) -> Model:
+    """As `restore`, of what fits."""
+    if getattr(model, "lora_adaptation", None) is None:
         pairs = {
             key: Adapter(
                 f.A.clone(), f.B.clone(), f.alpha, f.scaling, start=f.start, magnitude=_cloned(f.magnitude)
@@ -321,12 +327,13 @@ def check_fits(
         name, partial: as of `restore`.
         ranks: an adapted model must have the file's projections and ranks.
     """
-    trained_on, architecture = file.metadata["architecture"], model_architecture(model).name
+    at = located(model)
+    trained_on, architecture = file.metadata["architecture"], at[0].name
     if trained_on != architecture:
         raise AdapterFileError(f"{name}: an adapter of a {trained_on} model; this is a {architecture} model")
     for (layer, letter), pair in file.factors.items():
         try:
-            expected = tuple(present_projection(model, layer, letter).shape)
+            expected = tuple(present_projection(model, layer, letter, at).shape)
         except ValueError as error:
             raise AdapterFileError(f"{name}: {error}") from None
         given = (pair.B.shape[0], pair.A.shape[1])

@@ -13,7 +13,7 @@ from pathlib import Path
 from lora.adapting import Model, adaptation, remove
 from lora.merging import merge, unmerge
 from lora.peft import adapter_of_peft
-from lora.saving import AdapterFile, AdapterFileError, check_fits, read, restore
+from lora.saving import AdapterFile, AdapterFileError, check_fits, put, read
 
 
 def switch(model: Model, adapter: str | os.PathLike[str] | AdapterFile) -> Model:
@@ -47,13 +47,14 @@ def switch(model: Model, adapter: str | os.PathLike[str] | AdapterFile) -> Model
     _check_finite(file, name)
     if merged:
         unmerge(model)
-    restore(remove(model), file, name=name)
+    put(remove(model), file)
     return merge(model) if merged else model
 
 
 def _check_finite(file: AdapterFile, name: str) -> None:
-    held = {f"{leaf} of W_{letter} of layer {layer}": tensor for (layer, letter), pair in file.factors.items()
-            for leaf, tensor in pair.tensors.items()}  # fmt: skip
-    for what, tensor in (held | file.extra).items():
+    held = dict(file.extra)
+    for (layer, letter), pair in file.factors.items():
+        held |= {f"{leaf} of W_{letter} of layer {layer}": tensor for leaf, tensor in pair.tensors.items()}
+    for what, tensor in held.items():
         if not tensor.isfinite().all():
             raise AdapterFileError(f"{name}: {what} holds NaN or infinity; did the training diverge?")
