@@ -390,9 +390,13 @@ class Training:
         self.optimizer.zero_grad(set_to_none=True)
 
 
-def trained_methods() -> list[str]:
-    """Those that train, full fine-tuning first and LoRA second."""
-    names = [name for name in METHODS if lookup(name).trains]
+def trained_methods(subject: Subject) -> list[str]:
+    """Those that find something to train, full fine-tuning first and LoRA second."""
+    names = [
+        name
+        for name in METHODS
+        if lookup(name).trains and any(p.requires_grad for p in subject.model(name).parameters())
+    ]
     return sorted(names, key=lambda name: (name != "full", name != "lora", name))
 
 
@@ -409,7 +413,7 @@ def training_size(subject: Subject) -> tuple[int, int]:
 def speed(subject: Subject) -> dict[str, Any]:
     """Seconds of a training step by method and round."""
     batch, length = training_size(subject)
-    steps = {name: Training.of(subject, name, batch, length).step for name in trained_methods()}
+    steps = {name: Training.of(subject, name, batch, length).step for name in trained_methods(subject)}
     one = sum(timed(step, subject.device) for step in steps.values())
     seconds = rounds_of(steps, subject.rounds(SPEED_SECONDS, one), subject.device)
     return {"batch": batch, "length": length, "seconds": seconds}
@@ -420,7 +424,7 @@ def memory(subject: Subject) -> list[dict[str, Any]]:
     batch, length = training_size(subject)
     short = max(8, length // 4)
     sizes = [(batch, length), (1, short), (1, length), (batch, short), (max(1, batch // 4), length)]
-    measured = [memory_of(subject, name, batch, length) for name in trained_methods()]
+    measured = [memory_of(subject, name, batch, length) for name in trained_methods(subject)]
     for size in dict.fromkeys(sizes[1:]):
         if size != (batch, length):
             measured += [memory_of(subject, name, *size) for name in ("full", "lora")]
@@ -509,7 +513,7 @@ def allocated(call: Callable[[], Any], device: torch.device) -> int:
 def storage(subject: Subject) -> dict[str, int]:
     """Bytes of the file that holds what a method has trained; of full fine-tuning the whole model."""
     sizes = {}
-    for name in trained_methods():
+    for name in trained_methods(subject):
         model, config = subject.model(name), subject.settings(name)
         with tempfile.TemporaryDirectory() as folder:
             if name == "full":

@@ -119,22 +119,24 @@ class Costs:
         found = [(step, lora[step.size]) for step in self.steps if step.method == FULL]
         return sorted(found, key=lambda pair: (pair[0].batch * pair[0].length, pair[0].length))
 
-    def activations(self, method: str) -> tuple[float, float]:
-        """(a, c) of batch * (a length + c length^2) bytes that the method's steps keep for the backward pass.
+    def activations(self, method: str) -> tuple[float, float, float]:
+        """(k, a, c): a step keeps k + batch * (a length + c length^2) bytes for the backward pass.
 
-        Least squares of relative errors over the sizes; c is of the attention weights, where they are kept.
+        k is what is made of the weights alone (LoRA's factors, stacked), c of the attention weights where
+        they are kept.  By least squares of relative errors over the sizes.
         """
         steps = [step for step in self.steps if step.method == method]
-        terms = np.array([[s.batch * s.length, s.batch * s.length**2] for s in steps], dtype=float)
-        scale = np.array([s.activations for s in steps], dtype=float)
-        found = np.linalg.lstsq(terms / scale[:, None], np.ones(len(steps)), rcond=None)[0]
-        return float(found[0]), float(found[1])
+        terms = np.array([[1, s.batch * s.length, s.batch * s.length**2] for s in steps], dtype=float)
+        measured = np.array([s.activations for s in steps], dtype=float)
+        found = np.linalg.lstsq(terms / measured[:, None], np.ones(len(steps)), rcond=None)[0]
+        k, a, c = (float(value) for value in found)
+        return k, a, c
 
     def formula(self, method: str, batch: float, length: float) -> float:
         """Bytes of weights, gradients and moments, from counts alone, and of activations at any size."""
         step = self.by_method[method]
-        a, c = self.activations(method)
-        return fixed(step.total, step.trainable) + batch * (a * length + c * length**2)
+        k, a, c = self.activations(method)
+        return fixed(step.total, step.trainable) + k + batch * (a * length + c * length**2)
 
 
 def fixed(total: int, trainable: int, size: int = 4) -> int:
