@@ -89,7 +89,7 @@ class Objective(ABC):
 
     def _encode_all(self, examples: Iterable[Example]) -> EncodedSplit:
         before = self.truncated
-        found = EncodedSplit.of(self._surrounded(one) for one in self._encode_parts(examples))
+        found = EncodedSplit.of(self.surrounded(one) for one in self._encode_parts(examples))
         truncated, self.truncated = self.truncated - before, before
         return dataclasses.replace(found, truncated=truncated)
 
@@ -105,10 +105,10 @@ class Objective(ABC):
             before = self.truncated  # the same prompts again
             encoded = iter(self.encode([one for several in each for one in several]))
             self.truncated = before
-            self._references[split] = [[self._surrounded(next(encoded)) for _ in several] for several in each]
+            self._references[split] = [[self.surrounded(next(encoded)) for _ in several] for several in each]
         return self._references[split]
 
-    def _surrounded(self, one: Encoded) -> Encoded:
+    def surrounded(self, one: Encoded) -> Encoded:
         """With the further ids; a class's input keeps its first token first, for its head reads that."""
         before, after = self._around
         if not before and not after:

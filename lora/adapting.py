@@ -110,7 +110,7 @@ def adapt(
     if init not in INITS:
         raise ValueError(f"init: {init!r} is unknown; valid are {', '.join(INITS)}")
     _check_adaptable(model)
-    architecture = model_architecture(model)
+    at = architecture, _ = located(model)
     for letter in letters:
         if letter not in architecture.places:
             raise ValueError(
@@ -121,7 +121,7 @@ def adapt(
     for layer, letter in projections(model):
         if letter not in letters:
             continue
-        weight = projection(model, layer, letter)
+        weight = present_projection(model, layer, letter, at)
         d_out, d_in = weight.shape
         if ranks[letter] > min(d_out, d_in):
             raise ValueError(
@@ -164,10 +164,10 @@ def install(
         raise ValueError(f"dropout: {dropout!r} is not valid; it is a probability, from 0 to below 1")
     if bias not in BIASES:
         raise ValueError(f"bias: {bias!r} is unknown; valid are {', '.join(BIASES)}")
-    architecture, prefix = located(model)
+    at = architecture, prefix = located(model)
     held: dict[tuple[int, str], dict[str, Adapter]] = defaultdict(dict)
     for (layer, letter), adapter in pairs.items():
-        weight = projection(model, layer, letter)
+        weight = present_projection(model, layer, letter, at)
         adapter.to(weight.device, torch.promote_types(weight.dtype, torch.float32))
         held[layer, architecture.module(prefix, layer, letter, _config(model))][letter] = adapter
     places: dict[tuple[nn.Module, str], str] = {}
@@ -238,7 +238,18 @@ def projection(model: nn.Module, layer: int, letter: str) -> Float[Tensor, "d_ou
     state = getattr(model, "lora_adaptation", None)
     if state is not None and state.merged is not None:
         raise ValueError("projection: the model is merged (its weight is W0 + dW); unmerge it first")
-    architecture, prefix = located(model)
+    return present_projection(model, layer, letter)
+
+
+def present_projection(
+    model: nn.Module, layer: int, letter: str, at: tuple[Architecture, str] | None = None
+) -> Float[Tensor, "d_out d_in"]:
+    """As `projection`, of a merged model too, where it is W0 + dW.
+
+    Args:
+        at: `located(model)`, which looks through the whole model, for who asks many times.
+    """
+    architecture, prefix = at or located(model)
     path = architecture.module(prefix, layer, letter, _config(model))
     place = architecture.places[letter]
     module = model.get_submodule(path)

@@ -81,7 +81,8 @@ class Judgement:
         form = ".3g" if self.examples is None else "+.1f"
 
         def text(value: float, form: str = form) -> str:
-            return "" if math.isnan(value) else f"{value:{form}}"
+            large = form == ".3g" and abs(value) >= 1000
+            return "" if math.isnan(value) else f"{value:,.0f}" if large else f"{value:{form}}"
 
         return {
             "value": text(self.value),

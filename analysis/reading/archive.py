@@ -1,5 +1,6 @@
 """`python -m analysis archive`: a slim copy of a study, small enough to be committed beside its results.
 
+    FOLDER/STUDY/costs.json               what LoRA costs, where it was measured
     FOLDER/STUDY/archive.json             what was made from what, and the sha256 of every file
     FOLDER/STUDY/RUN/run.json             as it was; "archive" names the files that are left out, and has
                                           the shapes of their tensors
@@ -25,6 +26,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from analysis.errors import AnalysisError
+from analysis.reading.costs import FILE as COSTS
+from analysis.reading.costs import costs_file, has_costs
 from analysis.reading.manifest import (
     ARCHIVE,
     FOREIGN,
@@ -132,6 +135,10 @@ def archive(
         }
     )
     (workspace / MANIFEST).write_bytes(manifest)
+    if has_costs(study):
+        measured = costs_file(study).read_bytes()
+        (workspace / COSTS).write_bytes(measured)
+        size += len(measured)
     shutil.rmtree(place, ignore_errors=True)
     workspace.rename(place)
     return Archive(place, len(sums), len(whole | half), len(half), size + len(manifest))

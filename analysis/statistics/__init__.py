@@ -25,6 +25,7 @@ from analysis.statistics.family import Best, best_together, holm, with_holm
 from analysis.statistics.normality import normality
 from analysis.statistics.outcomes import Outcomes
 from analysis.statistics.planning import Needed, seeds_needed, units_needed
+from analysis.statistics.ratios import Ratio, paired_ratio
 from analysis.statistics.units import UnitMean, pair_mean, unit_mean
 from analysis.statistics.variance import Components, components
 
@@ -35,6 +36,7 @@ __all__ = [
     "Components",
     "Needed",
     "Outcomes",
+    "Ratio",
     "UnitMean",
     "best_together",
     "compare",
@@ -45,6 +47,7 @@ __all__ = [
     "mean_score",
     "normality",
     "pair_mean",
+    "paired_ratio",
     "seeds_needed",
     "unit_mean",
     "units_needed",

@@ -219,7 +219,7 @@ def test_what_is_wrong_is_one_line(made, name, files, says):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_without_a_path_it_says_where_the_release_is_had(name):
-    with pytest.raises(UserError, match=re.escape(TASKS[name].source)):
+    with pytest.raises(UserError, match=re.escape(TASKS[name].origin)):
         TASKS[name].check(TaskConfig(name))
 
 
