@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _ADAPTERS = dict(zip(CHECKPOINTS, (ADAPTER, ADAPTER_BEST), strict=True))
-LATER: Mapping[str, Any] = {"dora": False, "lr_ratio": 1.0}
+LATER: Mapping[str, Any] = {"dora": False, "lr_ratio": 1.0, "train": "both"}
 """Settings that are in no record at these values: the runs of before had none."""
 _DELTAS = dict(zip(CHECKPOINTS, (DELTA, DELTA_BEST), strict=True))
 
@@ -196,6 +196,10 @@ def row(run: Run) -> dict[str, Any]:
                 values[f"{split}_{checkpoint}"] = scores[metric]
         values[f"step_{checkpoint}"] = record["metrics"][checkpoint]["step"]
     values["seconds"] = record["timing"]["seconds"]
+    if told := record.get("forgetting"):
+        values |= {
+            f"forgetting_{checkpoint}": told[checkpoint] - told["before"] for checkpoint in CHECKPOINTS
+        }
     return values
 
 

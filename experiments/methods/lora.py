@@ -32,6 +32,7 @@ class LoRA(Method):
         "init",
         "dora",
         "lr_ratio",
+        "train",
         "dropout",
         "bias",
     )
@@ -41,6 +42,7 @@ class LoRA(Method):
             config.init: config.init in ("pissa", "olora"),
             "dora": config.dora,
             f"ratio{config.lr_ratio:g}": config.lr_ratio != 1,
+            f"train{config.train}": config.train != "both",
         }
         return config.targets_name, f"r{config.rank_name}", *(word for word, said in further.items() if said)
 
@@ -62,6 +64,7 @@ class LoRA(Method):
                 scaling=config.scaling,
                 init=config.init,
                 dora=config.dora,
+                train=config.train,
                 dropout=config.dropout,
                 bias=config.bias,
             )
@@ -83,6 +86,9 @@ class LoRA(Method):
         lora.save(model, folder.file(ADAPTER_BEST if best else ADAPTER))
         if config.dora:
             super().save(model, base, config, folder, best)
+
+    def load(self, model: PreTrainedModel, folder: RunFolder, best: bool) -> None:
+        lora.load(model, folder.file(ADAPTER_BEST if best else ADAPTER))
 
     def tensors(
         self, model: PreTrainedModel, base: PreTrainedModel, config: RunConfig
