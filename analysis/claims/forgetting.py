@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 FULL: Place = ("full", 0)
 FEWEST_SETTINGS = 6
-"""Points below which a rank correlation decides nothing."""
+"""Of a rank correlation; fewer decide nothing."""
 
 
 class Forgetting:
@@ -140,9 +140,10 @@ def has_both(selection: Selection) -> bool:
 
 
 def has_several(selection: Selection) -> bool:
-    """Whether it was measured of several settings of LoRA on the selection's targets."""
-    runs = [run for run in _measured(selection, "lora") if run.settings["targets"] == selection.targets]
-    return len({_setting(run) for run in runs}) > 1
+    """Whether it was measured of enough settings of LoRA on the selection's targets."""
+    names = kinds(selection)
+    runs = [run for run in _measured(selection, "lora") if names.get(run.id) == selection.targets]
+    return len({_setting(run) for run in runs}) >= FEWEST_SETTINGS
 
 
 @claim(

@@ -91,8 +91,8 @@ def best_rates(curve: Mapping[float, Mapping[int, float]], name: str) -> dict[in
     two neighbours; of several that are equally good the middle.
 
     Raises:
-        AnalysisError: no three rates were tried with the same seeds, or the mean's best is the least or the
-            largest, so that the best may lie beyond.
+        AnalysisError: no three rates were tried with the same seeds, all are equally good, or the mean's best
+            is the least or the largest, so that the best may lie beyond.
     """
     seeds = sorted({seed for at in curve.values() for seed in at})
     tried = {seed: sum(seed in at for at in curve.values()) for seed in seeds}
@@ -103,8 +103,11 @@ def best_rates(curve: Mapping[float, Mapping[int, float]], name: str) -> dict[in
     x = np.log(rates)
     scores = np.array([[curve[rate][seed] for rate in rates] for seed in seeds])
     mean = scores.mean(axis=0)
-    at_edge = int(mean.argmax()) in (0, len(rates) - 1) and not math.isclose(mean.min(), mean.max())
-    if at_edge:
+    if math.isclose(mean.min(), mean.max()):
+        raise AnalysisError(
+            f"{name}: every learning rate has the same {CHOSEN_ON} score, so none is the best"
+        )
+    if int(mean.argmax()) in (0, len(rates) - 1):
         which, wanted = ("least", "smaller") if mean.argmax() == 0 else ("largest", "larger")
         raise AnalysisError(
             f"{name}: the best learning rate on {CHOSEN_ON}, {rates[int(mean.argmax())]:g}, is the {which} "

@@ -36,7 +36,10 @@ def rank_correlation(first: Any, second: Any, *, level: float = LEVEL) -> UnitMe
     x, y = np.asarray(first, dtype=float), np.asarray(second, dtype=float)
     n = len(x)
     if x.shape != y.shape or x.ndim != 1 or n < 3 or not np.isfinite([x, y]).all():
-        raise AnalysisError(f"a rank correlation of {x.shape} and {y.shape}: give two finite numbers a thing")
+        raise AnalysisError(
+            f"a rank correlation of {x.shape} and {y.shape} numbers: give two finite ones of three things or "
+            "more"
+        )
     if len({*x}) == 1 or len({*y}) == 1:
         raise AnalysisError("a rank correlation: all numbers of one kind are equal, so they have no order")
     largest = 1 - 6 / (n * (n * n - 1))

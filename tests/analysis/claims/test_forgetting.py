@@ -120,6 +120,7 @@ def test_few_settings_decide_nothing(study, monkeypatch):
     planted(study, lambda setting, seed: 0.1 * setting)
     study.runs = [run for run in study.runs if run.settings["rank"] <= 5]
     assert verdict(study, monkeypatch).verdict == "undecided"
+    assert "intruders-forget" not in since(study)
 
 
 def test_runs_without_any_intruder_have_no_order(study, monkeypatch):

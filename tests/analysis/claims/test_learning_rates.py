@@ -84,6 +84,11 @@ def test_a_best_at_the_end_may_lie_beyond(scores, words):
         best_rates(curve, "r=8")
 
 
+def test_rates_that_are_all_alike_have_no_best():
+    with pytest.raises(AnalysisError, match="r=8: every learning rate has the same dev score"):
+        best_rates({rate: {0: 0.0, 1: 0.0} for rate in RATES}, "r=8")
+
+
 def test_a_seed_without_a_rate_is_left_out(study):
     curve = {1e-3: {0: 1, 1: 1}, 1e-2: {0: 2, 1: 2}, 1e-1: {0: 1}}
     assert [*best_rates(curve, "x")] == [0]

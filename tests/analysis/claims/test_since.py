@@ -206,7 +206,7 @@ sys.exit("torch" in sys.modules)
     root = Path(__file__).resolve().parents[3]
     shown = subprocess.run([sys.executable, "-c", program], cwd=root, capture_output=True, text=True)
     assert shown.returncode == 0, shown.stderr
-    assert shown.stdout.split() == ["b-beats-a", "lora-rate-tenfold", "lora-forgets-less"]
+    assert shown.stdout.split() == ["b-beats-a", "lora-forgets-less", "lora-rate-tenfold"]
 
 
 def test_the_error_of_the_selection_is_raised(study):
