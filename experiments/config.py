@@ -87,6 +87,13 @@ def _study(value: Any) -> str:
     return value
 
 
+def _forgetting(value: Any) -> bool | str:
+    """A file's name may be a number."""
+    if isinstance(value, list | dict) or (isinstance(value, str) and not value.strip()):
+        raise UserError(f"forgetting={value} is not valid; give true, false, or a file of text")
+    return bool(value) if value is None or isinstance(value, bool) else str(value)
+
+
 def _root(value: Any) -> Path:
     """A folder, also one whose name is a number."""
     if value is None or isinstance(value, bool | list | dict) or not str(value).strip():
@@ -128,6 +135,9 @@ class RunConfig:
 
     dora: Annotated[Flag, key(LORA, CHANGED, "DoRA: the norm of each row of W + dW is trained, too")] = False
     lr_ratio: Annotated[Number, key(LORA, CHANGED, "LoRA+: B's learning rate over A's", gt=0)] = 1.0
+    train: Annotated[
+        Literal["both", "A", "B"], key(LORA, CHANGED, "the factors that are trained; the other stays random")
+    ] = "both"
     bottleneck: Annotated[Integer, key(METHOD, USED, "r of adapter_h, adapter_l, adapter_p", ge=1)] = 8
     l_p: Annotated[Integer, key(METHOD, USED, "special tokens before the prompt, of prefixes", ge=0)] = 8
     l_i: Annotated[Integer, key(METHOD, USED, "special tokens after the prompt, of prefixes", ge=0)] = 4
@@ -178,6 +188,16 @@ class RunConfig:
         key(TRAINING, ALWAYS, "of matrix products; auto: bfloat16 on a GPU that has it, float32 on a CPU"),
     ]
     device: Annotated[Text, key(TRAINING, NEVER, "auto, cpu, cuda, cuda:1, mps")]
+    forgetting: Annotated[
+        bool | str,
+        BeforeValidator(_forgetting),
+        key(
+            TRAINING,
+            NEVER,
+            "true: the loss on the embedded model's pretraining text is measured too, also of finished runs; "
+            "of another model the file of such text",
+        ),
+    ] = False
 
     study: Annotated[
         str, BeforeValidator(_study), key(KEEPING, NEVER, "runs analysed together: outputs/<study>/")

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from experiments.config import RunConfig, digest
 from experiments.errors import UserError
+from experiments.forgetting import lacks
 from experiments.methods import lookup
 from experiments.metrics import shown, unit
 from experiments.models import model_identity, projection_shapes
@@ -148,11 +149,12 @@ def outcome_in(run: PlannedRun, folder: RunFolder, sweep: float) -> Outcome:
         return Outcome(status, folder.id, folder.path, record, error, run.command)
 
     record, failure = folder.read(), folder.failure()
-    if record and record.get("sweep") == sweep:
+    whole = record is not None and not lacks(run.config, record)
+    if record and whole and record.get("sweep") == sweep:
         return outcome("finished", record)
     if failure.get("sweep") == sweep:
         return outcome("failed", error=str(failure.get("error")))
-    return outcome("kept", record) if record and not run.config.force else outcome("not run")
+    return outcome("kept", record) if whole and not run.config.force else outcome("not run")
 
 
 def run_job(run: PlannedRun, sweep: float | None = None) -> Outcome:
@@ -182,7 +184,8 @@ def run_job(run: PlannedRun, sweep: float | None = None) -> Outcome:
             if len(folder.attempts(sweep)) >= TRIES:
                 raise BusyError(f"{folder.path} is given up: {TRIES} processes have died over it")
             try:
-                record = _train(run, place, sweep)
+                finished = None if run.config.force else folder.read()
+                record = _measure(run, place, finished, sweep) if finished else _train(run, place, sweep)
             except Exception as error:
                 with contextlib.suppress(OSError):
                     folder.fail(_line(error), traceback.format_exc(), run.command, sweep)
@@ -195,6 +198,18 @@ def run_job(run: PlannedRun, sweep: float | None = None) -> Outcome:
         if folder is None:
             return Outcome("failed", run.config.readable_name(), None, None, _line(error), run.command)
         return Outcome("failed", folder.id, folder.path, None, _line(error), run.command)
+
+
+def _measure(run: PlannedRun, place: Address, record: dict[str, Any], sweep: float) -> dict[str, Any]:
+    """Add what a finished run has forgotten to its record; returns that."""
+    from experiments.forgetting import of_finished
+    from experiments.workbench import workbench
+
+    bench = workbench(run.config.model, run.config.task)
+    source = source_of(run)
+    found = of_finished(run.config, bench, place.folder, place.device, place.precision, source)
+    place.folder.amend({**record, "forgetting": found, "sweep": sweep})
+    return {**record, "forgetting": found, "sweep": sweep}
 
 
 def _line(error: Exception) -> str:
@@ -240,6 +255,7 @@ def _train(run: PlannedRun, place: Address, sweep: float) -> dict[str, Any]:
             "truncated_examples": trained.truncated,
             **({"skipped_rows": bench.task.skipped} if bench.task.skipped else {}),
             **({"not_measured": bench.task.not_measured} if bench.task.not_measured else {}),
+            **({"forgetting": trained.forgetting} if trained.forgetting else {}),
             "model": bench.base.provenance,
             "precision": precision,
             "device": describe(device),

@@ -25,6 +25,9 @@ from lora.targets import LETTERS, parse_ranks, parse_targets, scaling_value
 
 Model = TypeVar("Model", bound=nn.Module)
 
+TRAINED = ("both", "A", "B")
+"""The factors that are trained; the other one stays as it was drawn."""
+
 BIASES = ("none", "lora_only", "all")
 """The biases trained beside the factors: none, those of the adapted modules, all of the model's."""
 
@@ -74,6 +77,7 @@ def adapt(
     scaling: str = "alpha/r",
     init: str = "gaussian",
     dora: bool = False,
+    train: str = "both",
     dropout: float = 0.0,
     bias: str = "none",
 ) -> Model:
@@ -94,6 +98,8 @@ def adapt(
         init: "gaussian" or "kaiming", of equal variance; "pissa" or "olora", where A and B are parts of W0 at
             the start (`lora.adapter.factors_of_weight`), and dW = scaling * (B A - B0 A0), of rank 2 r.
         dora: train the norms of the rows of W, too (DoRA); dW is then of full rank.
+        train: "both"; "B" leaves A as it is drawn, "A" draws B as A would be of the transposed W and leaves
+            it so, with A zero (arXiv 2402.16842). With pissa and olora what is not trained is a part of W0.
         dropout: probability of dropping an input of the factors, in training.
         bias: "none", "lora_only" (biases of the adapted modules) or "all".
 
@@ -107,6 +113,8 @@ def adapt(
     letters = parse_targets(targets)
     ranks = parse_ranks(rank, letters)
     scalings = {letter: scaling_value(scaling, alpha, ranks[letter]) for letter in letters}
+    if train not in TRAINED:
+        raise ValueError(f"train: {train!r} is unknown; valid are {', '.join(TRAINED)}")
     if init not in INITS:
         raise ValueError(f"init: {init!r} is unknown; valid are {', '.join(INITS)}")
     _check_adaptable(model)
@@ -132,12 +140,18 @@ def adapt(
         scale = scalings[letter]
         start = None
         if init in RANDOM_INITS:
-            A, B = initial_factors((d_out, d_in), ranks[letter], init, seed=seed, layer=layer, letter=letter)
+            shape = (d_in, d_out) if train == "A" else (d_out, d_in)
+            A, B = initial_factors(shape, ranks[letter], init, seed=seed, layer=layer, letter=letter)
+            if train == "A":
+                A, B = B.T.contiguous(), A.T.contiguous()
         else:
             start = factors_of_weight(weight, ranks[letter], init, scale)
             A, B = (factor.clone() for factor in start)
         norms = weight.to(torch.promote_types(weight.dtype, torch.float32)).norm(dim=1) if dora else None
-        pairs[layer, letter] = Adapter(A, B, alpha, scale, start=start, magnitude=norms)
+        adapter = Adapter(A, B, alpha, scale, start=start, magnitude=norms)
+        adapter.lora_A.requires_grad_(train != "B")
+        adapter.lora_B.requires_grad_(train != "A")
+        pairs[layer, letter] = adapter
     return install(model, pairs, scaling=scaling, dropout=dropout, bias=bias)
 
 

@@ -24,7 +24,7 @@ class Judgement:
     Attributes:
         task: of the runs.
         claim: its name.
-        section: of the paper.
+        section: of the paper, or the work that makes the claim.
         statement: the claim in one line.
         verdict: what the data say.
         statistic: what `value` is, with its unit; of several parts, the one that settles the claim.
@@ -45,6 +45,7 @@ class Judgement:
         missing: runs without which the claim cannot be tested.
         commands: that train them.
         note: what else there is to know, in sentences.
+        since: whether it was made after the paper; `section` is then where.
     """
 
     task: str
@@ -71,6 +72,7 @@ class Judgement:
     missing: tuple[Need, ...] = ()
     commands: tuple[str, ...] = ()
     note: str = ""
+    since: bool = False
 
     @property
     def cells(self) -> dict[str, str]:

@@ -40,6 +40,7 @@ _ADAPTERS = dict(zip(CHECKPOINTS, (ADAPTER, ADAPTER_BEST), strict=True))
 LATER: Mapping[str, Any] = {
     "dora": False,
     "lr_ratio": 1.0,
+    "train": "both",
     "task.num_beams": 1,
     "task.length_penalty": 1.0,
     "task.no_repeat_ngram_size": 0,
@@ -202,6 +203,10 @@ def row(run: Run) -> dict[str, Any]:
                 values[f"{split}_{checkpoint}"] = scores[metric]
         values[f"step_{checkpoint}"] = record["metrics"][checkpoint]["step"]
     values["seconds"] = record["timing"]["seconds"]
+    if told := record.get("forgetting"):
+        values |= {
+            f"forgetting_{checkpoint}": told[checkpoint] - told["before"] for checkpoint in CHECKPOINTS
+        }
     return values
 
 

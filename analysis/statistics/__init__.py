@@ -14,6 +14,7 @@ any numbers; of a corpus metric (seeds, examples, statistics).
 
     statistics.unit_mean(lifts, reference=1)                      # one number a seed: mean, interval, p-value
     statistics.pair_mean(overlaps)                                # one number a pair of seeds: jackknife
+    statistics.rank_correlation(x, y)                             # Spearman's, as Fisher's z
 
 Values and differences are in the metric's own unit, an accuracy's a share (0.01 is one point); tables show
 per cent.
@@ -21,6 +22,7 @@ per cent.
 
 from analysis.statistics.bootstrap import CellMean, mean_score
 from analysis.statistics.comparison import Comparison, compare, equivalence, mcnemar, verdict
+from analysis.statistics.correlation import rank_correlation
 from analysis.statistics.family import Best, best_together, holm, with_holm
 from analysis.statistics.normality import normality
 from analysis.statistics.outcomes import Outcomes
@@ -48,6 +50,7 @@ __all__ = [
     "normality",
     "pair_mean",
     "paired_ratio",
+    "rank_correlation",
     "seeds_needed",
     "unit_mean",
     "units_needed",
