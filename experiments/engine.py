@@ -184,8 +184,8 @@ class _Workers:
         self._runs = [one.run for one in missing]
         self._sweep = sweep
         self._progress = progress
-        self._gpus = _gpus(missing[0].run)
-        self._most = min(count or len(self._gpus) or idle_cores(), len(missing))
+        self._gpus = _gpus(missing[0].run.config)
+        self._most = min(count or at_once(missing[0].run.config), len(missing))
         self._measured = bool(self._gpus) or self._most * _at_most(missing) < available_memory()
         self._processes: dict[int, BaseProcess] = {}
         self._failures: dict[int, Connection] = {}
@@ -357,16 +357,21 @@ def _at_most(stored: Sequence[StoredRun]) -> float:
     return 2 * 2**30 + 40 * max(layers * sum(map(math.prod, shapes.values())) for shapes, layers in sizes)
 
 
-def _gpus(run: PlannedRun) -> list[str]:
+def at_once(config: RunConfig) -> int:
+    """How many runs like this one this machine trains side by side, as far as memory allows."""
+    return len(_gpus(config)) or idle_cores()
+
+
+def _gpus(config: RunConfig) -> list[str]:
     """What CUDA_VISIBLE_DEVICES is to be for each worker; none where the runs use no GPU."""
+    kind, _, index = address(config).device.partition(":")
+    if kind != "cuda":
+        return []
     import torch
 
-    device = address(run.config).device
-    if device.type != "cuda":
-        return []
     known = os.environ.get("CUDA_VISIBLE_DEVICES")
     visible = known.split(",") if known else [str(index) for index in range(torch.cuda.device_count())]
-    return visible if device.index is None else [",".join(visible)]  # a run that names one sees them all
+    return [",".join(visible)] if index else visible  # a run that names one sees them all
 
 
 def _alive(owner: dict[str, Any]) -> bool:
