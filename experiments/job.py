@@ -23,8 +23,6 @@ from experiments.store import BusyError, RunFolder
 from experiments.tasks import task_identity
 
 if TYPE_CHECKING:
-    from torch import device as Device
-
     from experiments.plan import PlannedRun
 
 SWEEP = "LORA_SECTION7_SWEEP"
@@ -82,7 +80,7 @@ class Outcome:
 class Address:
     """Where a configuration's run lies in the store, and what that follows from on this machine."""
 
-    device: Device
+    device: str
     precision: str
     scientific: dict[str, Any]
     folder: RunFolder
@@ -99,17 +97,22 @@ def address(config: RunConfig) -> Address:
     return Address(device, precision, scientific, folder)
 
 
+def source_folder(config: RunConfig) -> RunFolder | None:
+    """Where the run lies that the method, or `init_from`, starts from; None where it is the base model."""
+    of = lookup(config.method).of
+    if of is None:
+        return RunFolder(Path(config.init_from).expanduser()) if config.init_from else None
+    return address(dataclasses.replace(config, method=of)).folder
+
+
 def source_of(run: PlannedRun) -> RunFolder | None:
     """The finished run that the method, or `init_from`, starts from; None where it is the base model alone.
 
     Raises:
         UserError: there is none.
     """
-    of = lookup(run.config.method).of
-    if of is None:
-        return RunFolder(Path(run.config.init_from).expanduser()) if run.config.init_from else None
-    folder = address(dataclasses.replace(run.config, method=of)).folder
-    if folder.read() is None:
+    folder, of = source_folder(run.config), lookup(run.config.method).of
+    if of is not None and folder is not None and folder.read() is None:
         left_out = ("method=", "keep=", "by=")
         words = [word for word in run.overrides if not word.startswith(left_out)]
         raise UserError(
@@ -219,16 +222,17 @@ def _line(error: Exception) -> str:
 
 def _train(run: PlannedRun, place: Address, sweep: float) -> dict[str, Any]:
     """Train, write everything, run.json last; returns its content."""
+    import torch
+
     from experiments import provenance
     from experiments.device import describe
     from experiments.tracking import start_tracker
     from experiments.trainer import train
     from experiments.workbench import workbench
 
-    config, device, precision, scientific, folder = (
+    config, device, scientific, folder = (
         run.config,
-        place.device,
-        place.precision,
+        torch.device(place.device),
         place.scientific,
         place.folder,
     )
@@ -240,7 +244,7 @@ def _train(run: PlannedRun, place: Address, sweep: float) -> dict[str, Any]:
     tracker = start_tracker(config, run_id=digest(scientific), folder=folder, scientific=scientific)
     succeeded = False
     try:
-        trained = train(config, bench, workspace, device, precision, tracker.log, source)
+        trained = train(config, bench, workspace, device, place.precision, tracker.log, source)
         record = {
             "name": config.readable_name(),
             "study": config.study,
@@ -257,7 +261,7 @@ def _train(run: PlannedRun, place: Address, sweep: float) -> dict[str, Any]:
             **({"not_measured": bench.task.not_measured} if bench.task.not_measured else {}),
             **({"forgetting": trained.forgetting} if trained.forgetting else {}),
             "model": bench.base.provenance,
-            "precision": precision,
+            "precision": place.precision,
             "device": describe(device),
             "versions": provenance.versions(),
             "git_commit": commit,

@@ -65,6 +65,11 @@ class Run:
     def id(self) -> str:
         return self.path.name
 
+    @property
+    def overrides(self) -> tuple[str, ...]:
+        """What was written after run.py to make it; nothing where no record says so."""
+        return tuple(self.record.get("overrides") or ())
+
     @cached_property
     def settings(self) -> dict[str, Any]:
         """What `Study.run` chooses by; see `settings`."""
