@@ -205,12 +205,14 @@ def run_job(run: PlannedRun, sweep: float | None = None) -> Outcome:
 
 def _measure(run: PlannedRun, place: Address, record: dict[str, Any], sweep: float) -> dict[str, Any]:
     """Add what a finished run has forgotten to its record; returns that."""
+    import torch
+
     from experiments.forgetting import of_finished
     from experiments.workbench import workbench
 
     bench = workbench(run.config.model, run.config.task)
     source = source_of(run)
-    found = of_finished(run.config, bench, place.folder, place.device, place.precision, source)
+    found = of_finished(run.config, bench, place.folder, torch.device(place.device), place.precision, source)
     place.folder.amend({**record, "forgetting": found, "sweep": sweep})
     return {**record, "forgetting": found, "sweep": sweep}
 

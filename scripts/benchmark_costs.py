@@ -184,7 +184,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def subject_of(name: str, device: str, quick: bool) -> Subject:
     """Load or build the model.  Raises UserError where it cannot be had."""
-    place = resolve_device(device)
+    place = torch.device(resolve_device(device))
     words = ["method=lora", f"rank={RANK}", f"targets={TARGETS}", "wandb.mode=disabled", "dropout=0"]
     [planned] = plan(words).runs
     bench = workbench(ModelConfig("embedded" if name in GPT2 else name), TaskConfig("nli", train=1, test=1))
@@ -196,7 +196,7 @@ def subject_of(name: str, device: str, quick: bool) -> Subject:
         base = GPT2LMHeadModel(GPT2Config(**GPT2[name], resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0))
         objective = type(objective)(objective.tokenizer, objective.task, base.config.n_positions)
     config = planned.config
-    precision = resolve_precision("auto", place)
+    precision = resolve_precision("auto", place.type)
     return Subject(name, base.eval(), objective, bench.base.generates, config, place, precision, quick)
 
 
