@@ -22,6 +22,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, ClassVar, Self, TypeVar
 
 from experiments.errors import UserError
@@ -76,10 +77,10 @@ class Task(ABC):
     keys: ClassVar[tuple[str, ...]] = ("path",)
     holdout: ClassVar[int | None] = None
     bounds: ClassVar[tuple[float, float] | None] = None
+    skipped: Mapping[str, int] = MappingProxyType({})
 
     def __init__(self, splits: Mapping[str, Sequence[Example]]):
         self._splits = dict(splits)
-        self.skipped: dict[str, int] = {}
 
     @classmethod
     @abstractmethod
