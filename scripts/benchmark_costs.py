@@ -196,7 +196,7 @@ def subject_of(name: str, device: str, quick: bool) -> Subject:
         base = GPT2LMHeadModel(GPT2Config(**GPT2[name], resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0))
         objective = type(objective)(objective.tokenizer, objective.task, base.config.n_positions)
     config = planned.config
-    precision = resolve_precision("auto", place.type)
+    precision = resolve_precision("auto", str(place))
     return Subject(name, base.eval(), objective, bench.base.generates, config, place, precision, quick)
 
 

@@ -70,7 +70,8 @@ class GLUE(Task):
                     file=sys.stderr,
                 )
         task = cls._split(read["train.tsv"], read["dev.tsv"], config)
-        task.skipped = skipped
+        if skipped:
+            task.skipped = skipped
         return task
 
     @classmethod

@@ -22,6 +22,7 @@ import random
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, ClassVar, Self, TypeVar
 
 from experiments import cache
@@ -67,13 +68,13 @@ class Task(ABC):
     bounds: ClassVar[tuple[float, float] | None] = None
     records_loss: ClassVar[bool] = False
     decoding: Decoding = Decoding()
+    skipped: Mapping[str, int] = MappingProxyType({})
 
     _whole: str | None = None
     """`content_of` all that was loaded, where it is known without looking."""
 
     def __init__(self, splits: Mapping[str, Sequence[Example]]):
         self._splits = dict(splits)
-        self.skipped: dict[str, int] = {}
 
     @classmethod
     @abstractmethod
