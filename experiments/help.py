@@ -65,6 +65,7 @@ Keeping
 Results: outputs/<study>/<name>-<hash>/ with run.json (metrics, counts, versions), adapter.safetensors,
 predictions.jsonl and history.jsonl.  HYDRA_FULL_ERROR=1 shows tracebacks; --cfg job shows the resolved
 configuration; --hydra-help Hydra's own flags.
+Then: python -m analysis grid --study <study> (which of its adapters will do); python -m analysis --help
 """
 
 
