@@ -17,6 +17,7 @@ from analysis.errors import AnalysisError
 from experiments.config import CONF
 from experiments.store import RUN
 from lora.targets import parse_targets
+from lora.targets import targets_name as joined
 
 SWEPT = ("targets", "rank", "seed")
 MOST_LISTED = 5
@@ -95,7 +96,7 @@ def targets_name(targets: str | Iterable[str]) -> str:
         letters = parse_targets(targets.replace("-", ",") if isinstance(targets, str) else targets)
     except ValueError as error:
         raise AnalysisError(str(error)) from None
-    return ("" if all(len(letter) == 1 for letter in letters) else "-").join(letters)
+    return joined(letters)
 
 
 def commands(study: str, root: str | Path, settings: Mapping[str, Any], missing: Sequence[Need]) -> list[str]:
