@@ -232,7 +232,7 @@ def _as_result(selection: Selection, name: str, made: AccuracyTable) -> Result:
             )
     used = [run for run in selection.study.runs if run.id in made.runs]
     for task in dict.fromkeys(run.settings["task"] for run in used):
-        selection.check_model(run for run in used if run.settings["task"] == task)
+        selection.check_model([run for run in used if run.settings["task"] == task])
     return Result(
         stem_of(selection, name, targets=False, basis=False, layer=False, split=True),
         made.cells,
