@@ -10,6 +10,7 @@ import json
 import math
 import re
 import sys
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,27 +45,41 @@ if TYPE_CHECKING:
 DONE, FAILED, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
 
 DESCRIPTION = """\
-Section 7 of the LoRA paper, from a study's finished runs. Reads only; trains nothing. Three commands take any
-adapter on disk instead, whoever trained it: inspect, compare and resize.
+Section 7 of the LoRA paper (which weights, which rank, what the update does) from the finished runs of a
+study, which run.py trained. Reads only; trains nothing.
 
-Figures come as PDF, PNG and a CSV of every number drawn, tables as Markdown, LaTeX and CSV, each with its
-caption and provenance; into results/STUDY, or results/STUDY/TASK where the study has several tasks. The grid,
-Tables 5 and 6, baselines, claims and report take all tasks together, into results/STUDY. The report is one
-HTML page with all of it, and goes to Weights & Biases too, beside the study's runs."""
+  python -m analysis COMMAND --study NAME [option ...]
+  python -m analysis COMMAND --help                       what a command takes
+"""
 
 EXAMPLES = """\
-examples:
-  python -m analysis grid --study mine
-  python -m analysis fig3 --study default
-  python -m analysis all --study embedded
-  python -m analysis report --study embedded --wandb disabled
-  python -m analysis claims --study embedded --margin 2
+Examples
+  python -m analysis grid --study default                 of a first sweep: which of its adapters will do
+  python -m analysis all --study mine                     whatever the study has the runs for
+  python -m analysis report --study mine --wandb disabled
+  python -m analysis fig4 --study mine --task sql --basis dW-right --layer 4 --seeds 0,2
+  python -m analysis table6 --study embedded --root results/embedded/runs     of the runs in this repository
   python -m analysis inspect my-adapter --base gpt2 --html page.html
-  python -m analysis fig4 --study embedded --task sql --basis dW-right --layer 4 --seeds 0,2
 
-Of what the paper leaves open, the basis matters most: A is the paper's (right singular vectors of A alone);
-dW-right orders the same space by what dW does; dW-left and B lie in output space; A-A0 is what training
-moved."""
+Results go into results/STUDY; those of one task alone into results/STUDY/TASK, where the study has several.
+Figures come as PDF, PNG and a CSV of every number drawn, tables as Markdown, LaTeX and CSV, each with its
+caption and provenance. The report is one HTML page, and goes to Weights & Biases too. What a study lacks is
+named, with the commands that train it.
+
+Of what the paper leaves open, the basis (--basis) matters most: A is the paper's (right singular vectors of A
+alone); dW-right orders the same space by what dW does; dW-left and B lie in output space; A-A0 is what
+training moved.
+"""
+
+SECTIONS = {
+    "first": "Start here",
+    "subspaces": "Subspaces of dW",
+    "tables": "Tables",
+    "folded": "More of the study",
+    "all": "All of it",
+    "adapter": "Any adapter on disk, whoever trained it",
+}
+"""Of the help page: the places of the report, then what has none."""
 
 
 ALL = "all"
@@ -228,9 +243,29 @@ class _Parser(argparse.ArgumentParser):
         self.exit(WRONG_USE, f"error: {message} (see {self.prog} --help)\n")
 
 
+class _Page(_Parser):
+    """The help page of all commands, by what they are about."""
+
+    def format_help(self) -> str:
+        parsers: dict[str, argparse.ArgumentParser] = {}
+        for action in self._actions:
+            if isinstance(action.choices, dict):
+                parsers = action.choices
+        sections: dict[str, list[str]] = {section: [] for section in SECTIONS}
+        for name, parser in parsers.items():
+            one = COMMANDS.get(name)
+            section = "adapter" if name in checkup.HELP else "all"
+            if one is not None and not one.sums_up:
+                section = one.place
+            lines = textwrap.wrap(str(parser.description), 94)
+            sections[section] += [f"  {name:12}{lines[0]}", *(f"{'':14}{line}" for line in lines[1:])]
+        listed = ["\n".join([SECTIONS[section], *lines]) for section, lines in sections.items() if lines]
+        return "\n\n".join([DESCRIPTION.rstrip(), *listed, EXAMPLES])
+
+
 def _parser() -> argparse.ArgumentParser:
     style: dict[str, Any] = {"formatter_class": argparse.RawDescriptionHelpFormatter}
-    parser = _Parser("python -m analysis", description=DESCRIPTION, epilog=EXAMPLES, **style)
+    parser = _Page("python -m analysis")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
     for name, command in COMMANDS.items():
         subparser = commands.add_parser(name, help=command.help, description=command.help, **style)

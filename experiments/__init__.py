@@ -1,0 +1,1 @@
+"""Training, from a command line to finished runs in the run store."""

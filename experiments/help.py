@@ -69,6 +69,7 @@ Results: outputs/<study>/<name>-<hash>/ with run.json (metrics, counts, versions
 predictions.jsonl and history.jsonl.  HYDRA_FULL_ERROR=1 shows tracebacks; --cfg job shows the resolved
 configuration; --config-dir FOLDER adds your own files for model, task and experiment (with --help they are
 listed too); --hydra-help Hydra's own flags.
+Then: python -m analysis grid --study <study> (which of its adapters will do); python -m analysis --help
 """
 
 

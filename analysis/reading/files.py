@@ -1,14 +1,18 @@
-"""Opening the two kinds of files that everything here is read from: JSON and tensors."""
+"""Opening the two kinds of files that everything here is read from: JSON and tensors, a run's adapter too."""
 
 from __future__ import annotations
 
 import json
 import os
 import stat
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from analysis.errors import AnalysisError
+from analysis.reading.projections import Key
+from lora.files import FORMAT, VERSION
+from lora.targets import LETTERS
 
 
 def unreadable(error: OSError) -> str:
@@ -92,3 +96,70 @@ def open_tensors(path: Path, framework: str = "pt") -> Any:
         return files.open_tensors(path, framework)
     except ValueError as error:
         raise AnalysisError(str(error)) from None
+
+
+@dataclass(frozen=True)
+class AdapterHeader:
+    """What a file of `lora.save` says of itself, read without torch's tensors.
+
+    Attributes:
+        architecture: model type.
+        scaling_rule: as in run.py's `scaling`.
+        shapes: (d_out, d_in) by projection.
+        numbers: rank, alpha and scaling by projection.
+        size: number of entries of all that was trained: A and B, and DoRA's magnitudes.
+        started: the projections that have A0 and B0 too, where dW = scaling * (B A - B0 A0).
+        scaled: those with magnitudes (DoRA).
+    """
+
+    architecture: str
+    scaling_rule: str
+    shapes: dict[Key, tuple[int, int]]
+    numbers: dict[Key, tuple[int, float, float]]
+    size: int
+    started: frozenset[Key]
+    scaled: frozenset[Key]
+
+
+def read_header(path: Path) -> AdapterHeader:
+    """The header of a file of `lora.save`, checked: each projection has its A and B, of its rank.
+
+    Raises:
+        AnalysisError: the file is missing, truncated, or not whole.
+    """
+    with open_tensors(path, framework="np") as opened:
+        metadata = opened.metadata() or {}
+        sizes = {key: tuple(opened.get_slice(key).get_shape()) for key in opened.keys()}  # noqa: SIM118
+    if (metadata.get("format"), metadata.get("version")) != (FORMAT, VERSION):
+        raise AnalysisError(f"{path}: not an adapter file of version {VERSION}; give a file of lora.save")
+    shapes, numbers, size = {}, {}, 0
+    started, scaled = set(), set()
+    try:
+        told = json.loads(metadata["adapter"])
+        for name, values in told["projections"].items():
+            layer, _, letter = name.partition(".")
+            (rank, d_in), (d_out, columns) = sizes[f"layers.{name}.A"], sizes[f"layers.{name}.B"]
+            if letter not in LETTERS or not rank == columns == values["rank"]:
+                raise ValueError(f"{name} has rank {values['rank']}, A {(rank, d_in)}, B {(d_out, columns)}")
+            key = int(layer), letter
+            shapes[key] = (d_out, d_in)
+            numbers[key] = (rank, float(values["alpha"]), float(values["scaling"]))
+            size += rank * (d_out + d_in)
+            if f"layers.{name}.A0" in sizes:
+                started.add(key)
+                if (sizes[f"layers.{name}.A0"], sizes[f"layers.{name}.B0"]) != ((rank, d_in), (d_out, rank)):
+                    raise ValueError(f"{name} has A0 or B0 of another shape than A and B")
+            if f"layers.{name}.m" in sizes:
+                scaled.add(key)
+                size += d_out
+        return AdapterHeader(
+            told["architecture"],
+            told["scaling"],
+            shapes,
+            numbers,
+            size,
+            frozenset(started),
+            frozenset(scaled),
+        )
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise AnalysisError(f"{path}: the metadata and the tensors disagree ({error})") from None

@@ -15,6 +15,7 @@ from analysis.defaults import DEFAULT_ROOT
 from analysis.errors import AnalysisError
 from experiments.config import CONF
 from lora.targets import parse_targets
+from lora.targets import targets_name as joined
 
 SWEPT = ("targets", "rank", "seed")
 MOST_LISTED = 5
@@ -93,7 +94,7 @@ def targets_name(targets: str | Iterable[str]) -> str:
         letters = parse_targets(targets.replace("-", ",") if isinstance(targets, str) else targets)
     except ValueError as error:
         raise AnalysisError(str(error)) from None
-    return ("" if all(len(letter) == 1 for letter in letters) else "-").join(letters)
+    return joined(letters)
 
 
 def commands(

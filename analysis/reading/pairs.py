@@ -6,7 +6,6 @@ than memory.
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,12 +18,19 @@ from typing import TYPE_CHECKING, Any
 from analysis.errors import AnalysisError
 from analysis.reading.base_weights import BaseWeights
 from analysis.reading.checkpoint import Checkpoint
-from analysis.reading.files import is_file, is_folder, open_tensors, read_json, subfolders, unreadable
-from analysis.reading.projections import Key
+from analysis.reading.files import (
+    is_file,
+    is_folder,
+    open_tensors,
+    read_header,
+    read_json,
+    subfolders,
+    unreadable,
+)
 from experiments.identity import ADAPTER_CONFIG
 from experiments.store import ADAPTER, RUN
 from lora.architectures import ARCHITECTURES, Architecture, architecture_of
-from lora.files import FORMAT, PICKLES, VERSION
+from lora.files import FORMAT, PICKLES
 from lora.formats import (
     MLX,
     NamedPair,
@@ -33,7 +39,6 @@ from lora.formats import (
     pair_shape,
     stated_scaling,
 )
-from lora.targets import LETTERS
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -204,73 +209,6 @@ def open_adapter(source: str | Path, base: BaseWeights | str | Path | None = Non
         (*extra, *biases),
         tuple(_notes(pairs, settings, biases, extra)),
     )
-
-
-@dataclass(frozen=True)
-class AdapterHeader:
-    """What a file of `lora.save` says of itself, read without torch's tensors.
-
-    Attributes:
-        architecture: model type.
-        scaling_rule: as in run.py's `scaling`.
-        shapes: (d_out, d_in) by projection.
-        numbers: rank, alpha and scaling by projection.
-        size: number of entries of all that was trained: A and B, and DoRA's magnitudes.
-        started: the projections that have A0 and B0 too, where dW = scaling * (B A - B0 A0).
-        scaled: those with magnitudes (DoRA).
-    """
-
-    architecture: str
-    scaling_rule: str
-    shapes: dict[Key, tuple[int, int]]
-    numbers: dict[Key, tuple[int, float, float]]
-    size: int
-    started: frozenset[Key]
-    scaled: frozenset[Key]
-
-
-def read_header(path: Path) -> AdapterHeader:
-    """The header of a file of `lora.save`, checked: each projection has its A and B, of its rank.
-
-    Raises:
-        AnalysisError: the file is missing, truncated, or not whole.
-    """
-    with open_tensors(path, framework="np") as opened:
-        metadata = opened.metadata() or {}
-        sizes = {key: tuple(opened.get_slice(key).get_shape()) for key in opened.keys()}  # noqa: SIM118
-    if (metadata.get("format"), metadata.get("version")) != (FORMAT, VERSION):
-        raise AnalysisError(f"{path}: not an adapter file of version {VERSION}; give a file of lora.save")
-    shapes, numbers, size = {}, {}, 0
-    started, scaled = set(), set()
-    try:
-        told = json.loads(metadata["adapter"])
-        for name, values in told["projections"].items():
-            layer, _, letter = name.partition(".")
-            (rank, d_in), (d_out, columns) = sizes[f"layers.{name}.A"], sizes[f"layers.{name}.B"]
-            if letter not in LETTERS or not rank == columns == values["rank"]:
-                raise ValueError(f"{name} has rank {values['rank']}, A {(rank, d_in)}, B {(d_out, columns)}")
-            key = int(layer), letter
-            shapes[key] = (d_out, d_in)
-            numbers[key] = (rank, float(values["alpha"]), float(values["scaling"]))
-            size += rank * (d_out + d_in)
-            if f"layers.{name}.A0" in sizes:
-                started.add(key)
-                if (sizes[f"layers.{name}.A0"], sizes[f"layers.{name}.B0"]) != ((rank, d_in), (d_out, rank)):
-                    raise ValueError(f"{name} has A0 or B0 of another shape than A and B")
-            if f"layers.{name}.m" in sizes:
-                scaled.add(key)
-                size += d_out
-        return AdapterHeader(
-            told["architecture"],
-            told["scaling"],
-            shapes,
-            numbers,
-            size,
-            frozenset(started),
-            frozenset(scaled),
-        )
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise AnalysisError(f"{path}: the metadata and the tensors disagree ({error})") from None
 
 
 def _native(source: str, path: Path) -> Adapter:

@@ -16,10 +16,9 @@ from analysis.errors import AnalysisError
 from analysis.reading.adapters import AdapterFactors, read_adapter, read_deltas
 from analysis.reading.base_weights import BaseWeights
 from analysis.reading.checkpoint import Checkpoint
-from analysis.reading.files import unreadable
+from analysis.reading.files import read_header, unreadable
 from analysis.reading.manifest import ARCHIVE, OUTLINE, outlined
 from analysis.reading.needs import targets_name
-from analysis.reading.pairs import read_header
 from analysis.reading.projections import Projections
 from experiments.store import (
     ADAPTER,

@@ -1,1 +1,1 @@
-"""The paper's Table 7 and the spectra of dW, computed from a study."""
+"""Tables of a study beside the paper's: accuracies (`lines` has what they share), Table 7, spectra of dW."""

@@ -17,17 +17,14 @@ from typing import TYPE_CHECKING
 from analysis import paper_values
 from analysis.cells import Evaluation, lora_runs
 from analysis.errors import AnalysisError
-from analysis.registry import ANSWERS, command
 from analysis.result import Cell, Row
-from analysis.tables.lines import AccuracyTable, as_result, fixed
+from analysis.tables.lines import AccuracyTable, accuracy_table, fixed
 from analysis.tables.numbers import MISSING
 from experiments.budget import nearest_rank
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-    from analysis.result import Result
-    from analysis.selection import Selection
 
 TABLE5_TARGETS = ("q", "k", "v", "o", "qk", "qv", "qkvo")
 TABLE6_TARGETS = ("q", "qv", "qkvo")
@@ -36,40 +33,7 @@ BUDGET_TARGETS, BUDGET_RANK = "q", 8
 """What Table 5's budget is the cost of."""
 
 
-@command(
-    "table5",
-    "which weights to adapt at equal budget, ours beside the paper's",
-    selects=ANSWERS,
-    every_task=True,
-    title="Table 5",
-)
-def make_table5(selection: Selection) -> Result:
-    """All tasks in one table.
-
-    Raises:
-        AnalysisError: as `table5`.
-    """
-    made = table5(selection.frame, checkpoint=selection.checkpoint, split=selection.split)
-    return as_result(selection, "table5", made)
-
-
-@command(
-    "table6",
-    "the effect of the rank, ours beside the paper's",
-    selects=ANSWERS,
-    every_task=True,
-    title="Table 6",
-)
-def make_table6(selection: Selection) -> Result:
-    """All tasks in one table.
-
-    Raises:
-        AnalysisError: as `table6`.
-    """
-    made = table6(selection.frame, checkpoint=selection.checkpoint, split=selection.split)
-    return as_result(selection, "table6", made)
-
-
+@accuracy_table("table5", "which weights to adapt at equal budget, ours beside the paper's", "Table 5")
 def table5(
     frame: DataFrame,
     *,
@@ -114,6 +78,7 @@ def table5(
     )
 
 
+@accuracy_table("table6", "the effect of the rank, ours beside the paper's", "Table 6")
 def table6(
     frame: DataFrame, *, checkpoint: str = "last", split: str = "test", lr: float | None = None
 ) -> AccuracyTable:

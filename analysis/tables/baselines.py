@@ -12,17 +12,14 @@ from typing import TYPE_CHECKING, Any
 from analysis import paper_values
 from analysis.cells import Evaluation, Place, TaskResult, lora_runs, task_results
 from analysis.errors import AnalysisError
-from analysis.registry import ANSWERS, command
 from analysis.result import Cell, Row, Table
-from analysis.tables.lines import MEAN, AccuracyTable, as_frame, as_result, facts, numbers, runs_of
+from analysis.tables.lines import MEAN, AccuracyTable, accuracy_table, as_frame, facts, numbers, runs_of
 from analysis.tables.notes import notes
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
     from analysis.paper_values import PaperValue
-    from analysis.result import Result
-    from analysis.selection import Selection
 
 BASE, FULL, BIAS = ("none", 0), ("full", 0), ("bias", 0)
 """Runs of another method stand where LoRA's have targets and rank."""
@@ -45,23 +42,11 @@ _COLUMNS = (
 )
 
 
-@command(
+@accuracy_table(
     "baselines",
     "LoRA beside the model as it is, full fine-tuning and biases: what adapting reaches",
-    selects=ANSWERS,
-    every_task=True,
-    title="Baselines",
+    "Baselines",
 )
-def make(selection: Selection) -> Result:
-    """All tasks in one table.
-
-    Raises:
-        AnalysisError: as `baselines`.
-    """
-    made = baselines(selection.frame, checkpoint=selection.checkpoint, split=selection.split)
-    return as_result(selection, "baselines", made)
-
-
 def baselines(frame: DataFrame, *, checkpoint: str = "last", split: str = "test") -> AccuracyTable:
     """LoRA on W_q and W_v beside what it is measured against; a learning rate is chosen as in `table5`.
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from analysis import paper_values
 from analysis.cells import CHOSEN_ON, Evaluation, Place, TaskResult, task_results
 from analysis.errors import AnalysisError
 from analysis.provenance import provenance_of, stem_of
+from analysis.registry import ANSWERS, COMMANDS, Command
 from analysis.result import Cell, Result, Row, Table
 from analysis.tables.notes import PAPER_TASKS, notes
 from analysis.tables.numbers import MISSING
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 MEAN = ("mean", "seed_sd", "low", "high", "seeds", "examples")
 """Columns of `numbers`."""
+
+Make = TypeVar("Make", bound=Callable[..., "AccuracyTable"])
 
 
 @dataclass(frozen=True, eq=False)
@@ -190,7 +193,28 @@ def fixed(
     return AccuracyTable(table, as_frame(rows, _COLUMNS), runs_of(results))
 
 
-def as_result(selection: Selection, name: str, made: AccuracyTable) -> Result:
+# ----------------------------------------------------------------------------------------------- the commands
+
+
+def accuracy_table(name: str, help: str, title: str) -> Callable[[Make], Make]:
+    """Register a function that makes a table of a study's frame as a command, all tasks in one table.
+
+    Args:
+        name, help, title: as of `analysis.registry.Command`.
+    """
+
+    def register(make: Make) -> Make:
+        def of(selection: Selection) -> Result:
+            made = make(selection.frame, checkpoint=selection.checkpoint, split=selection.split)
+            return _as_result(selection, name, made)
+
+        COMMANDS.register(Command(name, of, help, ANSWERS, every_task=True, title=title), make)
+        return make
+
+    return register
+
+
+def _as_result(selection: Selection, name: str, made: AccuracyTable) -> Result:
     """What the command leaves.
 
     Raises:
@@ -208,7 +232,7 @@ def as_result(selection: Selection, name: str, made: AccuracyTable) -> Result:
             )
     used = [run for run in selection.study.runs if run.id in made.runs]
     for task in dict.fromkeys(run.settings["task"] for run in used):
-        selection.check_model(run for run in used if run.settings["task"] == task)
+        selection.check_model([run for run in used if run.settings["task"] == task])
     return Result(
         stem_of(selection, name, targets=False, basis=False, layer=False, split=True),
         made.cells,

@@ -2,41 +2,28 @@
 
 from __future__ import annotations
 
-import copy
-
 import pytest
 import torch
 
-VALUES = {
+from analysis.errors import AnalysisError
+from tests.settings import VALUES, changed
+
+DEFAULTS = VALUES | {
     "study": "ranks",
-    "seed": 0,
-    "method": "lora",
-    "targets": "qv",
     "rank": 4,
-    "alpha": 8,
-    "scaling": "alpha/r",
-    "init": "gaussian",
-    "dropout": 0.0,
-    "bias": "none",
     "lr": 0.02,
     "steps": 600,
-    "epochs": None,
-    "batch_size": 16,
-    "accumulate": 1,
-    "warmup": 0.06,
-    "weight_decay": 0.0,
-    "clip": 1.0,
-    "label_smoothing": 0.0,
-    "eval_every": None,
-    "log_every": 10,
-    "precision": "float32",
-    "device": "cpu",
-    "force": False,
     "model": {"name": "embedded", "revision": None, "max_length": None, "budget": {"steps": 600}},
     "task": {"name": "sql", "seed": 0, "train": 8000, "dev": 500, "test": 1000},
-    "wandb": {"mode": "disabled", "project": "p", "entity": None, "tags": []},
 }
 """The defaults of run.py for the embedded model, but for rank."""
+
+
+def check_refused(act, message):
+    """What `act` does is refused in one line with this message."""
+    with pytest.raises(AnalysisError, match=message) as error:
+        act()
+    assert "\n" not in str(error.value)
 
 
 @pytest.fixture(autouse=True)
@@ -121,14 +108,7 @@ def make_run(tiny, random_adapter, outputs):
     from experiments.store import ADAPTER, ADAPTER_BEST, ADAPTER_INIT, DELTA, DELTA_BEST, RunFolder
 
     def build(record=(), **changes):
-        values = copy.deepcopy(VALUES)
-        for key, value in changes.items():
-            *path, last = key.split(".")
-            node = values
-            for step in path:
-                node = node[step]
-            node[last] = value
-        config = read_config(values)
+        config = read_config(changed(changes, DEFAULTS))
         scientific = config.scientific(config.precision, "embedded:0123", "generated:4567")
         folder = RunFolder.of(outputs, config.study, config.readable_name(), digest(scientific))
         with folder.lock():

@@ -102,7 +102,7 @@ def test_help_names_every_command():
     done = python("-m", "analysis", "--help")
     assert done.returncode == 0
     for name in (*COMMANDS, "all"):
-        assert re.search(rf"^    {name}\b", done.stdout, re.MULTILINE)
+        assert re.search(rf"^  {name}\b", done.stdout, re.MULTILINE)
 
 
 @pytest.mark.parametrize(

@@ -2,45 +2,22 @@
 
 from __future__ import annotations
 
-import copy
-
 import pytest
 import torch
 
 from experiments.config import RunConfig, TaskConfig, read_config
+from tests.settings import VALUES, changed
 from tests.toy_metrics import toy_metrics
 
 __all__ = ["toy_metrics"]
 
-VALUES = {
-    "study": "test",
-    "seed": 0,
-    "method": "lora",
-    "targets": "qv",
+TINY = VALUES | {
     "rank": 2,
     "alpha": 2,
-    "scaling": "alpha/r",
-    "init": "gaussian",
-    "dropout": 0.0,
-    "bias": "none",
-    "lr": 0.01,
     "steps": 6,
-    "epochs": None,
     "batch_size": 8,
-    "accumulate": 1,
-    "warmup": 0.06,
-    "weight_decay": 0.0,
-    "clip": 1.0,
-    "label_smoothing": 0.0,
-    "eval_every": None,
     "log_every": 2,
-    "precision": "float32",
-    "device": "cpu",
-    "force": False,
-    "root": "outputs",
-    "model": {"name": "embedded"},
     "task": {"name": "sql", "seed": 0, "train": 40, "dev": 6, "test": 4},
-    "wandb": {"mode": "disabled", "project": "p", "entity": None, "tags": []},
 }
 
 
@@ -49,14 +26,7 @@ def config(tmp_path):
     """`config(rank=4, **{"task.name": "nli"})`: a checked configuration; runs go to a temporary folder."""
 
     def build(**changes) -> RunConfig:
-        values = copy.deepcopy(VALUES) | {"root": str(tmp_path / "outputs")}
-        for key, value in changes.items():
-            node = values
-            *path, last = key.split(".")
-            for step in path:
-                node = node[step]
-            node[last] = value
-        return read_config(values)
+        return read_config(changed({"root": str(tmp_path / "outputs"), **changes}, TINY))
 
     return build
 

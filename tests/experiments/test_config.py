@@ -22,48 +22,22 @@ from experiments.config import (
 )
 from experiments.errors import UserError, nearest
 from experiments.keys import choices_of, keys
+from tests.settings import VALUES, changed
 
-VALUES = {
+DEFAULTS = VALUES | {
     "study": "default",
-    "seed": 0,
-    "method": "lora",
-    "targets": "qv",
-    "rank": 8,
-    "alpha": 8,
-    "scaling": "alpha/r",
-    "init": "gaussian",
-    "dropout": 0.0,
-    "bias": "none",
     "lr": 0.005,
-    "steps": None,
-    "epochs": None,
     "batch_size": 32,
-    "accumulate": 1,
-    "warmup": 0.06,
-    "weight_decay": 0.0,
-    "clip": 1.0,
-    "label_smoothing": 0.0,
-    "eval_every": None,
-    "log_every": 10,
     "precision": "auto",
     "device": "auto",
-    "force": False,
-    "root": "outputs",
     "model": {"name": "embedded", "budget": {"steps": 400}},
     "task": {"name": "sql", "seed": 0, "train": 100, "dev": 10, "test": 10},
-    "wandb": {"mode": "auto", "project": "p", "entity": None, "tags": []},
+    "wandb": VALUES["wandb"] | {"mode": "auto"},
 }
 
 
 def values(**changes):
-    changed = copy.deepcopy(VALUES)
-    for key, value in changes.items():
-        node = changed
-        *path, last = key.split(".")
-        for step in path:
-            node = node[step]
-        node[last] = value
-    return changed
+    return changed(changes, DEFAULTS)
 
 
 def address(**changes):

@@ -11,9 +11,10 @@ import safetensors.torch
 import torch
 
 import lora
-from analysis import AnalysisError, read_adapter, read_deltas
+from analysis import read_adapter, read_deltas
 from analysis.reading import adapters, pairs
 from analysis.reading.base_weights import BaseWeights
+from tests.analysis.conftest import check_refused
 
 peft = pytest.importorskip("peft")
 
@@ -23,12 +24,6 @@ MIXED = {
     "alpha": 3.0,
     "scaling": "alpha/sqrt(r)",
 }
-
-
-def check_refused(act, message):
-    with pytest.raises(AnalysisError, match=message) as error:
-        act()
-    assert "\n" not in str(error.value)
 
 
 def equal(pair, adapter):

@@ -12,13 +12,13 @@ import safetensors.torch
 import torch
 
 import lora
-from analysis import AnalysisError
 from analysis.reading import base_weights
 from analysis.reading.base_weights import BaseWeights
 from analysis.reading.checkpoint import Checkpoint
 from experiments.identity import content_identity, weights_sha256
 from lora.adapting import projections
 from lora.targets import LETTERS
+from tests.analysis.conftest import check_refused
 from tests.lora.tiny_models import tiny_model
 
 KINDS = [
@@ -43,12 +43,6 @@ def check_equal(weights, model):
         assert W.dtype == torch.float32
         assert W.is_contiguous()
         assert weights.shape(layer, letter) == tuple(W.shape)
-
-
-def check_refused(act, message):
-    with pytest.raises(AnalysisError, match=message) as error:
-        act()
-    assert "\n" not in str(error.value)
 
 
 def change_config(folder, **settings):

@@ -21,20 +21,15 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
 import lora
-from analysis import AnalysisError, Study, load
+from analysis import Study, load
 from analysis.reading.needs import CONF, MissingRunsError, Need, _grids, command, commands
 from experiments.config import read_config
 from experiments.plan import plan
 from experiments.store import ADAPTER, ADAPTER_BEST, ADAPTER_INIT, DELTA, FAILURE, RUN
+from tests.analysis.conftest import check_refused
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 GPT2_MEDIUM = "6dcaa7a952f72f9298047fd5137cd6e4f05f41da"  # as pinned in conf/model
-
-
-def check_refused(act, message):
-    with pytest.raises(AnalysisError, match=message) as error:
-        act()
-    assert "\n" not in str(error.value)
 
 
 @pytest.fixture
