@@ -14,6 +14,7 @@ from typing import Any
 
 from analysis.errors import AnalysisError
 from analysis.reading.files import read_json
+from experiments.identity import DEQUANTISED
 
 EMBEDDED = "embedded"
 CONFIG = "config.json"
@@ -123,6 +124,12 @@ class Checkpoint:
         from lora.architectures import plain_config
 
         return plain_config(read_json(self.folder / CONFIG))
+
+    @property
+    def dequantised_from(self) -> str | None:
+        """The format whose rounding the weights carry; None where they were not quantised."""
+        form = getattr(self.config, DEQUANTISED, None)
+        return None if form is None else str(form)
 
 
 def _embedded() -> Path:

@@ -7,9 +7,9 @@ import pytest
 import torch
 from transformers import DynamicCache
 
+from experiments.encoded import Encoded
 from experiments.errors import UserError
 from experiments.methods import lookup
-from experiments.encoded import Encoded
 from experiments.prefixes import Activations, special_ids
 from tests.lora.tiny_models import VOCABULARY, tiny_model
 
