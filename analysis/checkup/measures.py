@@ -207,7 +207,6 @@ def initial_family(A: Tensor, stored: torch.dtype | None = None) -> str | None:
     entries = A.reshape(-1)
     if len(entries) < FEWEST:
         return None
-    spacing = 0.0 if stored is None else torch.finfo(stored).eps
     sample = entries[:: max(1, len(entries) // SAMPLE)].double().numpy()
     bound = 1 / math.sqrt(d_in)
     families = {
@@ -220,27 +219,30 @@ def initial_family(A: Tensor, stored: torch.dtype | None = None) -> str | None:
         if name == "kaiming" and largest > bound * (1 + 2**-7):  # as far as bfloat16 rounds it
             continue
         # The standard deviations alone tell most apart, at a thousandth of the test's cost.
-        if abs(sample.std() / family.std() - 1) < 0.1 and _agrees(sample, family, spacing):
+        if abs(sample.std() / family.std() - 1) < 0.1 and _agrees(sample, family, stored):
             return name
     return None
 
 
-def _agrees(sample: np.ndarray, family: Any, spacing: float) -> bool:
+def _agrees(sample: np.ndarray, family: Any, stored: torch.dtype | None) -> bool:
     """The Kolmogorov-Smirnov test of a sample that was rounded, with p-values of one that was not.
 
-    A value v that was rounded to stands for all between the middles to its neighbours, `spacing` times the
-    power of 2 below |v| apart, so that there, and not at v, the two distributions are compared; at a power of
-    2 itself the neighbour toward 0 is half as far. The p-values are too large, if anything.
+    A value v that was rounded to stands for all between the middles to its neighbours, which are eps times
+    the power of 2 below |v| apart, so that there, and not at v, the two distributions are compared; from a
+    power of 2 itself the neighbour toward 0 is half as far. The p-values are too large, if anything.
     """
     from scipy import stats
 
     values, counts = np.unique(sample, return_counts=True)
-    _, exponents = np.frexp(values)
-    outward = spacing / 2 * np.ldexp(1.0, exponents - 1)
-    power = np.abs(values) == np.ldexp(1.0, exponents - 1)
-    inward = np.where(power, outward / 2, outward)
-    above = np.where(values > 0, outward, inward)
-    below = np.where(values > 0, inward, outward)
+    above = below = np.zeros(len(values))
+    if stored is not None:
+        numbers = torch.finfo(stored)
+        level = np.where(values == 0, 0, np.ldexp(1.0, np.frexp(values)[1] - 1))
+        level = np.maximum(level, numbers.smallest_normal)
+        outward = numbers.eps / 2 * level
+        halved = (np.abs(values) == level) & (level > numbers.smallest_normal)
+        inward = np.where(halved, outward / 2, outward)
+        above, below = np.where(values > 0, outward, inward), np.where(values > 0, inward, outward)
     reached = np.cumsum(counts) / len(sample)
     before = reached - counts / len(sample)
     largest = max(
