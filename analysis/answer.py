@@ -228,7 +228,7 @@ class Answer:
     def _what_is_ruled_out(self, decision: Decision[GridCell]) -> str:
         """Every cell that is smaller than those named."""
         first = self.undecided[0] if self.undecided else self.smallest
-        smaller = [cell for cell in self.compared if first and cell.trainable < first.trainable]
+        smaller = [cell for cell in self.compared if first and cell.result.trainable < first.result.trainable]
         if not smaller:
             return ""
         nearest = max(smaller, key=lambda cell: cell.result.mean.mean)
@@ -250,7 +250,7 @@ class Answer:
 
     def _on_dev(self, top: GridCell) -> str:
         """Which one would be picked on dev, and what it is worth elsewhere."""
-        scored = [(cell.dev, cell) for cell in self.compared if cell.dev is not None]
+        scored = [(cell.result.dev, cell) for cell in self.compared if cell.result.dev is not None]
         if len(scored) < len(self.compared):
             return ""
         picked = max(scored, key=lambda pair: pair[0])[1]
@@ -259,7 +259,7 @@ class Answer:
         return f"On {CHOSEN_ON} the highest is {picked.name}, which here has {self._value(picked)}."
 
     def _numbers_alone(self) -> str:
-        cells = sorted((*self.compared, *self.alone), key=lambda cell: cell.trainable)
+        cells = sorted((*self.compared, *self.alone), key=lambda cell: cell.result.trainable)
         top = max(cells, key=lambda cell: cell.result.mean.mean)
         if len(cells) == 1:
             return f"{top.name}, {_parameters(top)}: {self._value(top)}. There is nothing to compare it with."
@@ -318,7 +318,7 @@ HOW_SURE = (
 
 
 def _parameters(cell: GridCell) -> str:
-    return f"{cell.trainable:,} parameters"
+    return f"{cell.result.trainable:,} parameters"
 
 
 def answer(grid: Grid, margin: float, selection: Selection) -> Answer | None:
@@ -330,7 +330,7 @@ def answer(grid: Grid, margin: float, selection: Selection) -> Answer | None:
     """
     if not grid.cells:
         return None
-    ordered = sorted(grid.cells, key=lambda cell: (cell.trainable, -cell.result.mean.mean))
+    ordered = sorted(grid.cells, key=lambda cell: (cell.result.trainable, -cell.result.mean.mean))
     compared = tuple(cell for cell in ordered if cell.seeds >= FEWEST_SEEDS)
     alone = tuple(cell for cell in ordered if cell.seeds < FEWEST_SEEDS)
     if len(compared) < 2:
@@ -344,7 +344,7 @@ def answer(grid: Grid, margin: float, selection: Selection) -> Answer | None:
         for cell in compared
         if cell not in decision.worse
         and cell not in decision.within
-        and (smallest is None or cell.trainable < smallest.trainable)
+        and (smallest is None or cell.result.trainable < smallest.result.trainable)
     )
     needed, rival = None, None
     lines: tuple[str, ...] = ()
@@ -387,11 +387,11 @@ def _commands(selection: Selection, more: Mapping[GridCell, int]) -> tuple[str, 
         if cell.rank is None:
             ranks = ", ".join(f"{letter}: {rank}" for letter, rank in run.record["config"]["rank"].items())
             swept = {"targets": [cell.targets], "rank": [f"{{{ranks}}}"], "seed": [*seeds]}
-            lines.append(command(study.name, study.training_root, recipe, swept))
+            lines.append(command(study.name, study.training_root, recipe, swept, run.overrides))
             continue
         needs = groups.setdefault(repr(sorted(recipe.items(), key=str)), (run, []))[1]
         needs += [Need(cell.targets, cell.rank, seed) for seed in seeds]
     for run, needs in groups.values():
         recipe = {key: value for key, value in run.settings.items() if key not in SWEPT}
-        lines += commands(study.name, study.training_root, recipe, needs)
+        lines += commands(study.name, study.training_root, recipe, needs, run.overrides)
     return tuple(lines)

@@ -43,6 +43,7 @@ class Evaluation:
         checkpoint: "last", or "best" on dev.
         split: whose answers.
         lr: only runs of this learning rate; None: where a cell has several, the one that is best on dev.
+        metric: by which they are scored; None: the one that counts for the runs' task.
 
     Raises:
         AnalysisError: there is no such checkpoint.
@@ -51,6 +52,7 @@ class Evaluation:
     checkpoint: str = "last"
     split: str = "test"
     lr: float | None = None
+    metric: str | None = None
 
     def __post_init__(self) -> None:
         if self.checkpoint not in CHECKPOINTS:
@@ -67,6 +69,9 @@ class CellResult:
         outcomes: the scores, a row a seed.
         mean: with its interval.
         parameters: of the adapter.
+        trainable: parameters that are trained, a head's with them.
+        seconds: a run, their mean.
+        dev: the metric's mean on dev, in its own unit; None where there is no dev.
         lr: of the runs.
         lr_tried: the learning rates that it was chosen from.
         runs: their ids.
@@ -75,6 +80,9 @@ class CellResult:
     outcomes: Outcomes
     mean: CellMean
     parameters: int
+    trainable: int
+    seconds: float
+    dev: float | None
     lr: float
     lr_tried: tuple[float, ...]
     runs: tuple[str, ...]
@@ -104,6 +112,7 @@ class Cells(Mapping[Place, CellResult]):
         """The cell.
 
         Raises:
+            NotMeasuredError: a run lacks the scores that were asked for.
             AnalysisError: its runs cannot be told apart, are damaged, or answer other examples than those
                 of the cells read before.
         """
@@ -136,7 +145,7 @@ class Cells(Mapping[Place, CellResult]):
                 f"stand in one table; leave one kind in, as in frame[frame['metric'] == {names[0]!r}]"
             )
         try:
-            return metric(names[0])
+            return metric(self._evaluation.metric or names[0])
         except UserError as error:
             raise AnalysisError(str(error)) from None
 
@@ -162,13 +171,16 @@ class Cells(Mapping[Place, CellResult]):
         chosen = self._one_a_seed(place)
         scores = []
         for row in chosen.to_dict("records"):
-            read = read_predictions(row["path"], self._evaluation.split, self._evaluation.checkpoint)
+            other = None if self._evaluation.metric == row["metric"] else self._evaluation.metric
+            read = read_predictions(row["path"], self._evaluation.split, self._evaluation.checkpoint, other)
             if self._ids is not None and read.ids != self._ids:
                 raise AnalysisError(
                     f"{row['run']} answers other examples than the runs before it; "
                     "the runs of one table must share their data (task.seed, task.test, ...)"
                 )
-            reported = row.get(f"{self._evaluation.split}_{self._evaluation.checkpoint}")
+            reported = None
+            if other is None:  # a study's frame has the values of the metric that counts alone
+                reported = row.get(f"{self._evaluation.split}_{self._evaluation.checkpoint}")
             measured = self._outcomes([read.scores], ()).mean
             if reported is not None and abs(measured - reported) > AGREEMENT * max(1.0, abs(reported)):
                 raise AnalysisError(
@@ -179,10 +191,15 @@ class Cells(Mapping[Place, CellResult]):
             scores.append(read.scores)
         outcomes = self._outcomes(scores, tuple(int(seed) for seed in chosen["seed"]))
         tried = self._at(place)["lr"]
+        dev = f"{CHOSEN_ON}_{self._evaluation.checkpoint}"
+        has_dev = dev in chosen and chosen[dev].notna().all()
         return CellResult(
             outcomes=outcomes,
             mean=mean_score(outcomes),
             parameters=int(chosen["adapter_parameters"].iloc[0]),
+            trainable=int(chosen["trainable"].iloc[0]),
+            seconds=float(chosen["seconds"].mean()),
+            dev=float(chosen[dev].mean()) if has_dev else None,
             lr=float(chosen["lr"].iloc[0]),
             lr_tried=tuple(sorted(float(rate) for rate in set(tried))),
             runs=tuple(chosen["run"]),
@@ -223,7 +240,14 @@ class Cells(Mapping[Place, CellResult]):
 
 @dataclass(frozen=True)
 class TaskResult:
-    """A task's cells; `column` is its name in the paper's tables, None where they do not have it."""
+    """A task's cells.
+
+    Attributes:
+        task: its name, with what tells it from the table's others.
+        column: its name in the paper's tables, None where they do not have it.
+        best: of those cells that are compared.
+        differing: settings, besides weights, rank and learning rate, in which these differ.
+    """
 
     task: str
     column: str | None
@@ -231,6 +255,11 @@ class TaskResult:
     cells: Mapping[Place, CellResult]
     best: Best[Place]
     differing: Mapping[str, Sequence[Any]]
+
+    @property
+    def compared(self) -> tuple[Place, ...]:
+        """The cells that `best` is of."""
+        return (self.best.top, *self.best.against)
 
     def cell(self, place: Place) -> tuple[CellResult | None, bool]:
         """The cell, and whether it is marked."""
@@ -256,18 +285,6 @@ class TaskResult:
     def interval(self, mean: CellMean) -> str:
         """ "82.9–85.6"."""
         return f"{self.number(mean.low)}–{self.number(mean.high)}"
-
-    def measured(self, mean: CellMean) -> dict[str, Any]:
-        """The columns of a mean in a table for programs, in the unit that people read."""
-        scale = self.metric.scale
-        return {
-            "mean": scale * mean.mean,
-            "seed_sd": scale * mean.seed_sd,
-            "low": scale * mean.low,
-            "high": scale * mean.high,
-            "seeds": mean.seeds,
-            "examples": mean.examples,
-        }
 
 
 def task_results(runs: DataFrame, places: Sequence[Place], evaluation: Evaluation) -> list[TaskResult]:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from analysis import paper_values
-from analysis.cells import CHOSEN_ON, CellResult, Cells, Evaluation, Place, TaskResult
+from analysis.cells import CellResult, Cells, Evaluation, Place, TaskResult
 from analysis.errors import AnalysisError
 from analysis.statistics import Best, best_together
 from experiments.metrics import Metric
@@ -64,9 +64,6 @@ class GridCell:
         rank: None where there is none, or one for each letter.
         setting: what else tells it from other cells, as in "alpha=16"; else empty.
         result: the scores.
-        trainable: parameters that are trained, a head's with them.
-        seconds: a run, their mean.
-        dev: the metric's mean on dev, in its own unit; None where there is no dev.
     """
 
     place: Place
@@ -77,9 +74,6 @@ class GridCell:
     rank: int | None
     setting: str
     result: CellResult
-    trainable: int
-    seconds: float
-    dev: float | None
 
     @property
     def seeds(self) -> int:
@@ -100,7 +94,8 @@ class Grid:
         task, model, method: of its runs; the model's name without its folder.
         cells: few weights before many, in the order q k v o; then by rank.
         references: the cells of methods without a rank, on the same task and model.
-        result: the same cells as the tables of accuracies have them; the best of those with several seeds.
+        result: the same cells and references as the tables of accuracies have them; of the cells, or where
+            there are none the references, the best of those with several seeds.
         other_rates: runs of its cells at learning rates that are not the best on dev.
         repeated: runs of full fine-tuning that differ from another in nothing but whose dW they keep.
     """
@@ -222,8 +217,7 @@ def _of_block(title: str, runs: Sequence[Run], frame: DataFrame, evaluation: Eva
     rows["rank"] = [places[run].place[1] for run in rows["run"]]
     rows["lr"] = rows["lr"].astype(float).fillna(0.0) if "lr" in rows else 0.0  # of the base model
     cells = Cells(rows, evaluation)
-    rows = rows.set_index("run")
-    made = {named.place: _cell(named, cells[named.place], rows, evaluation) for named in places.values()}
+    made = {named.place: _cell(named, cells[named.place]) for named in places.values()}
     methods = dict.fromkeys(named.method for named in places.values() if named.has_rank) or {"": None}
     task = runs[0].settings["task"]
     found = []
@@ -231,11 +225,12 @@ def _of_block(title: str, runs: Sequence[Run], frame: DataFrame, evaluation: Eva
         of_method = [made[n.place] for n in _in_order(places) if n.has_rank and n.method == method]
         references = tuple(made[n.place] for n in _in_order(places) if not n.has_rank)
         shown = of_method or references
+        name = f"{title}, {method}" if len(methods) > 1 else title
         result = TaskResult(
-            title,
+            name,
             paper_values.TASKS.get(task),
             cells.metric,
-            {cell.place: cell.result for cell in shown},
+            {cell.place: cell.result for cell in (*of_method, *references)},
             _best(shown),
             cells.differing([cell.place for cell in shown]),
         )
@@ -243,7 +238,6 @@ def _of_block(title: str, runs: Sequence[Run], frame: DataFrame, evaluation: Eva
         others = tuple(
             run for run, n in places.items() if run not in used and (n.method == method or not n.has_rank)
         )
-        name = f"{title}, {method}" if len(methods) > 1 else title
         found.append(
             Grid(name, task, _model(runs[0]), method, tuple(of_method), references, result, others, repeated)
         )
@@ -367,10 +361,7 @@ def _in_order(places: Mapping[str, _Named]) -> list[_Named]:
     return sorted(dict.fromkeys(places.values()), key=key)
 
 
-def _cell(named: _Named, result: CellResult, rows: DataFrame, evaluation: Evaluation) -> GridCell:
-    of_cell = rows.loc[[*result.runs]]
-    dev = f"{CHOSEN_ON}_{evaluation.checkpoint}"
-    has_dev = dev in of_cell and of_cell[dev].notna().all()
+def _cell(named: _Named, result: CellResult) -> GridCell:
     return GridCell(
         place=named.place,
         name=named.name,
@@ -380,9 +371,6 @@ def _cell(named: _Named, result: CellResult, rows: DataFrame, evaluation: Evalua
         rank=named.rank if isinstance(named.rank, int) else None,
         setting=named.setting,
         result=result,
-        trainable=int(of_cell["trainable"].iloc[0]),
-        seconds=float(of_cell["seconds"].mean()),
-        dev=float(of_cell[dev].mean()) if has_dev else None,
     )
 
 

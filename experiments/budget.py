@@ -100,7 +100,7 @@ def rank_for_budget(
     """
     letters = _letters(targets)
     each = parameters_per_rank(letters, shapes, layers)
-    rank = (2 * budget + each - 1) // (2 * each)  # budget / each, a half rounded down
+    rank = nearest_rank(budget, each)
     if rank < 1:
         raise UserError(
             f"a budget of {budget:,} is too small for targets={targets_name(letters)}: "
@@ -113,6 +113,11 @@ def rank_for_budget(
             f"and a full rank of {full} costs {each * full:,} parameters"
         )
     return BudgetedRank(letters, rank, each * rank, budget)
+
+
+def nearest_rank(budget: int, each: int) -> int:
+    """The rank whose cost, so many times what one rank costs, is nearest to the budget; a half goes down."""
+    return (2 * budget + each - 1) // (2 * each)
 
 
 def _letters(targets: str | Iterable[str]) -> tuple[str, ...]:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import torch
 import torch.nn.functional as F
 
+from experiments.encoded import Encoded
 from experiments.errors import UserError
-from experiments.objective import Encoded, Objective
+from experiments.objective import Objective
 from experiments.tasks import Example
 from experiments.tokenizing import check_known
 
@@ -22,20 +23,27 @@ class ClassObjective(Objective):
 
     def encode(self, examples: Sequence[Example]) -> list[Encoded]:
         inputs = [list(texts) for texts in zip(*(example.sentences for example in examples), strict=True)]
-        whole = self.tokenizer(*inputs)["input_ids"]
-        check_known(self.tokenizer, [" ".join(example.sentences) for example in examples], whole)
-        cut = self.tokenizer(
-            *inputs,
-            truncation="longest_first",
-            max_length=self.max_length,
-            return_token_type_ids="token_type_ids" in self.tokenizer.model_input_names,
-        )
-        self.truncated += sum(len(ids) > self.max_length for ids in whole)
+        segmented = "token_type_ids" in self.tokenizer.model_input_names
+        whole = self.tokenizer(*inputs, return_token_type_ids=segmented)
+        ids, segments = whole["input_ids"], whole.get("token_type_ids")
+        check_known(self.tokenizer, [" ".join(example.sentences) for example in examples], ids)
+        long = [index for index, one in enumerate(ids) if len(one) > self.max_length]
+        if long:
+            cut = self.tokenizer(
+                *([texts[index] for index in long] for texts in inputs),
+                truncation="longest_first",
+                max_length=self.max_length,
+                return_token_type_ids=segmented,
+            )
+            for place, index in enumerate(long):
+                ids[index] = cut["input_ids"][place]
+                if segments:
+                    segments[index] = cut["token_type_ids"][place]
+        self.truncated += len(long)
         labels = self._labels(examples)
-        segments = cut.get("token_type_ids") or [()] * len(labels)
         return [
-            Encoded(tuple(ids), len(ids), label, tuple(numbers))
-            for ids, label, numbers in zip(cut["input_ids"], labels, segments, strict=True)
+            Encoded(tuple(one), len(one), label, tuple(numbers))
+            for one, label, numbers in zip(ids, labels, segments or [()] * len(ids), strict=True)
         ]
 
     def _labels(self, examples: Sequence[Example]) -> list[float]:
@@ -46,7 +54,7 @@ class ClassObjective(Objective):
     def loss(
         self, model: PreTrainedModel, batch: Sequence[Encoded], device: torch.device, smoothing: float
     ) -> torch.Tensor:
-        labels = torch.tensor([example.label for example in batch], device=device)
+        labels = torch.tensor([int(example.label) for example in batch], device=device)
         return F.cross_entropy(self._logits(model, batch, device), labels, label_smoothing=smoothing)
 
     def predict(self, model: PreTrainedModel, batch: Sequence[Encoded], device: torch.device) -> list[str]:

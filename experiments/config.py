@@ -41,8 +41,8 @@ from experiments.keys import (
     key,
     keys,
 )
-from experiments.methods import METHODS, lookup
 from experiments.parts import ModelConfig, TaskConfig, WandbConfig
+from experiments.registry import Registry
 from experiments.store import ADAPTER_BEST, RunFolder
 from experiments.tasks import COMMON_KEYS, TASKS
 from lora.targets import parse_ranks, parse_targets, targets_name
@@ -56,6 +56,9 @@ LONGEST_NAME = 100  # of a model, in the name of a run's folder, for which syste
 # Counts up whenever the code changes what a configuration means, so that old results are not taken for new.
 SCIENCE_VERSION = 2
 
+METHODS: Registry[Any] = Registry("method", "experiments.methods", needs=("name", "label", "learning_rate"))
+"""By name.  What a method is, `experiments.methods` says, which knows this module; it is not known here."""
+
 
 def _task(config: TaskConfig) -> TaskConfig:
     TASKS.find(config.name).check(config)
@@ -64,7 +67,7 @@ def _task(config: TaskConfig) -> TaskConfig:
 
 def _method(name: Any) -> Any:
     usable = [one for one, field in keys(RunConfig).items() if about(field, "counts") in (USED, CHANGED)]
-    for setting in lookup(name).settings:
+    for setting in METHODS.find(name).settings:
         if setting not in usable:
             raise UserError(
                 f"method={name} has {setting!r} among its settings; valid are {', '.join(usable)}"
@@ -82,6 +85,13 @@ def _study(value: Any) -> str:
     if not value or value.startswith(".") or any(c in '/\\:*?"<>|' for c in value) or value != value.strip():
         raise UserError(f"study={value!r} is not valid; it names a folder: letters, digits, - and _")
     return value
+
+
+def _forgetting(value: Any) -> bool | str:
+    """A file's name may be a number."""
+    if isinstance(value, list | dict) or (isinstance(value, str) and not value.strip()):
+        raise UserError(f"forgetting={value} is not valid; give true, false, or a file of text")
+    return bool(value) if value is None or isinstance(value, bool) else str(value)
 
 
 def _root(value: Any) -> Path:
@@ -125,6 +135,9 @@ class RunConfig:
 
     dora: Annotated[Flag, key(LORA, CHANGED, "DoRA: the norm of each row of W + dW is trained, too")] = False
     lr_ratio: Annotated[Number, key(LORA, CHANGED, "LoRA+: B's learning rate over A's", gt=0)] = 1.0
+    train: Annotated[
+        Literal["both", "A", "B"], key(LORA, CHANGED, "the factors that are trained; the other stays random")
+    ] = "both"
     bottleneck: Annotated[Integer, key(METHOD, USED, "r of adapter_h, adapter_l, adapter_p", ge=1)] = 8
     l_p: Annotated[Integer, key(METHOD, USED, "special tokens before the prompt, of prefixes", ge=0)] = 8
     l_i: Annotated[Integer, key(METHOD, USED, "special tokens after the prompt, of prefixes", ge=0)] = 4
@@ -175,6 +188,16 @@ class RunConfig:
         key(TRAINING, ALWAYS, "of matrix products; auto: bfloat16 on a GPU that has it, float32 on a CPU"),
     ]
     device: Annotated[Text, key(TRAINING, NEVER, "auto, cpu, cuda, cuda:1, mps")]
+    forgetting: Annotated[
+        bool | str,
+        BeforeValidator(_forgetting),
+        key(
+            TRAINING,
+            NEVER,
+            "true: the loss on the embedded model's pretraining text is measured too, also of finished runs; "
+            "of another model the file of such text",
+        ),
+    ] = False
 
     study: Annotated[
         str, BeforeValidator(_study), key(KEEPING, NEVER, "runs analysed together: outputs/<study>/")
@@ -204,7 +227,7 @@ class RunConfig:
         `precision` is the resolved one; the identities name the weights and the data by content, so that a
         folder that moved is still the same experiment.
         """
-        method, task = lookup(self.method), TASKS.find(self.task.name)
+        method, task = METHODS.find(self.method)(), TASKS.find(self.task.name)
         counting = {ALWAYS, TRAINED} if method.trains or method.of else {ALWAYS}
         taken = {*COMMON_KEYS, *task.keys}
         values: dict[str, Any] = {"science_version": SCIENCE_VERSION}
@@ -218,9 +241,9 @@ class RunConfig:
         if "init_from" in values:  # whatever the run's folder is called
             values["init_from"] = file_identity(RunFolder(Path(values["init_from"])).file(ADAPTER_BEST))
         values |= {
-            "model": {"identity": model_identity, **_always(self.model)},
+            "model": {"identity": model_identity, **_counting(self.model)},
             "task": {
-                **{one: value for one, value in _always(self.task).items() if one in taken},
+                **{one: value for one, value in _counting(self.task).items() if one in taken},
                 **({"holdout": self.task.holdout or task.holdout} if "holdout" in taken else {}),
                 "name": task.name,
                 "identity": task_identity,
@@ -248,7 +271,7 @@ class RunConfig:
     def readable_name(self) -> str:
         """The part of the run's folder that people read."""
         model = self.model.name.rstrip("/").rsplit("/", 1)[-1][:LONGEST_NAME]
-        method = lookup(self.method)
+        method = METHODS.find(self.method)()
         words = "-".join(method.words(self)) or method.name
         rate = f"-lr{self.lr:g}" if method.trains or method.of else ""
         return f"{TASKS.find(self.task.name).name}-{model}-{words}{rate}-seed{self.seed}"
@@ -262,7 +285,7 @@ def _check_start(run: str, given: Mapping[str, Any]) -> None:
     """Raise UserError where `init_from` is no run that one of these settings can start from."""
     from experiments.models import model_identity
 
-    if "init_from" not in lookup(given["method"]).settings:
+    if "init_from" not in METHODS.find(given["method"]).settings:
         takers = ", ".join(name for name, one in METHODS.items() if "init_from" in one.settings)
         raise UserError(f"init_from has no meaning for method={given['method']}; {takers} take it")
     folder = RunFolder(Path(run).expanduser())
@@ -301,13 +324,14 @@ BUDGET = key(
 """The one key that `read_config` turns into another, and no run keeps."""
 
 
-def _always(part: ModelConfig | TaskConfig) -> dict[str, Any]:
-    """The keys of a part that are in every hash."""
-    return {
-        name: getattr(part, name)
-        for name, field in keys(type(part)).items()
-        if about(field, "counts") == ALWAYS
-    }
+def _counting(part: ModelConfig | TaskConfig) -> dict[str, Any]:
+    """The keys of a part that are in the hash."""
+    values = {}
+    for name, field in keys(type(part)).items():
+        value, counts = getattr(part, name), about(field, "counts")
+        if counts == ALWAYS or (counts == CHANGED and value != field.default):
+            values[name] = value
+    return values
 
 
 def digest(scientific: Mapping[str, Any]) -> str:
@@ -326,7 +350,7 @@ def read_config(values: Mapping[str, Any]) -> RunConfig:
     found.  Raises UserError, one line, for the first value that is not valid.
     """
     model = build(ModelConfig, values["model"], "model.")
-    method = lookup(values["method"])
+    method = METHODS.find(values["method"])()
     found = {
         "model": model,
         "task": build(TaskConfig, values["task"], "task."),

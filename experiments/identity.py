@@ -1,15 +1,20 @@
-"""What a file is, wherever it lies: hashes of contents."""
+"""What a file is, wherever it lies: hashes of contents; and where a model's files are."""
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import json
 from collections.abc import Iterable
 from pathlib import Path
 
+from experiments.errors import UserError
+
 SAFETENSORS, PICKLED = "model.safetensors", "pytorch_model.bin"
 INDEX_SUFFIX = ".index.json"
+CONFIG, ADAPTER_CONFIG = "config.json", "adapter_config.json"
+"""Of a model, and of a PEFT adapter."""
 
 # Files beside the weights that neither model nor tokenizer is made from.  Decoding is this suite's own.
 _WITHOUT_EFFECT = (
@@ -20,6 +25,33 @@ _WITHOUT_EFFECT = (
     "eval_results.json",
     "predict_results.json",
 )
+
+
+def checkpoint_folder(name: str) -> Path | None:
+    """The folder that a model's name is, or None for a hub id.
+
+    Raises:
+        UserError: it is written as a folder is, and there is none; or the folder holds no model.
+    """
+    folder = Path(name).expanduser()
+    if (folder / CONFIG).is_file():
+        return folder
+    if (folder / ADAPTER_CONFIG).is_file():
+        base = None
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            settings = json.loads((folder / ADAPTER_CONFIG).read_text(encoding="utf-8"))
+            base = settings.get("base_model_name_or_path")
+        raise UserError(
+            f"{name}: a PEFT adapter, which has no W0; give its base model ({base or 'not named there'})"
+        )
+    if folder.is_dir():
+        raise UserError(f"{name}: a folder without a {CONFIG}; give the folder of a Hugging Face checkpoint")
+    if folder.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:
+        raise UserError(
+            f"{name}: there is no such folder; give the folder of a Hugging Face checkpoint, a hub id such "
+            'as gpt2-medium, or "embedded"'
+        )
+    return None
 
 
 def file_sha256(path: Path) -> str:

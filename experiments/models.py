@@ -12,7 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from experiments.errors import UserError
-from experiments.identity import checkpoint_identity, weights_sha256
+from experiments.identity import (
+    ADAPTER_CONFIG,
+    CONFIG,
+    checkpoint_folder,
+    checkpoint_identity,
+    weights_sha256,
+)
 from experiments.parts import ModelConfig
 from experiments.tokenizing import POSITIONS_FROM_PAD, check_tokenizer, load_tokenizer
 from lora.architectures import ARCHITECTURES, plain_config, shapes
@@ -21,8 +27,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 EMBEDDED = "embedded"
-CONFIG = "config.json"
-ADAPTER_CONFIG = "adapter_config.json"
 
 
 @dataclass(frozen=True)
@@ -215,19 +219,10 @@ def _length(config: ModelConfig, positions: int) -> int:
 
 def _folder(name: str) -> Path | None:
     """The folder that a model's name is, or None for a hub id.  Raises UserError for a missing folder."""
-    path = Path(name).expanduser()
-    if path.is_dir():
-        if not (path / CONFIG).is_file():
-            raise UserError(
-                f"model.name={name} is a folder without a config.json; give a Hugging Face checkpoint"
-            )
-        return path
-    if path.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:
-        raise UserError(
-            f"model.name={name}: there is no such folder; give the folder of a Hugging Face checkpoint, "
-            "a hub id such as gpt2-medium, or model=embedded"
-        )
-    return None
+    try:
+        return checkpoint_folder(name)
+    except UserError as error:
+        raise UserError(f"model.name={error}") from None
 
 
 def _unavailable(config: ModelConfig, folder: Path | None, error: Exception) -> str:

@@ -5,11 +5,24 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, ValidationInfo, field_validator
 from pydantic.dataclasses import dataclass
 
+from experiments.decoding import Decoding
 from experiments.errors import UserError
-from experiments.keys import ALWAYS, KEEPING, MODEL, NEVER, ONLY_DECLARED, TASK, Integer, Text, key
+from experiments.keys import (
+    ALWAYS,
+    CHANGED,
+    KEEPING,
+    MODEL,
+    NEVER,
+    ONLY_DECLARED,
+    TASK,
+    Integer,
+    Number,
+    Text,
+    key,
+)
 from experiments.wandb_run import DEFAULT_PROJECT
 
 
@@ -45,6 +58,10 @@ class ModelConfig:
     max_length: Annotated[
         Integer | None, key(MODEL, ALWAYS, "tokens of an input; null: all it can", ge=8)
     ] = None
+
+
+DECODING = ("num_beams", "length_penalty", "no_repeat_ngram_size", "max_new_tokens")
+"""The keys of a task that say how its answers are generated."""
 
 
 @dataclass(frozen=True, config=ONLY_DECLARED)
@@ -97,6 +114,29 @@ class TaskConfig:
             ge=1,
         ),
     ] = None
+    num_beams: Annotated[
+        Integer, key(TASK, CHANGED, "of text: answers followed at once; 1 is greedy, and cheap", ge=1)
+    ] = 1
+    length_penalty: Annotated[
+        Number, key(TASK, CHANGED, "of a beam: log-probabilities are divided by (tokens)^length_penalty")
+    ] = 1.0
+    no_repeat_ngram_size: Annotated[
+        Integer, key(TASK, CHANGED, "of text: tokens of which no sequence stands twice; 0: no limit", ge=0)
+    ] = 0
+    max_new_tokens: Annotated[
+        Integer | None,
+        key(TASK, CHANGED, "of text: tokens of an answer; null: twice the longest of train", ge=1),
+    ] = None
+
+    @field_validator("length_penalty")
+    @classmethod
+    def _of_beams(cls, penalty: float, read: ValidationInfo) -> float:
+        """Without a beam nothing is compared, whatever the penalty: one run, one address."""
+        return penalty if read.data.get("num_beams", 1) > 1 else 1.0
+
+    @property
+    def decoding(self) -> Decoding:
+        return Decoding(**{name: getattr(self, name) for name in DECODING})
 
 
 @dataclass(frozen=True, config=ONLY_DECLARED)

@@ -16,7 +16,10 @@ from experiments.plan import CONF, PlannedRun, experiment_names, plan, plan_expe
 OF_SECTION_7 = ("baselines", "fig3", "fig4", "subspaces", "table15_mixed_ranks", "table5", "table6", "table7")
 OF_METHODS = ("table15", "table16", "table2", "table3", "table4")
 OF_GLUE = ("table2_deberta", "table2_roberta", "table2_roberta_large")
-NAMES = experiment_names()
+SINCE = ("attention_or_mlp", "forgetting", "intruders", "learning_rates", "one_factor", "rslora")
+OF_GENERATION = ("table18", "table3_gpt2")
+"""Of the paper's own model and data; their tests are in test_generation.py."""
+NAMES = [name for name in experiment_names() if name not in OF_GENERATION]
 TASKS, SEEDS = ("sql", "nli"), range(5)
 ARCHIVED = CONF.parent / "results/embedded/runs/embedded"
 SECONDS = {"sql": 33, "nli": 15}
@@ -103,7 +106,7 @@ def test_the_experiments_of_section_7_are_260_runs_of_one_study() -> None:
 
 def test_methods_are_compared_in_the_same_study_and_share_its_runs() -> None:
     """Rows at the paper's ranks, each its own run; what Section 7's experiments have too has one address."""
-    assert {*NAMES} == {*OF_SECTION_7, *OF_METHODS, *OF_GLUE, "truncation"}
+    assert {*NAMES} == {*OF_SECTION_7, *OF_METHODS, *OF_GLUE, *SINCE, "truncation"}
     section7 = {address(run.config) for run in plan_experiments(OF_SECTION_7)}
     shared = {}
     for name in OF_METHODS:
@@ -129,6 +132,44 @@ def test_methods_are_compared_in_the_same_study_and_share_its_runs() -> None:
             "adapter-h": f"adapter_h-r{rank}",
         }
         assert row["method"] == "lora" or words[row["method"]] in table15
+
+
+def test_claims_made_since_have_a_study_of_their_own_and_share_its_runs() -> None:
+    """It has several learning rates of a cell; figures of Section 7's study would not know which to take."""
+    found = {name: [run.config for run in sweep(name)] for name in SINCE}
+    assert {one.study for runs in found.values() for one in runs} == {"since"}
+    rates = {address(one) for one in found["learning_rates"]}
+    assert {address(one) for one in found["intruders"]} <= rates
+    assert {address(one) for one in found["forgetting"]} <= rates
+    for name, setting, plain in (("one_factor", "train", "both"), ("rslora", "scaling", "alpha/r")):
+        assert {address(one) for one in found[name] if getattr(one, setting) == plain} <= rates
+    measured = {name for name, runs in found.items() if all(one.forgetting for one in runs)}
+    assert measured == {"learning_rates", "forgetting", "intruders"}
+    assert {one.train for one in found["one_factor"]} == {"both", "A", "B"}
+    assert {one.scaling for one in found["rslora"]} == {"alpha/r", "alpha/sqrt(r)"}
+    for name in SINCE:
+        head = (CONF / f"experiment/{name}.yaml").read_text(encoding="utf-8")
+        assert "?  A claim made since the paper.\n" in head
+        assert "\n#   source  " in head
+
+
+def test_attention_mlp_and_all_linear_layers_cost_the_same() -> None:
+    """Within 2 %: 163,840, and 165,888 parameters, by the adapted model itself."""
+    from experiments.models import load_base
+
+    head = (CONF / "experiment/attention_or_mlp.yaml").read_text(encoding="utf-8")
+    counts = {}
+    for run in sweep("attention_or_mlp", "seed=0", "task=sql", "lr=5e-3"):
+        method = lookup("lora")
+        base = load_base(run.config.model, None).model
+        counts[cell(run.config)] = method.counts(method.prepare(base, run.config))["adapter"]
+    assert counts == {
+        ("qkvo", "20"): 163_840,
+        ("up-down", "16"): 163_840,
+        ("q-k-v-o-up-down", "9"): 165_888,
+    }
+    assert max(counts.values()) <= 1.02 * min(counts.values())
+    assert all(f"{size:,}" in head for size in counts.values())
 
 
 def test_the_sizes_that_the_heads_tell_are_those_of_the_embedded_model() -> None:

@@ -25,10 +25,10 @@ from analysis.geometry.dimensions import energy_rank
 from analysis.geometry.svd import ThinSVD, delta_svd
 from analysis.geometry.weight_svd import top_directions
 from analysis.reading.base_weights import BaseWeights
-from analysis.reading.checkpoint import ADAPTER_CONFIG
 from analysis.reading.files import open_tensors
 from analysis.reading.pairs import NATIVE, Adapter, Pair, open_adapter
 from analysis.result import Cell, Row, Table
+from experiments.identity import ADAPTER_CONFIG
 from lora.architectures import ARCHITECTURES, Architecture, architecture_of, plain_config
 from lora.files import safetensors_bytes, write_atomically
 from lora.formats import KOHYA, PEFT, ROOT

@@ -4,28 +4,17 @@ from __future__ import annotations
 
 from functools import cached_property
 
+from analysis.claims.accuracy import Answers
 from analysis.claims.catalogue import claim
 from analysis.claims.evidence import Evidence, of_comparison
 from analysis.errors import AnalysisError
-from analysis.selection import Selection
 from analysis.tables.truncation import Curve, against, curves_of, has_cuts
 
 TARGETS, RANK, KEPT, ORDER = "qv", 8, 1, "dW"
 
 
-class Cuts:
-    """The adapters of one task that were cut.
-
-    Args:
-        selection: of one task; its checkpoint, split, seeds and choice are used, its targets are not.
-        margin: what counts as equal: in points where the metric is a share, else in its own unit.
-    """
-
-    one_family = True
-
-    def __init__(self, selection: Selection, margin: float) -> None:
-        self.selection = selection
-        self.margin = margin
+class Cuts(Answers):
+    """The adapters of one task that were cut: a family of claims of its own."""
 
     @cached_property
     def curve(self) -> Curve:
@@ -63,10 +52,10 @@ def top_direction_does(cuts: Cuts) -> Evidence:
     """
     curve = cuts.curve
     metric, cut, trained = curve.metric, curve.cut[ORDER, KEPT], curve.trained[KEPT]
-    found = against(cut, trained, reference=-cuts.margin / metric.scale)
+    found = against(cut, trained, reference=-cuts.margin)
     if found is None:
         raise AnalysisError(f"{curve.title}: no seed has both a cut run and one trained at r={KEPT}")
-    part = of_comparison(found, above=True, scale=metric.scale, name="", paper="")
+    part = of_comparison(found, scale=metric.scale)
     whole, one, other = (curve.number(cell.mean.mean) for cell in (curve.whole, cut, trained))
     return Evidence(
         f"{metric.title} of r={RANK} cut to its top direction minus that of r={KEPT}",

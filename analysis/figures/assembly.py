@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from analysis.figures.drawing import Look, draw
-from analysis.figures.panels import QUANTILE, Panel, frame
-from analysis.figures.words import marks
+from analysis.figures.nulls import other_layers
+from analysis.figures.panels import QUANTILE, Panel, frame, similarity
+from analysis.figures.words import marks, plain_weight, weight
 from analysis.provenance import provenance_of
+from analysis.reading import tensors
 from analysis.result import Drawing, Result
 
 if TYPE_CHECKING:
@@ -73,6 +75,27 @@ def assemble(
         drawings,
         terminal=lacks,
     )
+
+
+def panels_of(
+    selection: Selection, pair: Sequence[Run], layers: Sequence[int], labels: Mapping[str, Any]
+) -> list[list[Panel]]:
+    """phi between two runs: a list a layer, in it a panel a weight; several layers are named.
+
+    Args:
+        labels: of every panel in the CSV, behind layer and weight.
+    """
+    one, other = pair
+    others = {letter: other_layers(selection, one, other, letter) for letter in selection.letters}
+    rows: list[list[Panel]] = []
+    for layer in layers:
+        rows.append([])
+        for letter in selection.letters:
+            i, j = (tensors.directions(selection, run, layer, letter) for run in pair)
+            title = f"Layer {layer + 1}, " * (len(layers) > 1) + weight(letter, delta=True)
+            named = {"layer": layer + 1, "weight": plain_weight(letter), **labels}
+            rows[-1].append(similarity(i, j, title, named, others[letter]))
+    return rows
 
 
 def colour_range(paper: tuple[float, float], panels: Sequence[Panel]) -> tuple[float, float]:

@@ -158,7 +158,7 @@ def _ends(means: Sequence[Any]) -> tuple[list[float], list[float], list[float]]:
 
 
 def _at(cell: GridCell, axis: Axis) -> int:
-    return cell.trainable if axis == "parameters" else cell.rank or 0
+    return cell.result.trainable if axis == "parameters" else cell.rank or 0
 
 
 def _axis(axes: Axes, grid: Grid, axis: Axis) -> None:

@@ -9,10 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from analysis.figures.assembly import assemble, wrapped
+from analysis.figures.assembly import assemble, panels_of, wrapped
 from analysis.figures.drawing import Look
-from analysis.figures.nulls import other_layers
-from analysis.figures.panels import OtherLayers, Panel, frame, similarity, zoom
+from analysis.figures.panels import Panel, frame, zoom
 from analysis.figures.words import (
     basis_name,
     dimensions,
@@ -21,7 +20,6 @@ from analysis.figures.words import (
     listed,
     plain_weight,
     symbol,
-    weight,
 )
 from analysis.provenance import lora_sentence, stem_of
 from analysis.reading import tensors
@@ -86,14 +84,8 @@ def _make(
     count = tensors.layers(selection, runs[small])[-1] + 1
     rows: list[list[Panel]] = []
     whole: list[Panel] = []
-    others = {
-        letter: other_layers(selection, runs[small], runs[large], letter) for letter in selection.letters
-    }
-    for layer in layers:
-        panels = [
-            _panel(selection, runs, layer, letter, len(layers) > 1, others[letter])
-            for letter in selection.letters
-        ]
+    labels = {"rank_i": small, "rank_j": large, "seed": runs[small].settings["seed"]}
+    for panels in panels_of(selection, [*runs.values()], layers, labels):
         whole += panels
         for group in wrapped(panels, A_ROW):
             rows.append([*group, *(zoom(panel, small, f"{panel.title}, zoom") for panel in group)])
@@ -116,24 +108,3 @@ def _make(
     lacking = [f"r = {rank}" for rank in PAPER_RANKS if rank not in {*runs, *selection.ranks}]
     told = f"{heading} The paper's has r = 8 and 64; the study lacks {listed(lacking)}." if lacking else None
     return assemble(selection, runs.values(), stem, rows, look, caption, numbers=frame(whole), lacks=told)
-
-
-def _panel(
-    selection: Selection,
-    runs: dict[int, Run],
-    layer: int,
-    letter: str,
-    name_layer: bool,
-    others: OtherLayers | None,
-) -> Panel:
-    small, large = runs
-    rows, columns = (tensors.directions(selection, run, layer, letter) for run in runs.values())
-    labels = {
-        "layer": layer + 1,
-        "weight": plain_weight(letter),
-        "rank_i": small,
-        "rank_j": large,
-        "seed": runs[small].settings["seed"],
-    }
-    title = weight(letter, delta=True)
-    return similarity(rows, columns, f"Layer {layer + 1}, {title}" if name_layer else title, labels, others)

@@ -10,10 +10,10 @@ import itertools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from analysis.figures.assembly import assemble, wrapped
+from analysis.figures.assembly import assemble, panels_of, wrapped
 from analysis.figures.drawing import Look
-from analysis.figures.nulls import DRAWS, average, gaussian_directions, other_layers
-from analysis.figures.panels import OtherLayers, Panel, frame, similarity
+from analysis.figures.nulls import DRAWS, average, gaussian_directions
+from analysis.figures.panels import Panel, frame, similarity
 from analysis.figures.words import (
     basis_name,
     dimensions,
@@ -23,7 +23,6 @@ from analysis.figures.words import (
     listed,
     plain_weight,
     symbol,
-    weight,
 )
 from analysis.provenance import lora_sentence, stem_of
 from analysis.reading import tensors
@@ -56,11 +55,11 @@ def fig4(selection: Selection, rank: int | None = None) -> Result:
     first = pairs[0]
     count = tensors.layers(selection, first[0])[-1] + 1
     layer = tensors.one_layer(selection, first[0])
-    panels = _panels_of(selection, first, [layer])
+    panels = _panels(selection, first, [layer])
     spaces = list(dict.fromkeys((panel.shape[0], panel.d) for panel in panels))
     means, ones = zip(*(_random(n, d, first, several=len(spaces) > 1) for n, d in spaces), strict=True)
     numbers = frame([*panels, *means, *ones]).assign(drawn=1)
-    others = [panel for pair in pairs[1:] for panel in _panels_of(selection, pair, [layer])]
+    others = [panel for pair in pairs[1:] for panel in _panels(selection, pair, [layer])]
     if others:
         import pandas as pd
 
@@ -94,7 +93,7 @@ def fig7(selection: Selection, rank: int | None = None) -> Result:
     pair = _pairs_of(selection, rank)[0]
     count = tensors.layers(selection, pair[0])[-1] + 1
     layers = tensors.some_layers(selection, pair[0])
-    panels = _panels_of(selection, pair, layers)
+    panels = _panels(selection, pair, layers)
     # As many whole layers in a row as make the paper's four panels.
     columns = len(selection.letters) * max(1, 4 // len(selection.letters))
     look = Look(
@@ -156,29 +155,10 @@ def _lacks(selection: Selection, heading: str, pair: Pair) -> str | None:
     return f"{heading} The paper's has r = {PAPER_RANK}, which the study lacks; drawn: r = {_rank(pair)}."
 
 
-def _panels_of(selection: Selection, pair: Pair, layers: Sequence[int]) -> list[Panel]:
-    """phi between the two seeds, for each layer and in it for each weight; several layers are named."""
-    others = {letter: other_layers(selection, *pair, letter) for letter in selection.letters}
-    return [
-        _panel(selection, pair, layer, letter, len(layers) > 1, others[letter])
-        for layer in layers
-        for letter in selection.letters
-    ]
-
-
-def _panel(
-    selection: Selection, pair: Pair, layer: int, letter: str, name_layer: bool, others: OtherLayers | None
-) -> Panel:
-    one, other = (tensors.directions(selection, run, layer, letter) for run in pair)
-    labels = {
-        "layer": layer + 1,
-        "weight": plain_weight(letter),
-        "rank": _rank(pair),
-        "seed_i": pair[0].settings["seed"],
-        "seed_j": pair[1].settings["seed"],
-    }
-    title = weight(letter, delta=True)
-    return similarity(one, other, f"Layer {layer + 1}, {title}" if name_layer else title, labels, others)
+def _panels(selection: Selection, pair: Pair, layers: Sequence[int]) -> list[Panel]:
+    seeds = {f"seed_{axis}": run.settings["seed"] for axis, run in zip("ij", pair, strict=True)}
+    rows = panels_of(selection, pair, layers, {"rank": _rank(pair), **seeds})
+    return [panel for row in rows for panel in row]
 
 
 def _title(selection: Selection, pair: Pair) -> str:

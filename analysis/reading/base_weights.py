@@ -15,9 +15,10 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from analysis.errors import AnalysisError
-from analysis.reading.checkpoint import ADAPTER_CONFIG, Checkpoint
+from analysis.reading.checkpoint import Checkpoint
 from analysis.reading.files import open_tensors, read_json
 from experiments.identity import (
+    ADAPTER_CONFIG,
     INDEX_SUFFIX,
     PICKLED,
     SAFETENSORS,

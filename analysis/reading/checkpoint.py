@@ -14,10 +14,10 @@ from typing import Any
 
 from analysis.errors import AnalysisError
 from analysis.reading.files import read_json
+from experiments.errors import UserError
+from experiments.identity import CONFIG, checkpoint_folder
 
 EMBEDDED = "embedded"
-CONFIG = "config.json"
-ADAPTER_CONFIG = "adapter_config.json"
 
 
 @dataclass(frozen=True)
@@ -49,16 +49,12 @@ class Checkpoint:
         name = str(source)
         if name == EMBEDDED:
             return cls(name, _embedded(), None)
-        folder = Path(source).expanduser()
-        if folder.is_dir():
-            if not (folder / CONFIG).is_file():
-                raise AnalysisError(_no_config(name, folder))
+        try:
+            folder = checkpoint_folder(name)
+        except UserError as error:
+            raise AnalysisError(str(error)) from None
+        if folder is not None:
             return cls(name, folder, None)
-        if folder.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:
-            raise AnalysisError(
-                f"{name}: there is no such folder; give the folder of a Hugging Face checkpoint, a hub id "
-                f'such as gpt2-medium, or "{EMBEDDED}"'
-            )
         config = _from_hub(name, (CONFIG,), revision)
         if config is None:
             raise AnalysisError(f"{name}: the hub has no {CONFIG} there; give a model, not an adapter")
@@ -133,13 +129,6 @@ def _embedded() -> Path:
     except (OSError, ValueError) as error:
         raise AnalysisError(str(error)) from None
     return FOLDER
-
-
-def _no_config(name: str, folder: Path) -> str:
-    if (folder / ADAPTER_CONFIG).is_file():
-        base = read_json(folder / ADAPTER_CONFIG).get("base_model_name_or_path") or "not named there"
-        return f"{name}: a PEFT adapter, which has no W0; open its base model ({base})"
-    return f"{name}: a folder without a {CONFIG}; give the folder of a Hugging Face checkpoint"
 
 
 def _from_hub(repository: str, names: tuple[str, ...], revision: str | None) -> Path | None:

@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Any
 
 from analysis.errors import AnalysisError
 from analysis.reading.base_weights import BaseWeights
-from analysis.reading.checkpoint import ADAPTER_CONFIG, Checkpoint
+from analysis.reading.checkpoint import Checkpoint
 from analysis.reading.files import is_file, is_folder, open_tensors, read_json, subfolders, unreadable
 from analysis.reading.projections import Key
+from experiments.identity import ADAPTER_CONFIG
 from experiments.store import ADAPTER, RUN
 from lora.architectures import ARCHITECTURES, Architecture, architecture_of
 from lora.files import FORMAT, PICKLES, VERSION

@@ -14,9 +14,8 @@ from analysis.cells import Evaluation, Place, TaskResult, lora_runs, task_result
 from analysis.errors import AnalysisError
 from analysis.registry import ANSWERS, command
 from analysis.result import Cell, Row, Table
-from analysis.tables.accuracy import AccuracyTable, as_result
-from analysis.tables.notes import PAPER_TASKS, notes
-from analysis.tables.numbers import MISSING
+from analysis.tables.lines import MEAN, AccuracyTable, as_frame, as_result, facts, numbers, runs_of
+from analysis.tables.notes import notes
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -40,6 +39,10 @@ _PAPER: dict[Place, dict[str, Any]] = {
     FULL: {"method": "full", "parameters": 175255.8},
     BIAS: {"method": "bitfit", "parameters": 14.2},
 }
+_COLUMNS = (
+    *("table", "task", "what", "targets", "rank", "trainable", "dev", *MEAN, "gap_closed", "seconds", "lr"),
+    *("checkpoint", "split", "metric", "marked", "paper_task", "paper", "paper_noise"),
+)
 
 
 @command(
@@ -77,11 +80,7 @@ def baselines(frame: DataFrame, *, checkpoint: str = "last", split: str = "test"
     results = [
         dataclasses.replace(result, differing={}) for result in task_results(runs, [*ROWS], evaluation)
     ]
-    rows = [
-        {"table": "baselines", "task": result.task, **_measured(result, place, runs, evaluation)}
-        for result in results
-        for place in result.cells
-    ]
+    rows = {one.task: [_numbers(one, place, evaluation) for place in one.cells] for one in results}
     missing = [
         f"{name} ({result.task})"
         for result in results
@@ -93,7 +92,8 @@ def baselines(frame: DataFrame, *, checkpoint: str = "last", split: str = "test"
         labels=("", ""),
         columns=("trainable", "dev", split, "95%", "gap closed", "seconds a run", "paper"),
         groups=tuple(
-            tuple(_row(row, result) for row in rows if row["task"] == result.task) for result in results
+            tuple(_row(result, *of) for of in zip(result.cells, rows[result.task], strict=True))
+            for result in results
         ),
         notes=(
             *notes(results, evaluation, missing),
@@ -101,11 +101,9 @@ def baselines(frame: DataFrame, *, checkpoint: str = "last", split: str = "test"
             "fine-tuning, biases) and Table 6 (LoRA).",
         ),
     )
-    import pandas
-
-    cells = pandas.DataFrame(rows).convert_dtypes(convert_floating=False, convert_string=False)
-    used = tuple(run for result in results for cell in result.cells.values() for run in cell.runs)
-    return AccuracyTable(shown, cells, used)
+    return AccuracyTable(
+        shown, as_frame([row for of in rows.values() for row in of], _COLUMNS), runs_of(results)
+    )
 
 
 def _placed(frame: DataFrame) -> DataFrame:
@@ -129,55 +127,31 @@ def _placed(frame: DataFrame) -> DataFrame:
     return pandas.concat([others, lora_runs(frame)], ignore_index=True)
 
 
-def _measured(result: TaskResult, place: Place, runs: DataFrame, evaluation: Evaluation) -> dict[str, Any]:
-    """A row as numbers; shares in per cent."""
-    cell = result.cells[place]
-    of_cell = runs[runs["run"].isin(cell.runs)]
-    dev = f"dev_{evaluation.checkpoint}"
-    base, full = (result.cells.get(other) for other in (BASE, FULL))
+def _numbers(result: TaskResult, place: Place, evaluation: Evaluation) -> dict[str, Any]:
+    means = {of: cell.mean.mean for of, cell in result.cells.items()}
+    base, full = means.get(BASE), means.get(FULL)
     closed = None
-    if base and full and place not in (BASE, FULL) and full.mean.mean > base.mean.mean:
-        closed = 100 * (cell.mean.mean - base.mean.mean) / (full.mean.mean - base.mean.mean)
-    paper = _paper(result.task, place)
+    if base is not None and full is not None and place not in (BASE, FULL) and full > base:
+        closed = 100 * (means[place] - base) / (full - base)
     return {
+        **numbers(result, place, evaluation, _paper(result.task, place)),
+        "table": "baselines",
         "what": ROWS[place],
-        "targets": place[0],
-        "rank": place[1],
-        "trainable": int(of_cell["trainable"].iloc[0]),
-        "dev": result.metric.scale * float(of_cell[dev].mean()) if dev in of_cell else None,
-        **result.measured(cell.mean),
         "gap_closed": closed,
-        "seconds": float(of_cell["seconds"].mean()),
-        "lr": cell.lr or None,
-        "checkpoint": evaluation.checkpoint,
-        "split": evaluation.split,
-        "metric": result.metric.title,
-        "marked": result.cell(place)[1],
-        "paper_task": PAPER_TASKS.get(result.column or ""),
-        "paper": paper.value if paper else None,
-        "paper_noise": paper.noise if paper else None,
     }
 
 
 def _paper(task: str, place: Place) -> PaperValue | None:
-    if task not in paper_values.TASKS:
-        return None
-    if place in _PAPER:
+    if place in _PAPER and task in paper_values.TASKS:
         return paper_values.accuracy("table4", task=task, **_PAPER[place])
-    if place == BASE:
-        return None
-    return paper_values.accuracy("table6", task=task, targets=place[0], rank=place[1])
+    return paper_values.at_place(["table6"], task, place)
 
 
-def _row(row: dict[str, Any], result: TaskResult) -> Row:
-    mean = result.cells[row["targets"], row["rank"]].mean
+def _row(result: TaskResult, place: Place, row: dict[str, Any]) -> Row:
     return Row(
         (result.task, row["what"]),
         (
-            Cell(f"{row['trainable']:,}"),
-            Cell(MISSING if row["dev"] is None else f"{row['dev']:.{result.metric.decimals}f}"),
-            result.shown((row["targets"], row["rank"])),
-            Cell(result.interval(mean)),
+            *facts(result, place),
             Cell("" if row["gap_closed"] is None else f"{row['gap_closed']:.0f}%"),
             Cell(f"{row['seconds']:.0f}"),
             Cell("" if row["paper"] is None else f"{row['paper']:.1f}"),

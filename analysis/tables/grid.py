@@ -7,27 +7,32 @@ from typing import TYPE_CHECKING, Any
 
 from analysis import paper_values
 from analysis.answer import HOW_SURE, Answer, answer
-from analysis.cells import CHOSEN_ON, CellResult
+from analysis.cells import CHOSEN_ON, Evaluation
 from analysis.defaults import DEFAULT_MARGIN
 from analysis.figures import by_rank
 from analysis.grid import Grid, GridCell, grids, is_cut, named_runs
 from analysis.provenance import provenance_of, stem_of
 from analysis.registry import ANSWERS, command
-from analysis.result import BEST, TIED, Cell, CommandLines, Drawing, Result, Row, Table
-from analysis.tables.notes import CHECKPOINT_WORDS, PAPER_TASKS
+from analysis.result import Cell, CommandLines, Drawing, Result, Row, Table
+from analysis.tables.lines import MEAN, as_frame, facts, lines, numbers
+from analysis.tables.notes import CHECKPOINT_WORDS, notes
 from analysis.tables.numbers import MISSING
 from lora.targets import parse_targets
 
 if TYPE_CHECKING:
-    from pandas import DataFrame
-
     from analysis.paper_values import PaperValue
     from analysis.selection import Selection
 
 MANY_CELLS = 12
 """Of more the terminal does not show the table of cells: weights by rank say the most of it."""
 NO_RANK = "no rank"
+NOWHERE = ("", 0)
 PAPER_TABLES = ("table6", "table5")
+_COLUMNS = (
+    *("grid", "task", "model", "method", "targets", "rank", "cell", "parameters", *MEAN, "varies", "dev"),
+    *("lr", "lr_tried", "seconds", "checkpoint", "split", "metric", "marked", "p_holm", "to_highest"),
+    *("to_highest_low", "to_highest_high", "margin", "answer", "runs", "paper"),
+)
 
 
 @command(
@@ -52,6 +57,7 @@ def make(selection: Selection, margin: float = DEFAULT_MARGIN, paper: bool = Fal
     answers = [
         made for grid in found if (made := answer(grid, margin / grid.metric.scale, selection)) is not None
     ]
+    evaluation = Evaluation(selection.checkpoint, selection.split)
     by_grid = {id(made.grid): made for made in answers}
     rows = [(grid, cell, by_grid.get(id(grid))) for grid in found for cell in (*grid.cells, *grid.references)]
     stem = stem_of(selection, "grid", targets=False, basis=False, layer=False, split=True)
@@ -60,7 +66,7 @@ def make(selection: Selection, margin: float = DEFAULT_MARGIN, paper: bool = Fal
     runs = [run for run in selection.study.runs if run.id in used]
     return Result(
         stem,
-        _numbers(rows, selection),
+        as_frame([_number(*row, evaluation) for row in rows], _COLUMNS),
         {
             **provenance_of(selection, runs, targets=False, basis=False, split=True),
             "margin": margin,
@@ -98,16 +104,11 @@ def _by_rank(found: Sequence[Grid], selection: Selection, paper: bool) -> Table:
 
 def _lines(grid: Grid, ranks: Sequence[int], without: bool, paper: bool) -> Iterable[Row]:
     for line, cells in {**grid.lines, **{cell.line: [cell] for cell in grid.references}}.items():
-        by_rank = {cell.rank: cell for cell in cells}
-        row = [by_rank.get(rank) for rank in ranks] + [by_rank.get(None)] * without
-        means = tuple(_mean(grid, cell) if cell else Cell(MISSING) for cell in row)
-        intervals = tuple(Cell(grid.result.interval(cell.result.mean) if cell else "") for cell in row)
-        yield Row((grid.title, _words(cells[0], line), "mean"), means)
-        yield Row(("", "", "95%"), intervals, "interval")
+        by_rank = {cell.rank: cell.place for cell in cells}
+        places = [by_rank.get(rank, NOWHERE) for rank in (*ranks, *([None] * without))]
         values = [_paper(grid, cells[0], rank) for rank in ranks] if paper else []
-        if any(values):
-            told = [f"{value.value:.1f}" if value else "" for value in values] + [""] * without
-            yield Row((PAPER_TASKS[grid.result.column or ""], "", "paper"), tuple(map(Cell, told)), "paper")
+        labels = (grid.title, _words(cells[0], line))
+        yield from lines(grid.result, labels, places, [*values, *([None] * without)], "mean")
 
 
 def _each(rows: Sequence[tuple[Grid, GridCell, Answer | None]], selection: Selection, margin: float) -> Table:
@@ -140,29 +141,19 @@ def _each(rows: Sequence[tuple[Grid, GridCell, Answer | None]], selection: Selec
 
 
 def _row(grid: Grid, cell: GridCell, made: Answer | None) -> Row:
-    result, mean = grid.result, cell.result.mean
     tried = len(cell.result.lr_tried)
     rate = f"{cell.result.lr:g}" + (f" of {tried}" if tried > 1 else "")
     return Row(
         (grid.title, cell.name),
         (
-            Cell(f"{cell.trainable:,}"),
-            Cell(MISSING if cell.dev is None else result.number(cell.dev)),
-            _mean(grid, cell),
-            Cell(result.interval(mean)),
+            *facts(grid.result, cell.place),
             Cell(made.to_highest(cell) if made else ""),
             Cell(made.status(cell) if made else ""),
             Cell(rate if cell.result.lr else MISSING),
-            Cell(f"{cell.seconds:.0f}"),
-            Cell(str(mean.seeds)),
+            Cell(f"{cell.result.seconds:.0f}"),
+            Cell(str(cell.seeds)),
         ),
     )
-
-
-def _mean(grid: Grid, cell: GridCell) -> Cell:
-    if cell.place in grid.result.cells:
-        return grid.result.shown(cell.place)
-    return Cell(grid.result.mean(cell.result.mean))
 
 
 def _words(cell: GridCell, line: str) -> str:
@@ -173,16 +164,11 @@ def _words(cell: GridCell, line: str) -> str:
     return ", ".join(f"W_{letter}" for letter in letters) + line.removeprefix(cell.targets)
 
 
-def _paper(grid: Grid, cell: GridCell, rank: int) -> PaperValue | None:
+def _paper(grid: Grid, cell: GridCell, rank: int | None) -> PaperValue | None:
     """The paper's value for the cell's weights at a rank, which its Tables 5 and 6 have of some."""
-    if grid.task not in paper_values.TASKS or cell.setting:
+    if rank is None or cell.setting:
         return None
-    for name in PAPER_TABLES:
-        if any(
-            (row["targets"], row["rank"]) == (cell.targets, rank) for row in paper_values.table(name).rows
-        ):
-            return paper_values.accuracy(name, task=grid.task, targets=cell.targets, rank=rank)
-    return None
+    return paper_values.at_place(PAPER_TABLES, grid.task, (cell.targets, rank))
 
 
 # ----------------------------------------------------------------------------------------------- the notes
@@ -190,56 +176,10 @@ def _paper(grid: Grid, cell: GridCell, rank: int) -> PaperValue | None:
 
 def _notes(found: Sequence[Grid], selection: Selection, paper: bool) -> tuple[str, ...]:
     results = [grid.result for grid in found]
-    cells = [cell for grid in found for cell in (*grid.cells, *grid.references)]
-    counts = sorted({cell.seeds for cell in cells})
-    between = f"{counts[0]}" if counts[0] == counts[-1] else f"{counts[0]} to {counts[-1]}"
-    scores = "one seed" if counts[-1] == 1 else f"mean ± standard deviation over {between} seeds"
-    told = "; ".join(
-        f"{grid.title}: {grid.metric.title}{' in %' * grid.metric.share}, "
-        f"{(grid.cells or grid.references)[0].result.mean.examples:,} examples"
-        for grid in found
-    )
-    lines = [
-        f"{scores[0].upper()}{scores[1:]}; {selection.split} split, checkpoint: "
-        f"{CHECKPOINT_WORDS[selection.checkpoint]}. {told}.",
-        _interval_note(counts),
-        *_mark_notes(found),
-        _rate_note([cell.result for cell in cells]),
-    ]
-    varied = {name: values for result in results for name, values in result.differing.items()}
-    if varied:
-        values = "; ".join(f"{name} ({', '.join(map(str, values))})" for name, values in varied.items())
-        lines.append(f"The cells differ in more than weights and rank: {values}.")
-    if paper and any(result.column for result in results):
-        lines.append("Paper: GPT-3 175B on the validation set; Table 6, and Table 5 for other weights.")
-    return (*filter(None, lines), *_left_out(found, selection))
-
-
-def _interval_note(seeds: Sequence[int]) -> str:
-    alone = "over examples alone, which says nothing of other seeds"
-    if seeds[-1] == 1:
-        return f"95%: interval of the mean {alone}."
-    return f"95%: interval of the mean over seeds and examples{f'; with one seed {alone}' * (seeds[0] == 1)}."
-
-
-def _rate_note(results: Sequence[CellResult]) -> str:
-    rates = ", ".join(f"{rate:g}" for rate in sorted({result.lr for result in results if result.lr}))
-    if any(len(result.lr_tried) > 1 for result in results):
-        return (
-            f"Learning rate: each cell's best on {CHOSEN_ON} of those that it has ({rates}); that choice is "
-            "not in the intervals."
-        )
-    return f"Learning rate: {rates}." if rates else ""
-
-
-def _mark_notes(found: Sequence[Grid]) -> Iterable[str]:
-    rule = "significantly worse than it (5%, paired, Holm over the comparisons with it)"
-    decided = [grid.title for grid in found if grid.result.best.decided]
-    if decided:
-        yield f"Bold ({BEST} on a terminal) on {', '.join(decided)}: the highest. {TIED}: not {rule}."
-    others = [grid.title for grid in found if grid.result.best.against and not grid.result.best.decided]
-    if others:
-        yield f"No cell is marked on {', '.join(others)}: none is {rule.replace('it (', 'the highest (')}."
+    evaluation = Evaluation(selection.checkpoint, selection.split)
+    which = "The paper's values are those of Table 6, and of Table 5 for other weights."
+    has_paper = paper and any(result.column for result in results)
+    return (*notes(results, evaluation, paper=paper), *[which] * has_paper, *_left_out(found, selection))
 
 
 def _left_out(found: Sequence[Grid], selection: Selection) -> Iterable[str]:
@@ -278,20 +218,11 @@ def _not_chosen(selection: Selection) -> list[str]:
 # ----------------------------------------------------------------------- numbers, pictures and what is next
 
 
-def _numbers(rows: Sequence[tuple[Grid, GridCell, Answer | None]], selection: Selection) -> DataFrame:
-    """One row a cell, in the unit that people read."""
-    import pandas
-
-    values = [_number(grid, cell, made, selection) for grid, cell, made in rows]
-    return pandas.DataFrame(values).convert_dtypes(convert_floating=False, convert_string=False)
-
-
-def _number(grid: Grid, cell: GridCell, made: Answer | None, selection: Selection) -> dict[str, Any]:
+def _number(grid: Grid, cell: GridCell, made: Answer | None, evaluation: Evaluation) -> dict[str, Any]:
     scale = grid.metric.scale
     difference = made.decision.against_top.get(cell) if made and made.decision else None
-    against = grid.result.best.against.get(cell.place)
-    value = _paper(grid, cell, cell.rank) if cell.rank else None
     return {
+        **numbers(grid.result, cell.place, evaluation, _paper(grid, cell, cell.rank)),
         "grid": grid.title,
         "task": grid.task,
         "model": grid.model,
@@ -299,25 +230,12 @@ def _number(grid: Grid, cell: GridCell, made: Answer | None, selection: Selectio
         "targets": cell.targets,
         "rank": cell.rank,
         "cell": cell.name,
-        "parameters": cell.trainable,
-        **grid.result.measured(cell.result.mean),
-        "varies": " and ".join(cell.result.mean.sources),
-        "dev": None if cell.dev is None else scale * cell.dev,
-        "lr": cell.result.lr or None,
-        "lr_tried": " ".join(f"{rate:g}" for rate in cell.result.lr_tried if rate),
-        "seconds": cell.seconds,
-        "checkpoint": selection.checkpoint,
-        "split": selection.split,
-        "metric": grid.metric.title,
-        "marked": grid.result.best.decided and cell.place in grid.result.best.together,
-        "p_holm": against.p_holm if against else None,
+        "parameters": cell.result.trainable,
         "to_highest": scale * difference.difference if difference else None,
         "to_highest_low": scale * difference.low if difference else None,
         "to_highest_high": scale * difference.high if difference else None,
         "margin": scale * made.margin if made else None,
         "answer": made.status(cell) or None if made else None,
-        "runs": " ".join(cell.result.runs),
-        "paper": value.value if value else None,
     }
 
 

@@ -1,4 +1,4 @@
-"""What stands under Tables 5 and 6."""
+"""What stands under tables of accuracies."""
 
 from __future__ import annotations
 
@@ -16,8 +16,15 @@ PAPER_TASKS = {"wikisql": "WikiSQL", "multinli": "MultiNLI"}
 CHECKPOINT_WORDS = {"last": "the last step", "best": f"the best evaluation on {CHOSEN_ON}"}
 
 
-def notes(results: Sequence[TaskResult], evaluation: Evaluation, missing: Sequence[str]) -> tuple[str, ...]:
-    """What a reader must know of the numbers: seeds, split, intervals, marks, rates, and what is missing."""
+def notes(
+    results: Sequence[TaskResult], evaluation: Evaluation, missing: Sequence[str] = (), paper: bool = True
+) -> tuple[str, ...]:
+    """What a reader must know of the numbers: seeds, split, intervals, marks, rates, and what is missing.
+
+    Args:
+        missing: what the study lacks, in words.
+        paper: whether the paper's numbers stand beside ours.
+    """
     cells = [cell for result in results for cell in result.cells.values()]
     counts = sorted({cell.mean.seeds for cell in cells})
     if counts[-1] == 1:
@@ -29,9 +36,10 @@ def notes(results: Sequence[TaskResult], evaluation: Evaluation, missing: Sequen
     sizes = ", ".join(
         f"{next(iter(result.cells.values())).mean.examples:,} ({result.task})" for result in results
     )
-    values = {r.task: [cell.outcomes.values for cell in r.cells.values()] for r in results}
+    values = {r.task: [r.cells[place].outcomes.values for place in r.compared] for r in results}
+    whose = "Ours" if paper else "Numbers"
     lines = [
-        f"Ours: {metrics}{_unit(results)}, {scores}; {evaluation.split} split, {sizes} examples; "
+        f"{whose}: {metrics}{_unit(results)}, {scores}; {evaluation.split} split, {sizes} examples; "
         f"checkpoint: {CHECKPOINT_WORDS[evaluation.checkpoint]}.",
         _interval_note(counts, normality_note(values)),
         *_mark_notes(results),
@@ -44,7 +52,7 @@ def notes(results: Sequence[TaskResult], evaluation: Evaluation, missing: Sequen
     noises = ", ".join(
         f"±{paper_values.table('table5').quantities[result.column]['noise']} on {PAPER_TASKS[result.column]}"
         for result in results
-        if result.column
+        if result.column and paper
     )
     if noises:
         lines.append(
@@ -53,7 +61,7 @@ def notes(results: Sequence[TaskResult], evaluation: Evaluation, missing: Sequen
         )
     if missing:
         lines.append(f"Not in the study: {', '.join(missing)}.")
-    return tuple(lines)
+    return tuple(filter(None, lines))
 
 
 def normality_note(seed_values: Mapping[str, Sequence[Any]]) -> str:
@@ -92,13 +100,13 @@ def _interval_note(counts: Sequence[int], doubts: str) -> str:
 
 def _mark_notes(results: Sequence[TaskResult]) -> Iterable[str]:
     rule = "significantly worse than the task's highest (5%, paired, Holm over the comparisons with it)"
-    compared = [result for result in results if len(result.cells) > 1]
+    compared = [result for result in results if result.best.against]
     decided = [result.task for result in compared if result.best.decided]
     others = [result.task for result in compared if not result.best.decided]
     if decided:
         yield f"Bold ({BEST}) on {', '.join(decided)}: the task's highest. {TIED}: not {rule}."
     for result in compared:
-        marked, cells = len(result.best.together), len(result.cells)
+        marked, cells = len(result.best.together), len(result.compared)
         if result.best.decided and marked > cells / 2:
             yield (
                 f"On {result.task} {marked} of {cells} cells are marked: a mark means not shown to be worse, "
@@ -120,4 +128,6 @@ def _rate_note(cells: Sequence[CellResult], evaluation: Evaluation) -> str:
             f"Learning rate: of {tried}, {whose} best on {CHOSEN_ON} ({told} in this table){others}; "
             "that choice is not in the intervals."
         )
+    if not rates:
+        return ""
     return f"Learning rate: {told}{', fixed' if len(rates) == 1 else ', by cell as the study has it'}."

@@ -35,6 +35,7 @@ class LoRA(Method):
         "init",
         "dora",
         "lr_ratio",
+        "train",
         "dropout",
         "bias",
         "init_from",
@@ -46,6 +47,7 @@ class LoRA(Method):
             "dora": config.dora,
             f"ratio{config.lr_ratio:g}": config.lr_ratio != 1,
             f"from_{Path(config.init_from or '').name.partition('-')[0]}": config.init_from is not None,
+            f"train{config.train}": config.train != "both",
         }
         return config.targets_name, f"r{config.rank_name}", *(word for word, said in further.items() if said)
 
@@ -67,6 +69,7 @@ class LoRA(Method):
                 scaling=config.scaling,
                 init=config.init,
                 dora=config.dora,
+                train=config.train,
                 dropout=config.dropout,
                 bias=config.bias,
             )
@@ -99,6 +102,9 @@ class LoRA(Method):
         lora.save(model, folder.file(ADAPTER_BEST if best else ADAPTER))
         if config.dora:
             super().save(model, base, config, folder, best)
+
+    def load(self, model: PreTrainedModel, folder: RunFolder, best: bool) -> None:
+        lora.load(model, folder.file(ADAPTER_BEST if best else ADAPTER))
 
     def tensors(
         self, model: PreTrainedModel, base: PreTrainedModel, config: RunConfig

@@ -18,14 +18,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, ClassVar
 
-from experiments.registry import Registry
+from experiments.config import METHODS, RunConfig
+from experiments.errors import UserError
 from experiments.store import DELTA, DELTA_BEST, RunFolder
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
-
-    from experiments.config import RunConfig
 
 
 class Method(ABC):
@@ -112,6 +111,23 @@ class Method(ABC):
             metadata = {"format": self.file_format, "version": "1"}
             write_atomically(folder.file(DELTA_BEST if best else DELTA), safetensors_bytes(tensors, metadata))
 
+    def load(self, model: PreTrainedModel, folder: RunFolder, best: bool) -> None:
+        """Put what `save` stored back into a prepared model.
+
+        Raises UserError where that is not all that was trained.
+        """
+        from safetensors.torch import load_file
+
+        file = folder.file(DELTA_BEST if best else DELTA)
+        trained = {name for name, _ in _trainable(model)}
+        stored = load_file(file) if file.is_file() else {}
+        if stored.keys() != trained:
+            raise UserError(
+                f"{folder.path} does not hold all that method={self.name} trains; train it again, with what "
+                "is asked for, by force=true"
+            )
+        self.restore(model, stored)
+
     @property
     def file_format(self) -> str:
         """What the stored file's metadata call its content."""
@@ -188,15 +204,11 @@ def _head_parameters(model: PreTrainedModel) -> Iterator[str]:
     return (name for name, _ in model.named_parameters() if name.split(".")[0] in names)
 
 
-METHODS: Registry[type[Method]] = Registry(
-    "method", "experiments.methods", needs=("name", "label", "learning_rate")
-)
-
-
 def lookup(name: str) -> Method:
     """The method of this name, or that at this import path.
 
     Raises:
         UserError: there is none.
     """
-    return METHODS.find(name)()
+    method: Method = METHODS.find(name)()
+    return method

@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from experiments.errors import UserError
+from experiments.identity import content_identity
 from experiments.parts import TaskConfig
+from experiments.tasks.examples import Example
 from experiments.tasks.files import folder_files, hub_rows, release_path, tab_rows, wrong_field
-from experiments.tasks.task import TASKS, Example, Task, held_out, hold_out
+from experiments.tasks.task import TASKS, Task, held_out, hold_out
 
 HUB_ID = "nyu-mll/glue"
 HUB_REVISION = "bcdcba79d07bc864c1c254ccfcedcce55bcc9a8c"  # parquet files, no script
@@ -45,6 +47,10 @@ class GLUE(Task):
         if config.path is None:
             return cls.from_hub_rows(hub_rows(cls.name, HUB_ID, HUB_REVISION, cls.name), config)
         return cls.from_path(release_path(config.path), config)
+
+    @classmethod
+    def source(cls, config: TaskConfig) -> str | None:
+        return None if config.path is None else f"files:{content_identity(release_path(config.path))}"
 
     @classmethod
     def from_path(cls, path: Path, config: TaskConfig) -> Self:

@@ -6,13 +6,16 @@ import json
 import string
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Self
 
 from experiments.errors import UserError, nearest
+from experiments.identity import content_identity
 from experiments.metrics import METRICS, metric
-from experiments.parts import TaskConfig
+from experiments.parts import DECODING, TaskConfig
+from experiments.tasks.examples import Example
 from experiments.tasks.rows import Row, local_rows, remote_rows
-from experiments.tasks.task import TASKS, Example, Task, held_out, hold_out
+from experiments.tasks.task import TASKS, Task, held_out, hold_out
 
 GENERATION, CLASSIFICATION = ("prompt", "target"), ("text", "text2", "label")
 METRICS_OF = {"text": ("exact_match", "token_f1"), "labels": ("accuracy", "macro_f1")}
@@ -31,7 +34,7 @@ class JSONL(Task):
     name = "jsonl"
     labels: tuple[str, ...] | None = None
     metrics: tuple[str, ...] = METRICS_OF["text"]
-    keys = ("path", "hub", "columns", "template", "metric", "holdout")
+    keys = ("path", "hub", "columns", "template", "metric", "holdout", *DECODING)
 
     @classmethod
     def check(cls, config: TaskConfig) -> None:
@@ -42,6 +45,11 @@ class JSONL(Task):
         _Form.check(config)
         if config.metric is not None:
             metric(config.metric).require()
+
+    @classmethod
+    def source(cls, config: TaskConfig) -> str | None:
+        place = None if config.path is None else Path(config.path).expanduser().resolve()
+        return None if place is None or not place.exists() else content_identity(place)
 
     @classmethod
     def load(cls, config: TaskConfig) -> Self:

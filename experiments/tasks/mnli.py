@@ -8,8 +8,9 @@ from typing import Any, ClassVar, Self
 
 from experiments.errors import UserError
 from experiments.parts import TaskConfig
+from experiments.tasks.examples import Example
 from experiments.tasks.files import folder_files, hub_rows, read_jsonl, release_path, tab_rows, wrong_field
-from experiments.tasks.task import TASKS, Example, ReleaseTask, hold_out
+from experiments.tasks.task import TASKS, ReleaseTask, hold_out
 
 HUB_ID = "nyu-mll/multi_nli"
 HUB_LABELS = ("entailment", "neutral", "contradiction")

@@ -8,9 +8,10 @@ from typing import Any, Self
 
 from experiments.errors import UserError
 from experiments.parts import TaskConfig
+from experiments.tasks.examples import Example
 from experiments.tasks.files import hub_rows, read_jsonl, release_path, wrong_field
 from experiments.tasks.query import AGGREGATIONS, OPERATORS, Gold, Query, to_text
-from experiments.tasks.task import TASKS, Example, ReleaseTask
+from experiments.tasks.task import TASKS, ReleaseTask
 
 HUB_ID = "Salesforce/wikisql"
 # The hub's WikiSQL is a loading script; its converted files stand under this revision.
@@ -32,6 +33,15 @@ class WikiSQL(ReleaseTask):
         if config.path is None:
             return cls.from_hub_rows(hub_rows(cls.name, HUB_ID, HUB_REVISION))
         return cls.from_path(release_path(config.path))
+
+    @staticmethod
+    def pack(gold: Gold) -> Any:
+        return [gold.query.to_dict(), gold.header, gold.types, gold.rows]
+
+    @staticmethod
+    def unpack(packed: Any) -> Gold:
+        query, header, types, rows = packed
+        return Gold(Query.from_dict(query), header, types, rows or ())
 
     @classmethod
     def from_records(

@@ -53,7 +53,7 @@ def test_ticks_are_the_ranks_there_are_but_for_labels_that_would_meet(grid):
 def test_against_parameters(grid):
     [axes] = by_rank.draw([grid], "parameters").axes
     curve = next(line for line in axes.lines if line.get_marker() == "o")
-    assert curve.get_xdata().tolist() == [cell.trainable for cell in grid.lines["v"]]
+    assert curve.get_xdata().tolist() == [cell.result.trainable for cell in grid.lines["v"]]
     assert [tick.get_text() for tick in axes.get_xticklabels()] == ["5k", "10k", "20k", "50k"]
 
 

@@ -395,8 +395,8 @@ def test_where_seed_effects_are_not_normal_the_notes_say_so():
 
 def test_a_table_of_marks_warns_of_what_a_mark_means():
     def result(task, marked, cells):
-        best = SimpleNamespace(together=range(marked), decided=True)
-        return SimpleNamespace(task=task, cells=range(cells), best=best)
+        best = SimpleNamespace(together=range(marked), decided=True, against=range(cells - 1))
+        return SimpleNamespace(task=task, compared=range(cells), best=best)
 
     told = [*_mark_notes([result("sql", 5, 18), result("nli", 16, 18)])]
     assert told[0].startswith("Bold (*) on sql, nli: ")

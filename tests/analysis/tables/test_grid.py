@@ -42,8 +42,9 @@ def test_whatever_the_study_holds(study):
     [row] = [line for line in told if line.startswith("sql v r=5")]
     assert row.startswith("sql v r=5 10,240 80.0 80.0 ±0.0 ")
     assert row.endswith(" within 0.02 1 3")
-    assert "Mean ± standard deviation over 3 seeds; test split, checkpoint: the last step." in notes(result)
-    assert "Learning rate: 0.001, 0.02." in notes(result)
+    assert "Numbers: logical form accuracy on sql, in %, mean ± standard deviation over 3" in notes(result)
+    assert "; test split, 200 (sql) examples; checkpoint: the last step." in notes(result)
+    assert "Learning rate: 0.001, 0.02, by cell as the study has it." in notes(result)
     assert result.answers[0].startswith("sql: up r=3, 6,144 parameters, is ")
     assert result.name == "grid-margin5"
     assert [*result.drawings] == ["", "-parameters"]
@@ -102,7 +103,7 @@ def test_one_seed_and_nothing_marked(study):
     study.run(rank=1, share=0.2)
     study.run(rank=8, share=0.9)
     result = make(select(study))
-    assert "One seed; test split" in notes(result)
+    assert "one seed; test split" in notes(result)
     assert "†" not in result.printed()
     assert "*" not in result.printed()
     assert "One seed decides nothing" in result.answers[0]
