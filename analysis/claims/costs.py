@@ -256,8 +256,8 @@ def _memory(costs: Costs) -> Judgement:
         wanted=f">= {THIRD:g}",
         paper=f"{paper[0] / paper[1]:.2g}",
         note=f"{depends}Batch × length: {told}. By formula from {none:.2f} with no tokens to {many:.2f} with "
-        f"many, of length {length}: Adam's moments and gradients are saved, activations are not. It adds all "
-        f"parts up, though gradients come as activations go, and is within {100 * error:.0f}% of each peak.",
+        f"many, of length {length}: Adam's moments and gradients are saved, activations are not. It is "
+        f"within {100 * error:.0f}% of each peak.",
     )
 
 
