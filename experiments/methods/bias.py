@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from experiments.errors import UserError
 from experiments.methods.method import METHODS, Method, train_only
 
 if TYPE_CHECKING:
@@ -19,4 +20,8 @@ class Bias(Method):
     learning_rate = 1e-3
 
     def adapt(self, model: PreTrainedModel, config: RunConfig) -> PreTrainedModel:
+        if not any(name.endswith("bias") for name, _ in model.named_parameters()):
+            raise UserError(
+                f"method=bias trains biases, and a {model.config.model_type} model has none; use method=lora"
+            )
         return train_only(model, lambda name: name.endswith("bias"))

@@ -10,6 +10,7 @@ import lora
 from analysis.errors import AnalysisError
 from analysis.reading.study import Study
 from experiments import job, store
+from experiments.errors import UserError
 from experiments.methods import METHODS, lookup
 from experiments.plan import PlannedRun
 from experiments.prefixes import special_ids
@@ -30,6 +31,11 @@ SETTINGS = {
 }
 CASES = [(name, {}) for name in ADDED] + [(name, more) for name, many in SETTINGS.items() for more in many]
 FAMILIES = ("gpt2", "bert", "roberta", "llama")
+
+
+def test_biases_of_a_model_without_any_are_refused(config):
+    with pytest.raises(UserError, match="method=bias trains biases, and a llama model has none"):
+        lookup("bias").prepare(tiny_model("llama"), config(method="bias"))
 
 
 def weights(model):
