@@ -7,7 +7,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import hydra
@@ -19,6 +19,7 @@ from experiments.job import SWEEP
 from experiments.plan import LAUNCHED, make_studies, plan, quoted
 from experiments.terminal import spoken
 
+DRY_RUN = "--dry-run"
 INTERRUPTED = 130
 INTERRUPTED_LINE = (
     "interrupted: finished runs are kept; the same command skips them and goes on with what is missing"
@@ -36,12 +37,18 @@ def main() -> int:
     """The exit status: 0; 1 for a failed run; 2 for a wrong command line; 130 for Ctrl-C."""
     # Hydra cannot read a "~", which shells leave where it follows a "=".
     home = "=" + os.path.expanduser("~")
-    sys.argv[1:] = [quoted(re.sub(r"=~(?=/|$)", home, word)) for word in sys.argv[1:]]
+    words = [quoted(re.sub(r"=~(?=/|$)", home, word)) for word in sys.argv[1:]]
+    if any(re.match(r"task=.*[,(]", word) for word in words):
+        # Hydra composes a sweep over tasks with the default one first, which may lack a key of theirs.
+        words = [re.sub(r"^task\.", "++task.", word) for word in words]
+    sys.argv[1:] = words
     if {"--help", "-h"} & {*sys.argv[1:]}:
         from experiments.help import help_page
 
-        print(help_page(), end="")
+        print(help_page(sys.argv[1:]), end="")
         return 0
+    if DRY_RUN in sys.argv[1:]:
+        return _dry_run([word for word in sys.argv[1:] if word != DRY_RUN])
     since = time.time()
     os.environ[SWEEP] = repr(since)
     try:
@@ -74,6 +81,20 @@ def main() -> int:
     if status == INTERRUPTED:
         print(f"\n{INTERRUPTED_LINE}", file=sys.stderr)
     return status or (0 if complete else 1)
+
+
+def _dry_run(arguments: Sequence[str]) -> int:
+    from experiments.dry_run import dry_run, stay_offline
+
+    stay_offline()
+    try:
+        planned = plan(arguments)
+        if not planned.runs:
+            raise UserError(f"{DRY_RUN} shows a plan, and here there is none: Hydra alone knows what runs")
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return dry_run(planned.runs, planned.workers)
 
 
 def _answer(studies: Iterable[tuple[str, Path]]) -> None:

@@ -387,11 +387,11 @@ def _commands(selection: Selection, more: Mapping[GridCell, int]) -> tuple[str, 
         if cell.rank is None:
             ranks = ", ".join(f"{letter}: {rank}" for letter, rank in run.record["config"]["rank"].items())
             swept = {"targets": [cell.targets], "rank": [f"{{{ranks}}}"], "seed": [*seeds]}
-            lines.append(command(study.name, study.training_root, recipe, swept))
+            lines.append(command(study.name, study.training_root, recipe, swept, run.overrides))
             continue
         needs = groups.setdefault(repr(sorted(recipe.items(), key=str)), (run, []))[1]
         needs += [Need(cell.targets, cell.rank, seed) for seed in seeds]
     for run, needs in groups.values():
         recipe = {key: value for key, value in run.settings.items() if key not in SWEPT}
-        lines += commands(study.name, study.training_root, recipe, needs)
+        lines += commands(study.name, study.training_root, recipe, needs, run.overrides)
     return tuple(lines)

@@ -43,6 +43,7 @@ class Evaluation:
         checkpoint: "last", or "best" on dev.
         split: whose answers.
         lr: only runs of this learning rate; None: where a cell has several, the one that is best on dev.
+        metric: by which they are scored; None: the one that counts for the runs' task.
 
     Raises:
         AnalysisError: there is no such checkpoint.
@@ -51,6 +52,7 @@ class Evaluation:
     checkpoint: str = "last"
     split: str = "test"
     lr: float | None = None
+    metric: str | None = None
 
     def __post_init__(self) -> None:
         if self.checkpoint not in CHECKPOINTS:
@@ -110,6 +112,7 @@ class Cells(Mapping[Place, CellResult]):
         """The cell.
 
         Raises:
+            NotMeasuredError: a run lacks the scores that were asked for.
             AnalysisError: its runs cannot be told apart, are damaged, or answer other examples than those
                 of the cells read before.
         """
@@ -142,7 +145,7 @@ class Cells(Mapping[Place, CellResult]):
                 f"stand in one table; leave one kind in, as in frame[frame['metric'] == {names[0]!r}]"
             )
         try:
-            return metric(names[0])
+            return metric(self._evaluation.metric or names[0])
         except UserError as error:
             raise AnalysisError(str(error)) from None
 
@@ -168,13 +171,16 @@ class Cells(Mapping[Place, CellResult]):
         chosen = self._one_a_seed(place)
         scores = []
         for row in chosen.to_dict("records"):
-            read = read_predictions(row["path"], self._evaluation.split, self._evaluation.checkpoint)
+            other = None if self._evaluation.metric == row["metric"] else self._evaluation.metric
+            read = read_predictions(row["path"], self._evaluation.split, self._evaluation.checkpoint, other)
             if self._ids is not None and read.ids != self._ids:
                 raise AnalysisError(
                     f"{row['run']} answers other examples than the runs before it; "
                     "the runs of one table must share their data (task.seed, task.test, ...)"
                 )
-            reported = row.get(f"{self._evaluation.split}_{self._evaluation.checkpoint}")
+            reported = None
+            if other is None:  # a study's frame has the values of the metric that counts alone
+                reported = row.get(f"{self._evaluation.split}_{self._evaluation.checkpoint}")
             measured = self._outcomes([read.scores], ()).mean
             if reported is not None and abs(measured - reported) > AGREEMENT * max(1.0, abs(reported)):
                 raise AnalysisError(

@@ -85,6 +85,9 @@ SECTIONS = {
 ALL = "all"
 ALSO_CALLED = {"phi": "fig3", "subspaces": "fig3", "verdicts": "claims", "amplification": "table7"}
 ARCHIVE = "archive"
+ACROSS = "across"
+FROM = "from_"
+"""A word of Python's own needs another name as a parameter."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -106,11 +109,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> int:
     if options.command in checkup.HELP:
         return checkup.run(options)
+    if options.command == ACROSS:
+        return _across(options)
     from analysis.reading.study import Study
     from analysis.result import write
     from analysis.selection import Selection
 
-    study = Study.open(options.study, options.root)
+    study = Study.open(options.study, options.root) if options.study else _without_runs(options)
     for run, reason in study.left_out:
         print(f"left out: {run}: {reason}", file=sys.stderr)
     if options.command == ARCHIVE:
@@ -155,6 +160,28 @@ def _run(options: argparse.Namespace) -> int:
     return status
 
 
+def _across(options: argparse.Namespace) -> int:
+    from analysis.claims.across import across
+    from analysis.result import write
+
+    result = across(options.folders)
+    for path in write(result, options.out):
+        print(path)
+    print(f"\n{result.printed()}\n")
+    return DONE
+
+
+def _without_runs(options: argparse.Namespace) -> Study:
+    """A study that is only a name, for the file given with --from."""
+    from analysis.reading.study import Study
+
+    if options.from_ is None:
+        raise AnalysisError(
+            f"{options.command}: give the study with --study, or a file of its own with --from"
+        )
+    return Study(options.from_.stem, options.root, (), ())
+
+
 def _archive(study: Study, options: argparse.Namespace) -> int:
     from analysis.reading.archive import archive
 
@@ -172,7 +199,7 @@ def _archive(study: Study, options: argparse.Namespace) -> int:
 
 
 def _result(command: Command, selection: Selection, options: argparse.Namespace, made: Made) -> Result:
-    own = {option: getattr(options, option) for option in command.own}
+    own = {option: getattr(options, option) for option in command.own if option in options}
     if command.sums_up:
         own[MADE] = made
     try:
@@ -186,7 +213,7 @@ def _chosen(options: argparse.Namespace) -> dict[str, Any]:
     chosen = {name: value for name, value in vars(options).items() if name in SELECTION or name == "split"}
     if chosen.get("layer") is not None:
         chosen["layer"] -= 1
-    chosen["choice"] = dict(chosen.pop("choose"))
+    chosen["choice"] = dict(chosen.pop("choose", ()))
     return chosen
 
 
@@ -211,7 +238,7 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> Any:
         given = re.match(r"argument COMMAND: invalid choice: '([^']*)'", message)
         if given:
-            names = (*COMMANDS, ALL, ARCHIVE)
+            names = (*COMMANDS, ALL, ARCHIVE, ACROSS)
             message = f"{given[1]!r} is no command; valid are {', '.join(names)}{_meant(given[1], names)}"
         self.exit(WRONG_USE, f"error: {message} (see {self.prog} --help)\n")
 
@@ -242,9 +269,11 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
     for name, command in COMMANDS.items():
         subparser = commands.add_parser(name, help=command.help, description=command.help, **style)
-        _add_options(subparser, command.options, command.every_task)
+        _add_options(subparser, command.options, command.every_task, not command.alone)
     everything = "every figure and table, of every task; what the study lacks is named, the rest is made"
-    options = tuple(dict.fromkeys(name for command in COMMANDS.values() for name in command.options))
+    options = tuple(
+        dict.fromkeys(name for command in COMMANDS.values() for name in command.options if name != FROM)
+    )
     all_of_them = commands.add_parser(ALL, help=everything, description=everything, **style)
     _add_options(all_of_them, options, True)
     all_of_them.add_argument(
@@ -252,19 +281,32 @@ def _parser() -> argparse.ArgumentParser:
     )
     slim = "a slim copy of the study, without most adapters, that every command reads with --root"
     _add_archive_options(commands.add_parser(ARCHIVE, help=slim, description=slim, **style))
+    side = "the same claims on several studies, side by side, from the folders that claims or all wrote"
+    _add_across_options(commands.add_parser(ACROSS, help=side, description=side, **style))
     checkup.add(commands, style)
     return parser
 
 
-def _add_study(parser: argparse.ArgumentParser) -> None:
+def _add_study(parser: argparse.ArgumentParser, required: bool = True) -> None:
     add = parser.add_argument
-    add("--study", required=True, metavar="NAME", help="the study, a folder of the run store")
+    add("--study", required=required, metavar="NAME", help="the study, a folder of the run store")
     add(
         "--root",
         type=Path,
         default=DEFAULT_ROOT,
         metavar="DIR",
         help=f"the run store (default: {DEFAULT_ROOT})",
+    )
+
+
+def _add_across_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folders", type=Path, nargs="+", metavar="FOLDER", help="such as results/mine")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("results"),
+        metavar="DIR",
+        help="where to write (default: %(default)s)",
     )
 
 
@@ -289,13 +331,15 @@ def _add_archive_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_options(parser: argparse.ArgumentParser, names: Sequence[str], every_task: bool) -> None:
-    _add_study(parser)
+def _add_options(
+    parser: argparse.ArgumentParser, names: Sequence[str], every_task: bool, needs_study: bool = True
+) -> None:
+    _add_study(parser, needs_study)
     add = parser.add_argument
     add("--out", type=Path, metavar="DIR", help="where to write (default: results/STUDY)")
     for name, settings in _options(every_task).items():
         if name in names:
-            add(f"--{name}", **settings)
+            add(f"--{name.rstrip('_')}", dest=name, **settings)
 
 
 def _options(every_task: bool) -> dict[str, dict[str, Any]]:
@@ -365,6 +409,11 @@ def _options(every_task: bool) -> dict[str, dict[str, Any]]:
             "help": "the base model's folder, where it has moved since the runs",
         },
         "device": {"default": DEFAULT_DEVICE, "help": "where to compute (default: %(default)s)"},
+        FROM: {
+            "type": Path,
+            "metavar": "FILE",
+            "help": "what scripts/benchmark_costs.py measured (default: costs.json in the study's folder)",
+        },
         "wandb": {
             "choices": MODES,
             "default": MODES[0],

@@ -1,5 +1,9 @@
-"""The one error that analysis raises on purpose."""
+"""The error that analysis raises on purpose, and the one kind of it that some catch."""
 
 
 class AnalysisError(ValueError):
     """What was given cannot be analysed: one line with what was given, what is valid and what to do."""
+
+
+class NotMeasuredError(AnalysisError):
+    """A run has no score of the metric that is asked for."""

@@ -5,9 +5,9 @@
     value("table7", "projected_norm_random", rank=4).value                 # 0.02
     value("table4", "rouge1", method="lora", parameters=4.7).first_version # 52.1
 
-Table 5 is "table5" and so on, what the text says of Figure 3 "figure3"; what the paper's numbers imply,
-without being printed there, is in the tables "derived_...".  A value carries the notes on where the paper
-contradicts itself.
+Table 5 is "table5" and so on, what the text says of Figure 3 "figure3", of costs "section4_2"; what the
+paper's numbers imply, without being printed there, is in the tables "derived_...".  A value carries the notes
+on where the paper contradicts itself.
 """
 
 from __future__ import annotations
@@ -75,12 +75,14 @@ class PaperTable:
 
     @property
     def label(self) -> str:
-        """ "Table 6", "Figure 3", or "derived from Table 7"."""
+        """ "Table 6", "Figure 3", "Section 4.2", or "derived from Table 7"."""
         kind, _, of = self.name.partition("_")
         if kind == "derived":
             return f"derived from Table {of[5:]}" if of.startswith("table") else "derived"
         if kind.startswith("figure"):
             return f"Figure {kind.removeprefix('figure')}"
+        if kind.startswith("section"):
+            return f"Section {self.name.removeprefix('section').replace('_', '.')}"
         return f"Table {kind.removeprefix('table')}"
 
     def row(self, **keys: Any) -> Mapping[str, Any]:

@@ -51,6 +51,7 @@ class Command:
         title: in headings and links, such as "Figure 3"; the name where it has none.
         place: where the report has it: among what came out, the subspaces, the tables, or folded at the end.
         applies: whether a study asked for it; `all` and the report leave it out without a word where not.
+        alone: it needs no study where a file is given with --from.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Command:
     title: str = ""
     place: Place = "tables"
     applies: Callable[[Selection], bool] = always
+    alone: bool = False
 
     @property
     def own(self) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""An encoder with a classification head: cross-entropy over the task's labels."""
+"""An encoder with a head: cross-entropy over the task's labels, or the squared error of a number."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 import torch
 import torch.nn.functional as F
 
-from experiments.objective import Encoded, Objective
+from experiments.encoded import Encoded
+from experiments.errors import UserError
+from experiments.objective import Objective
 from experiments.tasks import Example
 from experiments.tokenizing import check_known
 
@@ -20,28 +22,39 @@ class ClassObjective(Objective):
     """One sentence, or two in the tokenizer's own manner; the longer is shortened where needed."""
 
     def encode(self, examples: Sequence[Example]) -> list[Encoded]:
-        assert self.task.labels is not None
         inputs = [list(texts) for texts in zip(*(example.sentences for example in examples), strict=True)]
-        whole = self.tokenizer(*inputs)["input_ids"]
-        check_known(self.tokenizer, [" ".join(example.sentences) for example in examples], whole)
-        cut = self.tokenizer(
-            *inputs,
-            truncation="longest_first",
-            max_length=self.max_length,
-            return_token_type_ids="token_type_ids" in self.tokenizer.model_input_names,
-        )
-        self.truncated += sum(len(ids) > self.max_length for ids in whole)
-        labels = [self.task.labels.index(example.gold) for example in examples]
-        segments = cut.get("token_type_ids") or [()] * len(labels)
+        segmented = "token_type_ids" in self.tokenizer.model_input_names
+        whole = self.tokenizer(*inputs, return_token_type_ids=segmented)
+        ids, segments = whole["input_ids"], whole.get("token_type_ids")
+        check_known(self.tokenizer, [" ".join(example.sentences) for example in examples], ids)
+        long = [index for index, one in enumerate(ids) if len(one) > self.max_length]
+        if long:
+            cut = self.tokenizer(
+                *([texts[index] for index in long] for texts in inputs),
+                truncation="longest_first",
+                max_length=self.max_length,
+                return_token_type_ids=segmented,
+            )
+            for place, index in enumerate(long):
+                ids[index] = cut["input_ids"][place]
+                if segments:
+                    segments[index] = cut["token_type_ids"][place]
+        self.truncated += len(long)
+        labels = self._labels(examples)
         return [
-            Encoded(tuple(ids), len(ids), label, tuple(numbers))
-            for ids, label, numbers in zip(cut["input_ids"], labels, segments, strict=True)
+            Encoded(tuple(one), len(one), label, tuple(numbers))
+            for one, label, numbers in zip(ids, labels, segments or [()] * len(ids), strict=True)
         ]
+
+    def _labels(self, examples: Sequence[Example]) -> list[float]:
+        """What each example is to be answered with."""
+        assert self.task.labels is not None
+        return [self.task.labels.index(example.gold) for example in examples]
 
     def loss(
         self, model: PreTrainedModel, batch: Sequence[Encoded], device: torch.device, smoothing: float
     ) -> torch.Tensor:
-        labels = torch.tensor([example.label for example in batch], device=device)
+        labels = torch.tensor([int(example.label) for example in batch], device=device)
         return F.cross_entropy(self._logits(model, batch, device), labels, label_smoothing=smoothing)
 
     def predict(self, model: PreTrainedModel, batch: Sequence[Encoded], device: torch.device) -> list[str]:
@@ -67,3 +80,25 @@ class ClassObjective(Objective):
         inputs = {"input_ids": ids, "attention_mask": mask}
         inputs |= {"token_type_ids": segments} if segmented else {}
         return model(**{name: tensor.to(device) for name, tensor in inputs.items()}).logits.float()
+
+
+class NumberObjective(ClassObjective):
+    """A head of one output, trained by the mean squared error, as BERT's authors do for STS-B."""
+
+    def _labels(self, examples: Sequence[Example]) -> list[float]:
+        return [float(example.gold) for example in examples]
+
+    def loss(
+        self, model: PreTrainedModel, batch: Sequence[Encoded], device: torch.device, smoothing: float
+    ) -> torch.Tensor:
+        if smoothing:
+            raise UserError(
+                f"label_smoothing={smoothing:g} has no meaning for task={self.task.name}, whose answer is a "
+                "number; leave it at 0"
+            )
+        golds = torch.tensor([example.label for example in batch], device=device, dtype=torch.float32)
+        return F.mse_loss(self._logits(model, batch, device).squeeze(-1), golds)
+
+    def predict(self, model: PreTrainedModel, batch: Sequence[Encoded], device: torch.device) -> list[str]:
+        """The numbers to the nine digits that a float32 has."""
+        return [f"{value:.9g}" for value in self._logits(model, batch, device).squeeze(-1).tolist()]

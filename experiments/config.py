@@ -18,6 +18,7 @@ from pydantic.dataclasses import dataclass
 
 from experiments.budget import parameters_of, rank_for_budget
 from experiments.errors import UserError, nearest
+from experiments.identity import file_identity
 from experiments.keys import (
     ALWAYS,
     CHANGED,
@@ -42,6 +43,7 @@ from experiments.keys import (
 )
 from experiments.parts import ModelConfig, TaskConfig, WandbConfig
 from experiments.registry import Registry
+from experiments.store import ADAPTER_BEST, RunFolder
 from experiments.tasks import COMMON_KEYS, TASKS
 from lora.targets import parse_ranks, parse_targets, targets_name
 
@@ -85,6 +87,13 @@ def _study(value: Any) -> str:
     return value
 
 
+def _forgetting(value: Any) -> bool | str:
+    """A file's name may be a number."""
+    if isinstance(value, list | dict) or (isinstance(value, str) and not value.strip()):
+        raise UserError(f"forgetting={value} is not valid; give true, false, or a file of text")
+    return bool(value) if value is None or isinstance(value, bool) else str(value)
+
+
 def _root(value: Any) -> Path:
     """A folder, also one whose name is a number."""
     if value is None or isinstance(value, bool | list | dict) or not str(value).strip():
@@ -126,12 +135,24 @@ class RunConfig:
 
     dora: Annotated[Flag, key(LORA, CHANGED, "DoRA: the norm of each row of W + dW is trained, too")] = False
     lr_ratio: Annotated[Number, key(LORA, CHANGED, "LoRA+: B's learning rate over A's", gt=0)] = 1.0
+    train: Annotated[
+        Literal["both", "A", "B"], key(LORA, CHANGED, "the factors that are trained; the other stays random")
+    ] = "both"
     bottleneck: Annotated[Integer, key(METHOD, USED, "r of adapter_h, adapter_l, adapter_p", ge=1)] = 8
     l_p: Annotated[Integer, key(METHOD, USED, "special tokens before the prompt, of prefixes", ge=0)] = 8
     l_i: Annotated[Integer, key(METHOD, USED, "special tokens after the prompt, of prefixes", ge=0)] = 4
     prefix: Annotated[Literal["embed", "layer"], key(METHOD, USED, "of lora_prefix")] = "embed"
     keep: Annotated[Integer, key(METHOD, USED, "directions that truncated keeps of each dW", ge=1)] = 1
     by: Annotated[Literal["dW", "A"], key(METHOD, USED, "whose top directions truncated keeps")] = "dW"
+    init_from: Annotated[
+        Text | None,
+        key(
+            LORA,
+            CHANGED,
+            "the folder of a finished run of LoRA, whose best adapter is where this one starts; its head too "
+            "where both tasks have the same labels",
+        ),
+    ] = None
 
     seed: Annotated[Integer, key(TRAINING, ALWAYS, "initial A, order of examples, dropout", ge=0)]
     lr: Annotated[
@@ -167,6 +188,16 @@ class RunConfig:
         key(TRAINING, ALWAYS, "of matrix products; auto: bfloat16 on a GPU that has it, float32 on a CPU"),
     ]
     device: Annotated[Text, key(TRAINING, NEVER, "auto, cpu, cuda, cuda:1, mps")]
+    forgetting: Annotated[
+        bool | str,
+        BeforeValidator(_forgetting),
+        key(
+            TRAINING,
+            NEVER,
+            "true: the loss on the embedded model's pretraining text is measured too, also of finished runs; "
+            "of another model the file of such text",
+        ),
+    ] = False
 
     study: Annotated[
         str, BeforeValidator(_study), key(KEEPING, NEVER, "runs analysed together: outputs/<study>/")
@@ -182,6 +213,13 @@ class RunConfig:
     @classmethod
     def _for_each_target(cls, rank: Any, read: ValidationInfo) -> Any:
         return parse_ranks(rank, read.data["targets"]) if "targets" in read.data else rank
+
+    @field_validator("init_from")
+    @classmethod
+    def _goes_on(cls, run: str | None, read: ValidationInfo) -> str | None:
+        if run is not None and {"model", "method", *STARTED} <= read.data.keys():
+            _check_start(run, read.data)
+        return run
 
     def scientific(self, precision: str, model_identity: str, task_identity: str) -> dict[str, Any]:
         """What changes the numbers, as plain JSON values.
@@ -200,10 +238,12 @@ class RunConfig:
                 used = False
             if counts in counting or used:
                 values[name] = getattr(self, name)
+        if "init_from" in values:  # whatever the run's folder is called
+            values["init_from"] = file_identity(RunFolder(Path(values["init_from"])).file(ADAPTER_BEST))
         values |= {
-            "model": {"identity": model_identity, **_always(self.model)},
+            "model": {"identity": model_identity, **_counting(self.model)},
             "task": {
-                **{one: value for one, value in _always(self.task).items() if one in taken},
+                **{one: value for one, value in _counting(self.task).items() if one in taken},
                 **({"holdout": self.task.holdout or task.holdout} if "holdout" in taken else {}),
                 "name": task.name,
                 "identity": task_identity,
@@ -237,6 +277,43 @@ class RunConfig:
         return f"{TASKS.find(self.task.name).name}-{model}-{words}{rate}-seed{self.seed}"
 
 
+STARTED = ("targets", "rank", "alpha", "scaling", "init", "dora", "bias")
+"""What an adapter keeps where another run goes on with it."""
+
+
+def _check_start(run: str, given: Mapping[str, Any]) -> None:
+    """Raise UserError where `init_from` is no run that one of these settings can start from."""
+    from experiments.models import model_identity
+
+    if "init_from" not in METHODS.find(given["method"]).settings:
+        takers = ", ".join(name for name, one in METHODS.items() if "init_from" in one.settings)
+        raise UserError(f"init_from has no meaning for method={given['method']}; {takers} take it")
+    folder = RunFolder(Path(run).expanduser())
+    record = folder.read()
+    if record is None or record["config"]["method"] != "lora" or not folder.file(ADAPTER_BEST).is_file():
+        raise UserError(
+            f"init_from={run} is no finished run of method=lora; give the folder of one, outputs/STUDY/NAME"
+        )
+    theirs = {"dora": False, **record["config"]}
+    if model_identity(given["model"]) != theirs["model"]["identity"]:
+        raise UserError(
+            f"init_from={run} adapts another model, {record['model']['name']}; give the same model, with the "
+            "same weights"
+        )
+    ours = {name: given[name] for name in STARTED} | {"targets": targets_name(given["targets"])}
+    if differing := [name for name in STARTED if _said(ours[name]) != _said(theirs[name])]:
+        here, there = (
+            " ".join(f"{name}={_said(values[name])}" for name in differing) for values in (ours, theirs)
+        )
+        raise UserError(f"init_from={run} has {there}, this run {here}; an adapter keeps them: give {there}")
+
+
+def _said(value: Any) -> str:
+    """One number where each letter has the same rank."""
+    ranks = {*value.values()} if isinstance(value, Mapping) else {value}
+    return str(ranks.pop() if len(ranks) == 1 else value)
+
+
 BUDGET = key(
     LORA,
     NEVER,
@@ -247,13 +324,14 @@ BUDGET = key(
 """The one key that `read_config` turns into another, and no run keeps."""
 
 
-def _always(part: ModelConfig | TaskConfig) -> dict[str, Any]:
-    """The keys of a part that are in every hash."""
-    return {
-        name: getattr(part, name)
-        for name, field in keys(type(part)).items()
-        if about(field, "counts") == ALWAYS
-    }
+def _counting(part: ModelConfig | TaskConfig) -> dict[str, Any]:
+    """The keys of a part that are in the hash."""
+    values = {}
+    for name, field in keys(type(part)).items():
+        value, counts = getattr(part, name), about(field, "counts")
+        if counts == ALWAYS or (counts == CHANGED and value != field.default):
+            values[name] = value
+    return values
 
 
 def digest(scientific: Mapping[str, Any]) -> str:

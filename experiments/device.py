@@ -1,4 +1,4 @@
-"""Where a run computes, and in which precision."""
+"""Where a run computes, and in which precision.  torch is imported only where it is asked something."""
 
 from __future__ import annotations
 
@@ -8,30 +8,43 @@ import os
 import resource
 import sys
 from pathlib import Path
-
-import torch
+from typing import TYPE_CHECKING
 
 from experiments.errors import UserError
 
+if TYPE_CHECKING:
+    import torch
+
 IDLE_SECONDS = 0.3
+GPU_FILES = ("nvidia*", "nvhost*", "kfd", "dxg")
+"""In /dev: of NVIDIA's driver and that of its boards, of AMD's, and of WSL."""
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of mallopt(3)
 
 
-def resolve_device(name: str) -> torch.device:
-    """ "auto" is the first GPU, else the CPU.  Raises UserError for a device that is not here."""
+def resolve_device(name: str) -> str:
+    """Its name; "auto" is the first GPU, else the CPU.  Raises UserError for a device that is not here."""
     available = ["cpu"]
-    if torch.cuda.is_available():
-        available += ["cuda", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
-    if torch.backends.mps.is_available():
-        available.append("mps")
+    if name != "cpu" and _may_have_gpu():
+        import torch
+
+        if torch.cuda.is_available():
+            available += ["cuda", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
+        if torch.backends.mps.is_available():
+            available.append("mps")
     if name == "auto":
-        return torch.device(available[1] if len(available) > 1 else "cpu")
+        return available[1] if len(available) > 1 else "cpu"
     if name not in available:
         raise UserError(f"device={name} is not here; available are auto, {', '.join(available)}")
-    return torch.device(name)
+    return name
 
 
-def resolve_precision(name: str, device: torch.device) -> str:
+def _may_have_gpu() -> bool:
+    """Whether torch, whose import takes seconds, could find one: on Linux there is a device file then."""
+    files = (file for name in GPU_FILES for file in Path("/dev").glob(name))
+    return sys.platform != "linux" or any(files)
+
+
+def resolve_precision(name: str, device: str) -> str:
     """ "auto" is bfloat16 on a GPU that has it, else float32.
 
     A run's numbers and its address must not depend on which CPU it is trained on, so that a CPU has to be
@@ -40,8 +53,11 @@ def resolve_precision(name: str, device: torch.device) -> str:
     """
     if name != "auto":
         return name
-    if device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False):
-        return "bfloat16"
+    if device.startswith("cuda"):
+        import torch
+
+        if torch.cuda.is_bf16_supported(including_emulation=False):
+            return "bfloat16"
     return "float32"
 
 
@@ -60,6 +76,8 @@ def idle_cores() -> int:
 
 def use_idle_cores() -> None:
     """One thread an idle core, unless OMP_NUM_THREADS says otherwise: one on a busy core stalls the rest."""
+    import torch
+
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(min(torch.get_num_threads(), idle_cores()))
 
@@ -99,11 +117,15 @@ def keep_freed_memory() -> None:
 def autocast(device: torch.device, precision: str) -> contextlib.AbstractContextManager[None]:
     """Matrix products in bfloat16 where the run's precision says so; parameters stay float32."""
     if precision == "bfloat16":
+        import torch
+
         return torch.autocast(device.type, dtype=torch.bfloat16)
     return contextlib.nullcontext()
 
 
 def describe(device: torch.device) -> str:
+    import torch
+
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     threads = torch.get_num_threads()
@@ -112,6 +134,8 @@ def describe(device: torch.device) -> str:
 
 def peak_memory(device: torch.device) -> int:
     """Bytes: of the GPU since the run began, else of the process since it began."""
+    import torch
+
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     unit = 1 if sys.platform == "darwin" else 1024

@@ -21,7 +21,6 @@ import socket
 import sys
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -114,20 +113,19 @@ def walk(runs: Sequence[PlannedRun], sweep: float, ended: Callable[[RunConfig, O
 
     threads = torch.get_num_threads()
     torch.set_num_threads(threads if "OMP_NUM_THREADS" in os.environ else 1)
-    waiting, busy = deque(runs), 0
+    waiting = [*runs]
     try:
         while waiting:
-            run = waiting.popleft()
-            outcome = run_job(run, sweep)
-            if outcome.status != "busy":
-                busy = 0
-                ended(run.config, outcome)
-                continue
-            waiting.append(run)
-            busy += 1
-            if busy == len(waiting):  # others are at all that is left
-                busy = 0
+            busy = []
+            for run in waiting:
+                outcome = run_job(run, sweep)
+                if outcome.status == "busy":
+                    busy.append(run)
+                else:
+                    ended(run.config, outcome)
+            if busy == waiting:  # others are at all that is left
                 time.sleep(BUSY_SECONDS)
+            waiting = busy
     finally:
         torch.set_num_threads(threads)
 
@@ -184,13 +182,12 @@ class _Workers:
         self._runs = [one.run for one in missing]
         self._sweep = sweep
         self._progress = progress
-        self._gpus = _gpus(missing[0].run)
-        self._most = min(count or len(self._gpus) or idle_cores(), len(missing))
+        self._gpus = _gpus(missing[0].run.config)
+        self._most = min(count or at_once(missing[0].run.config), len(missing))
         self._measured = bool(self._gpus) or self._most * _at_most(missing) < available_memory()
         self._processes: dict[int, BaseProcess] = {}
         self._failures: dict[int, Connection] = {}
         self._began: dict[Path, float] = {}
-        self._reasons: dict[Path, str] = {}
         self._stillborn = 0
         self._logs = missing[0].folder.path.parent / LOGS
 
@@ -202,9 +199,11 @@ class _Workers:
             while self._unsettled or self._processes:
                 self._hire()
                 time.sleep(LOOK_SECONDS)
-                self._hear()
+                ended = [number for number, one in self._processes.items() if one.exitcode is not None]
+                self._hear()  # after that, so that nothing is missed of what they did
                 self._look()
-                self._bury()
+                for number in ended:
+                    self._bury(number)
         finally:
             self._stop()
 
@@ -255,11 +254,6 @@ class _Workers:
         activities: dict[int, Activity] = {}
         elsewhere = []
         for path, one in [*self._unsettled.items()]:
-            attempts = one.folder.attempts(self._sweep)
-            if len(attempts) >= TRIES and owners.keys().isdisjoint(attempts):
-                reason = self._reasons.get(path, "the process that trained it died")
-                self._fail(one, f"{reason}, {TRIES} times")
-                continue
             outcome = outcome_in(one.run, one.folder, self._sweep)
             if outcome.status != "not run":
                 self._settle(one, outcome)
@@ -296,35 +290,26 @@ class _Workers:
                 self._progress.note(f"memory holds {held} of {self._most} workers ({gib})")
                 self._most = held
 
-    def _bury(self) -> None:
-        for number, process in [*self._processes.items()]:
-            if process.exitcode is None:
-                continue
-            process.join()
-            del self._processes[number]
-            self._mourn(number, process)
-
-    def _mourn(self, number: int, process: BaseProcess) -> None:
+    def _bury(self, number: int) -> None:
         """Its run is free again for any worker: out of memory may have been another one's doing."""
+        process = self._processes.pop(number)
+        process.join()
         reason = ending("the worker", process.exitcode)
-        if not process.exitcode:  # it has seen how each run ended
-            self._hear()
-            self._look()
-            if not self._unsettled:
-                return
-        unsettled = self._unsettled.values()
-        owned = [one for one in unsettled if process.pid in one.folder.attempts(self._sweep)]
-        if not owned:
+        attempts = {path: one.folder.attempts(self._sweep) for path, one in self._unsettled.items()}
+        owned = [path for path, pids in attempts.items() if process.pid in pids]
+        if self._unsettled and not owned:
             self._stillborn += 1
             if self._stillborn >= STILLBORN:
                 hint = "a script that trains begins with: if __name__ == '__main__':"
                 told = f"what they printed is in {self._log(number)}" if self._log(number).exists() else hint
                 raise UserError(f"workers cannot start: {reason}; {told}")
-        for one in owned:
-            self._began.pop(one.folder.path, None)
-            if one.folder.path not in self._reasons:
-                self._progress.note(f"died      {one.folder.id}: {reason}; it is trained again")
-            self._reasons[one.folder.path] = reason
+        at_work = {one.pid for one in self._processes.values()}
+        for path in owned:
+            self._began.pop(path, None)
+            if len(attempts[path]) >= TRIES and at_work.isdisjoint(attempts[path]):
+                self._fail(self._unsettled[path], f"{reason}, {TRIES} times")
+            else:
+                self._progress.note(f"died      {path.name}: {reason}; it is trained again")
 
     def _log(self, number: int) -> Path:
         return self._logs / f"{os.getpid()}-worker-{number}.log"
@@ -357,16 +342,21 @@ def _at_most(stored: Sequence[StoredRun]) -> float:
     return 2 * 2**30 + 40 * max(layers * sum(map(math.prod, shapes.values())) for shapes, layers in sizes)
 
 
-def _gpus(run: PlannedRun) -> list[str]:
+def at_once(config: RunConfig) -> int:
+    """How many runs like this one this machine trains side by side, as far as memory allows."""
+    return len(_gpus(config)) or idle_cores()
+
+
+def _gpus(config: RunConfig) -> list[str]:
     """What CUDA_VISIBLE_DEVICES is to be for each worker; none where the runs use no GPU."""
+    kind, _, index = address(config).device.partition(":")
+    if kind != "cuda":
+        return []
     import torch
 
-    device = address(run.config).device
-    if device.type != "cuda":
-        return []
     known = os.environ.get("CUDA_VISIBLE_DEVICES")
     visible = known.split(",") if known else [str(index) for index in range(torch.cuda.device_count())]
-    return visible if device.index is None else [",".join(visible)]  # a run that names one sees them all
+    return [",".join(visible)] if index else visible  # a run that names one sees them all
 
 
 def _alive(owner: dict[str, Any]) -> bool:

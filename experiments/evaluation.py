@@ -13,6 +13,7 @@ from experiments.batches import evaluation_batches
 from experiments.device import autocast
 from experiments.errors import UserError
 from experiments.metrics import Score, metric
+from experiments.objective import Objective
 from experiments.workbench import Workbench
 
 if TYPE_CHECKING:
@@ -35,28 +36,50 @@ class Evaluation:
 def evaluate(
     model: PreTrainedModel, bench: Workbench, split: str, device: torch.device, precision: str
 ) -> Evaluation:
-    """Greedy decoding or the likeliest label, never teacher forcing.  Leaves the model in train mode."""
+    """Generated text or the likeliest label; the loss of the references beside it where the task records it.
+
+    Leaves the model in train mode.
+    """
     model.eval()
     encoded = bench.objective.encoded(split)
     examples = bench.task.examples(split)
     predictions = [""] * len(examples)
-    lengths = [example.target_start for example in encoded]
+    lengths = encoded.target_starts.tolist()
     large = sum(parameter.numel() for parameter in model.parameters()) > LARGE_MODEL
+    size = EVALUATION_BATCH_LARGE if large else EVALUATION_BATCH
+    losses: list[tuple[float, ...]] = []
     with autocast(device, precision):
-        for batch in evaluation_batches(lengths, EVALUATION_BATCH_LARGE if large else EVALUATION_BATCH):
+        for batch in evaluation_batches(lengths, max(1, size // bench.task.decoding.num_beams)):
             answers = bench.objective.predict(model, [encoded[index] for index in batch], device)
             for index, answer in zip(batch, answers, strict=True):
                 predictions[index] = answer
+        if bench.task.records_loss:
+            losses = _losses(model, bench.objective, split, device, size)
     model.train()
-    judged = [
-        bench.task.judge(example, prediction)
-        for example, prediction in zip(examples, predictions, strict=True)
-    ]
+    judged = bench.task.judge_all(examples, predictions)
+    for scores, loss in zip(judged, losses, strict=False):
+        scores["loss"] = loss
     records = [
         {"split": split, "id": example.id, "prediction": prediction, **outcome(scores, bench.task.metric)}
         for example, prediction, scores in zip(examples, predictions, judged, strict=True)
     ]
     return Evaluation(metric_values(judged), records)
+
+
+def _losses(
+    model: PreTrainedModel, objective: Objective, split: str, device: torch.device, size: int
+) -> list[tuple[float, ...]]:
+    """Of each example the sums over its references that `experiments.metrics.loss` is made of."""
+    owners, targets = zip(
+        *((index, one) for index, several in enumerate(objective.references(split)) for one in several),
+        strict=True,
+    )
+    totals = np.zeros((owners[-1] + 1, 2))
+    for batch in evaluation_batches([len(one.ids) for one in targets], size):
+        found = objective.losses(model, [targets[index] for index in batch], device)
+        for index, (loss, tokens) in zip(batch, found, strict=True):
+            totals[owners[index]] += loss, tokens
+    return [tuple(row) for row in totals.tolist()]
 
 
 def outcome(scores: Mapping[str, Score], main: str) -> dict[str, Any]:

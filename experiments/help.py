@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -15,6 +16,7 @@ from experiments.keys import about, choices_of, keys
 from experiments.methods import METHODS
 
 WIDTH, COLUMN = 110, 26
+CONFIG_DIR = ("--config-dir", "-cd")
 
 PAGE = """\
 Train one run of the LoRA paper's Section 7 (which weights, which rank, what the update does), or with -m a
@@ -35,6 +37,7 @@ Examples
   python run.py model=hf model.name=FOLDER task=mnli task.path=multinli_1.0.zip
   python run.py -m model=hf model.name=FOLDER task=jsonl task.path=mine.jsonl rank=1,4,16    your own data
   python run.py wandb.mode=disabled study=trial            without Weights & Biases, in outputs/trial
+  python run.py -m rank=1,2,4,8 --dry-run                  the plan alone: what is missing, what it costs
 
 {method}
 
@@ -64,13 +67,19 @@ Keeping
 
 Results: outputs/<study>/<name>-<hash>/ with run.json (metrics, counts, versions), adapter.safetensors,
 predictions.jsonl and history.jsonl.  HYDRA_FULL_ERROR=1 shows tracebacks; --cfg job shows the resolved
-configuration; --hydra-help Hydra's own flags.
+configuration; --config-dir FOLDER adds your own files for model, task and experiment (with --help they are
+listed too); --hydra-help Hydra's own flags.
 Then: python -m analysis grid --study <study> (which of its adapters will do); python -m analysis --help
 """
 
 
-def help_page() -> str:
-    """The page; at most `WIDTH` columns."""
+def help_page(arguments: Sequence[str] = ()) -> str:
+    """The page; at most `WIDTH` columns.
+
+    Args:
+        arguments: of the command line, whose --config-dir may have more files of a group.
+    """
+    places = [*_config_dirs(arguments), CONF]
     defaults = default_values()
     lines = [*_lines(RunConfig, defaults)]
 
@@ -86,10 +95,10 @@ def help_page() -> str:
 
     return PAGE.format(
         method=group("method", config.METHOD, {name: one.label for name, one in METHODS.items()}),
-        task=group("task", config.TASK, _heads("task")),
-        model=group("model", config.MODEL, _heads("model")),
+        task=group("task", config.TASK, _heads("task", places)),
+        model=group("model", config.MODEL, _heads("model", places)),
         experiments="\n".join(
-            _line(f"+experiment={name}", text) for name, text in _heads("experiment").items()
+            _line(f"+experiment={name}", text) for name, text in _heads("experiment", places).items()
         ),
         lora=of(config.LORA),
         training=of(config.TRAINING),
@@ -149,13 +158,23 @@ def _or(words: tuple[str, ...]) -> str:
     return " or ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
 
 
-def _heads(group: str) -> dict[str, str]:
-    """The choices of a group of conf/, each with the first sentence of its file."""
+def _config_dirs(arguments: Sequence[str]) -> Iterator[Path]:
+    """The folder after --config-dir, which is the next word or stands behind a "="."""
+    for word, following in zip(arguments, [*arguments[1:], ""], strict=True):
+        flag, equals, value = word.partition("=")
+        if flag in CONFIG_DIR and (folder := value if equals else following):
+            yield Path(folder).expanduser()
+
+
+def _heads(group: str, places: Sequence[Path]) -> dict[str, str]:
+    """The choices of a group, each with the first sentence of its file; of one name the last place's."""
+    files = {file.stem: file for place in places for file in (place / group).glob("*.yaml")}
     heads = {}
-    for file in sorted((CONF / group).glob("*.yaml"), key=lambda file: file.stem):
-        lines = file.read_text(encoding="utf-8").splitlines()
-        first = next(line for line in lines if "@package" not in line)
-        heads[file.stem] = first.removeprefix("# ").partition(".  ")[0].removesuffix(".")
+    for name, file in sorted(files.items()):
+        lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
+        first = next((line for line in lines if "@package" not in line), "")
+        said = first.removeprefix("# ").partition(".  ")[0].removesuffix(".") if first[:1] == "#" else ""
+        heads[name] = said or f"of {file}"
     return heads
 
 

@@ -59,6 +59,12 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def file_identity(path: Path) -> str:
+    """A hash of a file's content, read once for the same content."""
+    stat = path.stat()
+    return _sha256_of(path, stat.st_mtime_ns, stat.st_size)[:16]
+
+
 @functools.cache
 def content_identity(path: Path) -> str:
     """A hash of a file, or of a folder's files with their relative names; the same wherever it lies.

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from experiments.config import RunConfig, digest
 from experiments.errors import UserError
+from experiments.forgetting import lacks
 from experiments.methods import lookup
 from experiments.metrics import shown, unit
 from experiments.models import model_identity, projection_shapes
@@ -22,8 +23,6 @@ from experiments.store import BusyError, RunFolder
 from experiments.tasks import task_identity
 
 if TYPE_CHECKING:
-    from torch import device as Device
-
     from experiments.plan import PlannedRun
 
 SWEEP = "LORA_SECTION7_SWEEP"
@@ -81,7 +80,7 @@ class Outcome:
 class Address:
     """Where a configuration's run lies in the store, and what that follows from on this machine."""
 
-    device: Device
+    device: str
     precision: str
     scientific: dict[str, Any]
     folder: RunFolder
@@ -98,17 +97,22 @@ def address(config: RunConfig) -> Address:
     return Address(device, precision, scientific, folder)
 
 
+def source_folder(config: RunConfig) -> RunFolder | None:
+    """Where the run lies that the method, or `init_from`, starts from; None where it is the base model."""
+    of = lookup(config.method).of
+    if of is None:
+        return RunFolder(Path(config.init_from).expanduser()) if config.init_from else None
+    return address(dataclasses.replace(config, method=of)).folder
+
+
 def source_of(run: PlannedRun) -> RunFolder | None:
-    """The finished run that the method starts from; None where it starts from the base model.
+    """The finished run that the method, or `init_from`, starts from; None where it is the base model alone.
 
     Raises:
         UserError: there is none.
     """
-    of = lookup(run.config.method).of
-    if of is None:
-        return None
-    folder = address(dataclasses.replace(run.config, method=of)).folder
-    if folder.read() is None:
+    folder, of = source_folder(run.config), lookup(run.config.method).of
+    if of is not None and folder is not None and folder.read() is None:
         left_out = ("method=", "keep=", "by=")
         words = [word for word in run.overrides if not word.startswith(left_out)]
         raise UserError(
@@ -148,11 +152,12 @@ def outcome_in(run: PlannedRun, folder: RunFolder, sweep: float) -> Outcome:
         return Outcome(status, folder.id, folder.path, record, error, run.command)
 
     record, failure = folder.read(), folder.failure()
-    if record and record.get("sweep") == sweep:
+    whole = record is not None and not lacks(run.config, record)
+    if record and whole and record.get("sweep") == sweep:
         return outcome("finished", record)
     if failure.get("sweep") == sweep:
         return outcome("failed", error=str(failure.get("error")))
-    return outcome("kept", record) if record and not run.config.force else outcome("not run")
+    return outcome("kept", record) if whole and not run.config.force else outcome("not run")
 
 
 def run_job(run: PlannedRun, sweep: float | None = None) -> Outcome:
@@ -182,7 +187,8 @@ def run_job(run: PlannedRun, sweep: float | None = None) -> Outcome:
             if len(folder.attempts(sweep)) >= TRIES:
                 raise BusyError(f"{folder.path} is given up: {TRIES} processes have died over it")
             try:
-                record = _train(run, place, sweep)
+                finished = None if run.config.force else folder.read()
+                record = _measure(run, place, finished, sweep) if finished else _train(run, place, sweep)
             except Exception as error:
                 with contextlib.suppress(OSError):
                     folder.fail(_line(error), traceback.format_exc(), run.command, sweep)
@@ -197,6 +203,20 @@ def run_job(run: PlannedRun, sweep: float | None = None) -> Outcome:
         return Outcome("failed", folder.id, folder.path, None, _line(error), run.command)
 
 
+def _measure(run: PlannedRun, place: Address, record: dict[str, Any], sweep: float) -> dict[str, Any]:
+    """Add what a finished run has forgotten to its record; returns that."""
+    import torch
+
+    from experiments.forgetting import of_finished
+    from experiments.workbench import workbench
+
+    bench = workbench(run.config.model, run.config.task)
+    source = source_of(run)
+    found = of_finished(run.config, bench, place.folder, torch.device(place.device), place.precision, source)
+    place.folder.amend({**record, "forgetting": found, "sweep": sweep})
+    return {**record, "forgetting": found, "sweep": sweep}
+
+
 def _line(error: Exception) -> str:
     message = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
     return " ".join(message.split())
@@ -204,16 +224,17 @@ def _line(error: Exception) -> str:
 
 def _train(run: PlannedRun, place: Address, sweep: float) -> dict[str, Any]:
     """Train, write everything, run.json last; returns its content."""
+    import torch
+
     from experiments import provenance
     from experiments.device import describe
     from experiments.tracking import start_tracker
     from experiments.trainer import train
     from experiments.workbench import workbench
 
-    config, device, precision, scientific, folder = (
+    config, device, scientific, folder = (
         run.config,
-        place.device,
-        place.precision,
+        torch.device(place.device),
         place.scientific,
         place.folder,
     )
@@ -225,7 +246,7 @@ def _train(run: PlannedRun, place: Address, sweep: float) -> dict[str, Any]:
     tracker = start_tracker(config, run_id=digest(scientific), folder=folder, scientific=scientific)
     succeeded = False
     try:
-        trained = train(config, bench, workspace, device, precision, tracker.log, source)
+        trained = train(config, bench, workspace, device, place.precision, tracker.log, source)
         record = {
             "name": config.readable_name(),
             "study": config.study,
@@ -238,8 +259,11 @@ def _train(run: PlannedRun, place: Address, sweep: float) -> dict[str, Any]:
             "timing": {"seconds": time.perf_counter() - start, **trained.timing},
             "examples": {split: len(bench.task.examples(split)) for split in bench.task.splits},
             "truncated_examples": trained.truncated,
+            **({"skipped_rows": bench.task.skipped} if bench.task.skipped else {}),
+            **({"not_measured": bench.task.not_measured} if bench.task.not_measured else {}),
+            **({"forgetting": trained.forgetting} if trained.forgetting else {}),
             "model": bench.base.provenance,
-            "precision": precision,
+            "precision": place.precision,
             "device": describe(device),
             "versions": provenance.versions(),
             "git_commit": commit,

@@ -90,7 +90,8 @@ def _from_hub(config: ModelConfig, name: str) -> Path:
 def load_base(config: ModelConfig, labels: int | None) -> BaseModel:
     """Load the model in float32, once a process.
 
-    `labels` is the number of classes of a classification task, or None where the task wants generated text.
+    `labels` is the number of outputs of an encoder's head: classes, or one for a number; None where the task
+    wants generated text.
     Raises UserError when the model cannot be had, is of an unknown architecture, or cannot do the task.
     """
     _quiet()

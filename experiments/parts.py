@@ -5,11 +5,24 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, ValidationInfo, field_validator
 from pydantic.dataclasses import dataclass
 
+from experiments.decoding import Decoding
 from experiments.errors import UserError
-from experiments.keys import ALWAYS, KEEPING, MODEL, NEVER, ONLY_DECLARED, TASK, Integer, Text, key
+from experiments.keys import (
+    ALWAYS,
+    CHANGED,
+    KEEPING,
+    MODEL,
+    NEVER,
+    ONLY_DECLARED,
+    TASK,
+    Integer,
+    Number,
+    Text,
+    key,
+)
 from experiments.wandb_run import DEFAULT_PROJECT
 
 
@@ -47,6 +60,10 @@ class ModelConfig:
     ] = None
 
 
+DECODING = ("num_beams", "length_penalty", "no_repeat_ngram_size", "max_new_tokens")
+"""The keys of a task that say how its answers are generated."""
+
+
 @dataclass(frozen=True, config=ONLY_DECLARED)
 class TaskConfig:
     """`seed` generates or draws the examples.  Which other keys there are, each task says (`Task.keys`)."""
@@ -57,8 +74,8 @@ class TaskConfig:
         key(
             TASK,
             NEVER,
-            "of jsonl: a file or a folder of them, .jsonl, .csv, .tsv or .parquet; of wikisql and mnli: the "
-            "release, as an archive or a folder; null: the hub",
+            "of jsonl: a file or a folder of them, .jsonl, .csv, .tsv or .parquet; of a release: its archive "
+            "or folder; null: the hub, where it is had from there",
         ),
     ] = None
     hub: Annotated[Text | None, key(TASK, NEVER, "of jsonl: owner/name[/configuration] on the hub")] = None
@@ -77,8 +94,8 @@ class TaskConfig:
         key(
             TASK,
             ALWAYS,
-            "of jsonl, what counts: exact_match (null), token_f1 or bleu of text, accuracy (null) or "
-            "macro_f1 of labels, or yours: my_module:MyMetric",
+            "of jsonl, what counts: exact_match (null), token_f1 or bleu of text, accuracy (null), f1, "
+            "macro_f1 or matthews of labels, or yours: my_module:MyMetric",
         ),
     ] = None
     seed: Annotated[Integer, key(TASK, ALWAYS, "generates the examples, or draws them", ge=0)] = 0
@@ -92,11 +109,34 @@ class TaskConfig:
         key(
             TASK,
             ALWAYS,
-            "of mnli: training examples that serve as dev; of jsonl: as dev or as test, where there is "
-            "none; null: 5,000, of jsonl a tenth, at most 1,000",
+            "of mnli and the tasks of GLUE: training examples that serve as dev; of jsonl: as dev or as "
+            "test, where there is none; null: a tenth, at most 1,000, of mnli 5,000",
             ge=1,
         ),
     ] = None
+    num_beams: Annotated[
+        Integer, key(TASK, CHANGED, "of text: answers followed at once; 1 is greedy, and cheap", ge=1)
+    ] = 1
+    length_penalty: Annotated[
+        Number, key(TASK, CHANGED, "of a beam: log-probabilities are divided by (tokens)^length_penalty")
+    ] = 1.0
+    no_repeat_ngram_size: Annotated[
+        Integer, key(TASK, CHANGED, "of text: tokens of which no sequence stands twice; 0: no limit", ge=0)
+    ] = 0
+    max_new_tokens: Annotated[
+        Integer | None,
+        key(TASK, CHANGED, "of text: tokens of an answer; null: twice the longest of train", ge=1),
+    ] = None
+
+    @field_validator("length_penalty")
+    @classmethod
+    def _of_beams(cls, penalty: float, read: ValidationInfo) -> float:
+        """Without a beam nothing is compared, whatever the penalty: one run, one address."""
+        return penalty if read.data.get("num_beams", 1) > 1 else 1.0
+
+    @property
+    def decoding(self) -> Decoding:
+        return Decoding(**{name: getattr(self, name) for name in DECODING})
 
 
 @dataclass(frozen=True, config=ONLY_DECLARED)

@@ -39,6 +39,8 @@ DISCRETE_SWEEPERS = (
     "hydra_plugins.section7.PlannedSweeper",
 )
 MOST_RUNS = 10_000
+AT_ONCE, ALL_CORES = ("workers", "n_jobs", "array_parallelism"), -1
+"""The setting of a launcher that says how many jobs run at the same time: ours, joblib's, Slurm's."""
 OWN_TASK = re.compile(r"(?<=[=,({ ])[\w.]+\\?:\w+")  # Hydra's sweeper escapes the colon
 EXTRAS = {"joblib": "joblib", "submitit_local": "slurm", "submitit_slurm": "slurm", "optuna": "tune"}
 """The extra of this project that brings a launcher or a sweeper."""
@@ -93,11 +95,13 @@ class Plan:
             or a sweeper that decides as it goes.
         sweep: whether it is a sweep.
         logs: where jobs that submitit runs, out of sight, write what they print.
+        workers: how many are trained at once; None: the engine's choice.
     """
 
     runs: list[PlannedRun]
     sweep: bool
     logs: str | None = None
+    workers: int | None = 1
 
 
 LAUNCHED: list[PlannedRun] = []
@@ -139,8 +143,14 @@ def plan(arguments: Sequence[str]) -> Plan:
         swept = [f"{key}={values}" for key, values in params.items()]
         jobs = _split(_parse(parser, [*swept, *_texts(settings)]))
         logs = str(Path(master.hydra.sweep.dir).parent / "*/.submitit")
-        submits = "submitit_folder" in master.hydra.launcher
-        return Plan(plan_jobs(parser, jobs, _compose), sweep=True, logs=logs if submits else None)
+        launcher = master.hydra.launcher
+        at_once = next((launcher[key] for key in AT_ONCE if key in launcher), 1)
+        return Plan(
+            plan_jobs(parser, jobs, _compose),
+            sweep=True,
+            logs=logs if "submitit_folder" in launcher else None,
+            workers=None if at_once == ALL_CORES else at_once,
+        )
 
 
 def plan_experiments(names: Iterable[str], overrides: Sequence[str] = ()) -> list[PlannedRun]:

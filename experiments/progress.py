@@ -7,11 +7,14 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from statistics import mean
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from experiments.config import RunConfig
 from experiments.job import Outcome
 from experiments.methods import lookup
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
 
 # Seconds of 400 steps and the evaluations on one thread, roughly; only their ratio matters.
 _TASK_SECONDS, _OTHER_TASK, _STEPS = {"sql": 50.0, "wikisql": 50.0, "nli": 25.0, "mnli": 25.0}, 50.0, 400
@@ -48,23 +51,12 @@ class Progress:
     """
 
     def __init__(self, total: int, kept: int, waiting: Iterable[RunConfig] = (), panel: bool = False) -> None:
-        from rich import progress
         from rich.console import Console
-        from rich.table import Column
+        from rich.live import Live
 
         self._console = Console(highlight=False)
         self._panel = panel and self._console.is_terminal and not self._console.is_dumb_terminal
-        name = Column(no_wrap=True, overflow="ellipsis", ratio=1)
-        self._bars = progress.Progress(
-            progress.TextColumn("{task.description}", markup=False, table_column=name),
-            progress.BarColumn(20),
-            progress.TextColumn("{task.fields[state]}", markup=False),
-            console=self._console,
-            transient=True,
-            expand=True,
-            disable=not self._panel,
-        )
-        self._lines = {-1: self._bars.add_task("", total=total, completed=kept, state="")}  # -1: the sweep
+        self._live = Live(console=self._console, auto_refresh=False, transient=True)
         self.total, self.counts = total, Counter({"kept": kept})
         self._running: list[Activity] = []
         self._waiting, self._workers = [*waiting], 1
@@ -72,7 +64,8 @@ class Progress:
         self._waited_for: set[str] = set()
         self._ratios: dict[tuple[str, str], list[float]] = defaultdict(list)
         self.note(f"{total} runs, {kept} finished before")
-        self._bars.start()
+        if self._panel:
+            self._live.start()
 
     def at(
         self,
@@ -86,20 +79,23 @@ class Progress:
         for name in {*elsewhere} - self._waited_for:
             self._waited_for.add(name)
             self.note(f"busy      {name}: another process trains it; it is waited for")
-        for number in self._lines.keys() - activities.keys() - {-1}:
-            self._bars.remove_task(self._lines.pop(number))
+        if self._panel:
+            self._live.update(self.panel(), refresh=True)
+
+    def panel(self) -> RenderableType:
+        """A line for the sweep, and one for each worker: what it does, a bar, and its time."""
+        from rich.progress_bar import ProgressBar
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table.grid(padding=(0, 1), expand=True)
+        table.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
         done = sum(self.counts.values())
-        self._bars.update(self._lines[-1], description=self.summary(), completed=done, state=self.times())
-        for number, one in activities.items():
-            if number not in self._lines:
-                self._lines[number] = self._bars.add_task("", state="")
-            self._bars.update(
-                self._lines[number],
-                description=one.config.readable_name(),
-                total=one.steps,
-                completed=one.step,
-                state=f"{one.state}  {clock(one.gone)}",
-            )
+        table.add_row(Text(self.summary()), ProgressBar(self.total, done, 20), self.times())
+        for one in self._running:
+            bar = ProgressBar(one.steps or 1, one.step, 20)
+            table.add_row(Text(one.config.readable_name()), bar, f"{one.state}  {clock(one.gone)}")
+        return table
 
     def ended(self, config: RunConfig, outcome: Outcome) -> None:
         self.counts[outcome.status] += 1
@@ -115,7 +111,7 @@ class Progress:
 
     def close(self) -> None:
         """Show no more; what is printed later comes below."""
-        self._bars.stop()
+        self._live.stop()
 
     def times(self) -> str:
         left = self.left(self._running, self._waiting, self._workers)

@@ -168,6 +168,10 @@ class RunFolder:
         os.replace(workspace.path, self.path / WHOLE)
         self._place()
 
+    def amend(self, record: Mapping[str, Any]) -> None:
+        """Put another record in the place of a finished run's, in one step."""
+        write_json(self.file(RUN), record)
+
     def _place(self) -> None:
         """Move what is whole to its places; may go on where an earlier one broke off."""
         whole = self.path / WHOLE

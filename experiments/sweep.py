@@ -11,7 +11,7 @@ import shlex
 import shutil
 import statistics
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from experiments.config import RunConfig
@@ -34,7 +34,7 @@ Row = tuple[PlannedRun, Outcome]
 def report(runs: Sequence[PlannedRun], since: float) -> bool:
     """Print the table of these runs, and log it to W&B.  True when none failed or was left out."""
     rows = [(run, _outcome(run, since)) for run in runs]
-    print(f"\n{render(rows, _width())}", flush=True)
+    print(f"\n{render(rows, terminal_width())}", flush=True)
     if any(outcome.status == "finished" for _, outcome in rows):
         from experiments.tracking import log_sweep
 
@@ -45,46 +45,70 @@ def report(runs: Sequence[PlannedRun], since: float) -> bool:
             print(f"W&B:  {where}", flush=True)
     for study, root in dict.fromkeys((run.config.study, run.config.root) for run, _ in rows):
         place = [] if root == RunConfig.root else ["--root", str(root)]
-        print(
-            f"next: {shlex.join(['python', '-m', 'analysis', 'grid', '--study', study, *place])}", flush=True
-        )
+        methods = {run.config.method for run, _ in rows if run.config.study == study}
+        command = "truncation" if methods == {"truncated"} else "grid"
+        words = ["python", "-m", "analysis", command, "--study", study, *place]
+        print(f"next: {shlex.join(words)}", flush=True)
     return all(outcome.status in ("finished", "kept", "busy") for _, outcome in rows)
+
+
+def outcome_of(run: PlannedRun, sweep: float) -> Outcome:
+    """What the store says of a run, also that another process is at it.
+
+    Raises:
+        UserError: its address is not known.
+        OSError: the store cannot be written.
+    """
+    folder = address(run.config).folder
+    outcome = outcome_in(run, folder, sweep)
+    if outcome.status == "not run" and folder.path.is_dir():
+        try:
+            with folder.lock():
+                pass
+        except BusyError as busy:
+            return dataclasses.replace(outcome, status="busy", error=str(busy))
+    return outcome
 
 
 def _outcome(run: PlannedRun, since: float) -> Outcome:
     try:
-        folder = address(run.config).folder
-        outcome = outcome_in(run, folder, since)
-        if outcome.status == "not run" and folder.path.is_dir():
-            with folder.lock():
-                pass
-    except BusyError as busy:
-        return dataclasses.replace(outcome, status="busy", error=str(busy))
+        return outcome_of(run, since)
     except (UserError, OSError):  # told before, and no reason to lose the table
         return Outcome("not run", run.config.readable_name(), None, None, None, run.command)
-    return outcome
 
 
-def _width() -> int | None:
+def terminal_width() -> int | None:
     """Columns of the terminal; None where the output is no terminal, and so has no end of line."""
     if sys.stdout.isatty() or "COLUMNS" in os.environ:
         return shutil.get_terminal_size().columns
     return None
 
 
-def render(rows: Sequence[Row], width: int | None = None) -> str:
-    """The table, folders below it where a line would be longer than `width`; means over seeds; failures."""
+def table(
+    rows: Sequence[Row], width: int | None = None, words: Mapping[str, str] = STATUS_WORDS
+) -> list[list[str]]:
+    """The lines of the table, and those of the folders where they would make it wider than `width`.
+
+    Args:
+        words: for a status, where it is not the word itself.
+    """
     columns = _columns(rows)
-    cells = [_cells(number, *row, columns) for number, row in enumerate(rows)]
+    cells = [_cells(number, *row, columns, words) for number, row in enumerate(rows)]
     folders = [str(outcome.folder or "") for _, outcome in rows]
-    parts = [_align([*columns, "folder"], [[*row, where] for row, where in zip(cells, folders, strict=True)])]
-    if width is not None and max(map(len, parts[0])) > width:
-        parts = [_align(columns, cells), [f"  #{number}  {where}" for number, where in enumerate(folders)]]
+    whole = _align([*columns, "folder"], [[*row, where] for row, where in zip(cells, folders, strict=True)])
+    if width is None or max(map(len, whole)) <= width:
+        return [whole]
+    return [_align(columns, cells), [f"  #{number}  {where}" for number, where in enumerate(folders)]]
+
+
+def render(rows: Sequence[Row], width: int | None = None) -> str:
+    """The table; means over seeds; failures."""
+    parts = table(rows, width)
     metrics = sorted({outcome.record["metric"] for _, outcome in rows if outcome.record})
     if metrics:
         words = " or ".join(f"{name}{unit(name)}" for name in metrics)
         parts.append([f"dev, test: {words}, of the last checkpoint"])
-    parts += [means] if (means := _means(rows, columns)) else []
+    parts += [means] if (means := _means(rows, _columns(rows))) else []
     parts += [
         [f"#{number} failed: {outcome.error}", f"    {outcome.command}"]
         for number, (_, outcome) in enumerate(rows)
@@ -121,7 +145,13 @@ def _columns(rows: Sequence[Row]) -> list[str]:
     return ["#", *ALWAYS_SHOWN, *different, "trainable", *SPLITS, "seconds", "status"]
 
 
-def _cells(number: int, run: PlannedRun, outcome: Outcome, columns: Sequence[str]) -> list[str]:
+def _cells(
+    number: int,
+    run: PlannedRun,
+    outcome: Outcome,
+    columns: Sequence[str],
+    words: Mapping[str, str] = STATUS_WORDS,
+) -> list[str]:
     record = outcome.record or {}
     last = record.get("metrics", {}).get("last", {})
     scores = {
@@ -133,7 +163,7 @@ def _cells(number: int, run: PlannedRun, outcome: Outcome, columns: Sequence[str
         "#": str(number),
         "trainable": "" if trainable is None else f"{trainable:,}",
         "seconds": "" if seconds is None else f"{seconds:.1f}",
-        "status": STATUS_WORDS.get(outcome.status, outcome.status),
+        "status": words.get(outcome.status, outcome.status),
         **dict.fromkeys(SPLITS, ""),
         **scores,
     }

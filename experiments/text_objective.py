@@ -1,4 +1,4 @@
-"""A text model continues the prompt: loss on the target's tokens only (paper, eq. 1), greedy decoding."""
+"""A text model continues the prompt: loss on the target's tokens only (paper, eq. 1), greedy or a beam."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 import torch
 import torch.nn.functional as F
 
+from experiments.encoded import Encoded
 from experiments.errors import UserError
-from experiments.objective import Encoded, Objective
+from experiments.objective import Objective
 from experiments.tasks import Example
 from experiments.tokenizing import check_answers, check_known, decoded
 
 if TYPE_CHECKING:
-    from transformers import GenerationConfig, PreTrainedModel
+    from transformers import PreTrainedModel
 
 
 class TextObjective(Objective):
@@ -51,8 +52,12 @@ class TextObjective(Objective):
         The same for every example, so that what a prompt loses does not depend on its gold answer.  Raises
         UserError where a training target does not fit.
         """
-        targets = self._ids([example.target for example in self.task.examples("train")])
-        longest = 1 + max(map(len, targets))
+        train = self._encoded.get("train")
+        if train is not None:
+            longest = train.longest_target
+        else:
+            targets = dict.fromkeys(example.target for example in self.task.examples("train"))
+            longest = 1 + max(map(len, self._ids([*targets])))
         room = min(2 * longest, self.max_length // 2)
         if longest > room:
             raise UserError(
@@ -81,6 +86,15 @@ class TextObjective(Objective):
         ids, predicting = self._right_padded(batch, device)
         logits = self._logits(model, ids, predicting)
         return F.cross_entropy(logits, ids[:, 1:][predicting[:, :-1]], label_smoothing=smoothing)
+
+    def losses(
+        self, model: PreTrainedModel, batch: Sequence[Encoded], device: torch.device
+    ) -> list[tuple[float, int]]:
+        ids, predicting = self._right_padded(batch, device)
+        logits = self._logits(model, ids, predicting)
+        each = F.cross_entropy(logits, ids[:, 1:][predicting[:, :-1]], reduction="none")
+        counts = predicting.sum(1).tolist()
+        return [(part.double().sum().item(), len(part)) for part in each.split(counts)]
 
     def _right_padded(
         self, batch: Sequence[Encoded], device: torch.device
@@ -137,32 +151,11 @@ class TextObjective(Objective):
         for row, prompt in enumerate(prompts):
             ids[row, width - len(prompt) :] = torch.tensor(prompt)
             mask[row, width - len(prompt) :] = 1
+        decoding = self.task.decoding
         output = model.generate(
             input_ids=ids.to(device),
             attention_mask=mask.to(device),
-            generation_config=self._greedy,
+            generation_config=decoding.settings(self.tokenizer, self.answer_room),
+            logits_processor=decoding.processors(width),
         )
         return decoded(self.tokenizer, output[:, width:])
-
-    @functools.cached_property
-    def _greedy(self) -> GenerationConfig:
-        """The likeliest token at each step, until the end of text: nothing of the checkpoint's own settings.
-
-        What is left open here the library fills from the model's, which `load_base` has emptied.
-        """
-        from transformers import GenerationConfig
-
-        return GenerationConfig(
-            do_sample=False,
-            num_beams=1,
-            num_return_sequences=1,
-            max_new_tokens=self.answer_room,
-            min_length=0,
-            repetition_penalty=1.0,
-            length_penalty=1.0,
-            no_repeat_ngram_size=0,
-            use_cache=True,
-            return_dict_in_generate=False,
-            eos_token_id=self.tokenizer.eos_token_id,
-            pad_token_id=self.tokenizer.pad_token_id,
-        )

@@ -6,6 +6,8 @@ tokenizer for another model; either run ends without an error, at chance.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -118,6 +120,28 @@ def check_tokenizer(name: str, tokenizer: Any, model: PreTrainedModel, generates
 
 def _told(index: int | None) -> str:
     return "missing" if index is None else str(index)
+
+
+def tokenizer_identity(tokenizer: Any) -> str | None:
+    """A hash of all that a text's ids follow from; None for a tokenizer that is not of the fast kind."""
+    import tokenizers
+    import transformers
+
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        return None
+    # As the last call left them; each call sets them anew.
+    backend.no_truncation()
+    backend.no_padding()
+    told = {
+        "backend": backend.to_str(),
+        "class": type(tokenizer).__qualname__,
+        "special": {name: str(token) for name, token in tokenizer.special_tokens_map.items()},
+        "inputs": [*tokenizer.model_input_names],
+        "sides": [tokenizer.truncation_side, tokenizer.padding_side],
+        "versions": [tokenizers.__version__, transformers.__version__],
+    }
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
 
 def check_known(tokenizer: Any, texts: Sequence[str], ids: Sequence[Sequence[int]]) -> None:

@@ -19,6 +19,7 @@ from experiments.config import RunConfig
 from experiments.device import autocast, peak_memory
 from experiments.errors import UserError
 from experiments.evaluation import Evaluation, evaluate
+from experiments.forgetting import loss_on, pretraining_text, told
 from experiments.methods import lookup
 from experiments.store import HISTORY, PREDICTIONS, RunFolder, write_jsonl
 from experiments.workbench import Workbench
@@ -26,7 +27,7 @@ from experiments.workbench import Workbench
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from experiments.objective import Encoded
+    from experiments.encoded import Encoded, EncodedSplit
 
 Log = Callable[[Mapping[str, float], int], None]
 
@@ -39,6 +40,7 @@ class Trained:
     parameters: dict[str, int]
     timing: dict[str, float]
     truncated: int
+    forgetting: dict[str, Any] | None
 
 
 @dataclass
@@ -97,6 +99,7 @@ def train(
     encoded = bench.objective.encoded("train")
     steps = total_steps(config, len(encoded))
     folder.announce(steps)
+    text = pretraining_text(config, bench, device, precision) if config.forgetting else None
     model = method.prepare(bench.base.model, config).to(device)
     if source is not None:
         method.begin(model, config, source)
@@ -131,12 +134,14 @@ def train(
         last = _evaluations(model, bench, device, precision)
         for split, evaluation in last.items():
             record({f"{split}/{name}": value for name, value in evaluation.metrics.items()}, steps)
+    losses = [loss_on(text.pieces, model, bench.objective, device, precision)] if text else []
     dev_score = last[dev].metrics[bench.task.metric]
     if dev_score >= best.score:
         best.step, chosen = steps, last
     else:
         method.restore(model, best.state)
         chosen = _evaluations(model, bench, device, precision)
+        losses += [loss_on(text.pieces, model, bench.objective, device, precision)] if text else []
     method.save(model, bench.base.model, config, folder, best=True)
     _write_predictions(folder, last, chosen)
     return Trained(
@@ -152,12 +157,13 @@ def train(
             "peak_memory_bytes": peak_memory(device),
         },
         truncated=bench.objective.truncated,
+        forgetting=told(text, losses[0], losses[-1]) if text else None,
     )
 
 
 def _steps(
     model: PreTrainedModel,
-    encoded: Any,
+    encoded: EncodedSplit,
     config: RunConfig,
     bench: Workbench,
     device: torch.device,
@@ -173,7 +179,7 @@ def _steps(
         return 0, 0.0
     groups = optimizer_groups(model, config)
     optimizer = torch.optim.AdamW(groups, lr=config.lr, fused=device.type in ("cpu", "cuda"))
-    batches = training_batches([len(example.ids) for example in encoded], config.batch_size, config.seed)
+    batches = training_batches(encoded.lengths, config.batch_size, config.seed)
     model.train()
     tokens, evaluating, start = 0, 0.0, time.perf_counter()
     since_log: list[float] = []

@@ -21,10 +21,12 @@ class Workbench:
 @functools.lru_cache(maxsize=2)
 def workbench(model: ModelConfig, task: TaskConfig) -> Workbench:
     """Load once, use for every run of a sweep.  Raises UserError where model or data cannot be had."""
-    from experiments.class_objective import ClassObjective
+    from experiments.class_objective import ClassObjective, NumberObjective
     from experiments.text_objective import TextObjective
 
     loaded = load_task(task)
-    base = load_base(model, len(loaded.labels) if loaded.labels else None)
-    kind = TextObjective if base.generates else ClassObjective
+    outputs = len(loaded.labels) if loaded.labels else 1 if loaded.bounds else None
+    base = load_base(model, outputs)
+    head = NumberObjective if loaded.bounds else ClassObjective
+    kind = TextObjective if base.generates else head
     return Workbench(base, loaded, kind(base.tokenizer, loaded, base.max_length))

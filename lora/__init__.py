@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from lora.merging import merge, merged, unmerge
     from lora.peft import PeftFile, export_peft, import_peft, read_peft
     from lora.saving import AdapterFile, AdapterFileError, Factors, load, read, save
+    from lora.switching import switch
     from lora.truncation import truncate
 
 __all__ = [
@@ -60,6 +61,7 @@ __all__ = [
     "read_peft",
     "remove",
     "save",
+    "switch",
     "truncate",
     "unmerge",
 ]
@@ -73,6 +75,7 @@ _HOME = {
     **dict.fromkeys(("merge", "merged", "unmerge"), "lora.merging"),
     **dict.fromkeys(("PeftFile", "export_peft", "import_peft", "read_peft"), "lora.peft"),
     **dict.fromkeys(("AdapterFile", "AdapterFileError", "Factors", "load", "read", "save"), "lora.saving"),
+    "switch": "lora.switching",
     "truncate": "lora.truncation",
 }
 

@@ -25,6 +25,9 @@ from lora.targets import LETTERS, parse_ranks, parse_targets, scaling_value
 
 Model = TypeVar("Model", bound=nn.Module)
 
+TRAINED = ("both", "A", "B")
+"""The factors that are trained; the other one stays as it was drawn."""
+
 BIASES = ("none", "lora_only", "all")
 """The biases trained beside the factors: none, those of the adapted modules, all of the model's."""
 
@@ -74,6 +77,7 @@ def adapt(
     scaling: str = "alpha/r",
     init: str = "gaussian",
     dora: bool = False,
+    train: str = "both",
     dropout: float = 0.0,
     bias: str = "none",
 ) -> Model:
@@ -94,6 +98,8 @@ def adapt(
         init: "gaussian" or "kaiming", of equal variance; "pissa" or "olora", where A and B are parts of W0 at
             the start (`lora.adapter.factors_of_weight`), and dW = scaling * (B A - B0 A0), of rank 2 r.
         dora: train the norms of the rows of W, too (DoRA); dW is then of full rank.
+        train: "both"; "B" leaves A as it is drawn, "A" draws B as A would be of the transposed W and leaves
+            it so, with A zero (arXiv 2402.16842). With pissa and olora what is not trained is a part of W0.
         dropout: probability of dropping an input of the factors, in training.
         bias: "none", "lora_only" (biases of the adapted modules) or "all".
 
@@ -107,10 +113,12 @@ def adapt(
     letters = parse_targets(targets)
     ranks = parse_ranks(rank, letters)
     scalings = {letter: scaling_value(scaling, alpha, ranks[letter]) for letter in letters}
+    if train not in TRAINED:
+        raise ValueError(f"train: {train!r} is unknown; valid are {', '.join(TRAINED)}")
     if init not in INITS:
         raise ValueError(f"init: {init!r} is unknown; valid are {', '.join(INITS)}")
     _check_adaptable(model)
-    architecture = model_architecture(model)
+    at = architecture, _ = located(model)
     for letter in letters:
         if letter not in architecture.places:
             raise ValueError(
@@ -121,7 +129,7 @@ def adapt(
     for layer, letter in projections(model):
         if letter not in letters:
             continue
-        weight = projection(model, layer, letter)
+        weight = present_projection(model, layer, letter, at)
         d_out, d_in = weight.shape
         if ranks[letter] > min(d_out, d_in):
             raise ValueError(
@@ -132,12 +140,18 @@ def adapt(
         scale = scalings[letter]
         start = None
         if init in RANDOM_INITS:
-            A, B = initial_factors((d_out, d_in), ranks[letter], init, seed=seed, layer=layer, letter=letter)
+            shape = (d_in, d_out) if train == "A" else (d_out, d_in)
+            A, B = initial_factors(shape, ranks[letter], init, seed=seed, layer=layer, letter=letter)
+            if train == "A":
+                A, B = B.T.contiguous(), A.T.contiguous()
         else:
             start = factors_of_weight(weight, ranks[letter], init, scale)
             A, B = (factor.clone() for factor in start)
         norms = weight.to(torch.promote_types(weight.dtype, torch.float32)).norm(dim=1) if dora else None
-        pairs[layer, letter] = Adapter(A, B, alpha, scale, start=start, magnitude=norms)
+        adapter = Adapter(A, B, alpha, scale, start=start, magnitude=norms)
+        adapter.lora_A.requires_grad_(train != "B")
+        adapter.lora_B.requires_grad_(train != "A")
+        pairs[layer, letter] = adapter
     return install(model, pairs, scaling=scaling, dropout=dropout, bias=bias)
 
 
@@ -164,10 +178,10 @@ def install(
         raise ValueError(f"dropout: {dropout!r} is not valid; it is a probability, from 0 to below 1")
     if bias not in BIASES:
         raise ValueError(f"bias: {bias!r} is unknown; valid are {', '.join(BIASES)}")
-    architecture, prefix = located(model)
+    at = architecture, prefix = located(model)
     held: dict[tuple[int, str], dict[str, Adapter]] = defaultdict(dict)
     for (layer, letter), adapter in pairs.items():
-        weight = projection(model, layer, letter)
+        weight = present_projection(model, layer, letter, at)
         adapter.to(weight.device, torch.promote_types(weight.dtype, torch.float32))
         held[layer, architecture.module(prefix, layer, letter, _config(model))][letter] = adapter
     places: dict[tuple[nn.Module, str], str] = {}
@@ -238,7 +252,18 @@ def projection(model: nn.Module, layer: int, letter: str) -> Float[Tensor, "d_ou
     state = getattr(model, "lora_adaptation", None)
     if state is not None and state.merged is not None:
         raise ValueError("projection: the model is merged (its weight is W0 + dW); unmerge it first")
-    architecture, prefix = located(model)
+    return present_projection(model, layer, letter)
+
+
+def present_projection(
+    model: nn.Module, layer: int, letter: str, at: tuple[Architecture, str] | None = None
+) -> Float[Tensor, "d_out d_in"]:
+    """As `projection`, of a merged model too, where it is W0 + dW.
+
+    Args:
+        at: `located(model)`, which looks through the whole model, for who asks many times.
+    """
+    architecture, prefix = at or located(model)
     path = architecture.module(prefix, layer, letter, _config(model))
     place = architecture.places[letter]
     module = model.get_submodule(path)

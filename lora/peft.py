@@ -146,6 +146,15 @@ def import_peft(model: Model, folder: str | os.PathLike[str]) -> Model:
             it does not fit the model.
         ValueError: the model is merged, or its architecture unknown.
     """
+    return restore(model, adapter_of_peft(model, folder), name=os.fspath(folder), partial=True)
+
+
+def adapter_of_peft(model: nn.Module, folder: str | os.PathLike[str]) -> AdapterFile:
+    """The PEFT adapter in `folder` as this package keeps adapters of `model`, which stays as it is.
+
+    Raises:
+        AdapterFileError, ValueError: as `import_peft`.
+    """
     file = read_peft(folder)
     config, places = file.settings, _places(model)
     factors: dict[tuple[int, str], Factors] = {}
@@ -175,8 +184,7 @@ def import_peft(model: Model, folder: str | os.PathLike[str]) -> Model:
                 f"{file.folder}: {CONFIG} says that {module} was trained and saved, and {WEIGHTS} has no "
                 f"{name}; save the adapter again with PEFT's save_pretrained"
             )
-    adapter = AdapterFile(factors, extra, metadata)
-    return restore(model, adapter, name=os.fspath(folder), partial=True)
+    return AdapterFile(factors, extra, metadata)
 
 
 @dataclass(frozen=True)

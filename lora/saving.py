@@ -33,8 +33,9 @@ from lora.adapting import (
     base_parameters,
     head_names,
     install,
+    located,
     model_architecture,
-    projection,
+    present_projection,
     tied_names,
     wrapped,
 )
@@ -208,7 +209,15 @@ def restore(model: Model, file: AdapterFile, *, name: str = "adapter", partial: 
             a parameter that is tied in this model and not in `file` is untied, with all that
             `config.tie_word_embeddings` ties; else either is an error.
     """
-    _check_fits(model, file, name, partial)
+    state = getattr(model, "lora_adaptation", None)
+    if state is not None and state.merged is not None:
+        raise ValueError(f"{name}: the model is merged; call lora.unmerge(model) first, or lora.switch")
+    check_fits(model, file, name, partial)
+    return put(model, file)
+
+
+def put(model: Model, file: AdapterFile) -> Model:
+    """As `restore`, of what fits."""
     if getattr(model, "lora_adaptation", None) is None:
         pairs = {
             key: Adapter(
@@ -309,13 +318,22 @@ def _parse(adapter: str, tensors: Mapping[str, Tensor]) -> AdapterFile:
     return AdapterFile({key: factors[key] for key in order}, extra, metadata)
 
 
-def _check_fits(model: nn.Module, file: AdapterFile, name: str, partial: bool) -> None:
-    trained_on, architecture = file.metadata["architecture"], model_architecture(model).name
+def check_fits(
+    model: nn.Module, file: AdapterFile, name: str, partial: bool = False, ranks: bool = True
+) -> None:
+    """Raise AdapterFileError where `restore` could not give the values of `file` to `model`.
+
+    Args:
+        name, partial: as of `restore`.
+        ranks: an adapted model must have the file's projections and ranks.
+    """
+    at = located(model)
+    trained_on, architecture = file.metadata["architecture"], at[0].name
     if trained_on != architecture:
         raise AdapterFileError(f"{name}: an adapter of a {trained_on} model; this is a {architecture} model")
     for (layer, letter), pair in file.factors.items():
         try:
-            expected = tuple(projection(model, layer, letter).shape)
+            expected = tuple(present_projection(model, layer, letter, at).shape)
         except ValueError as error:
             raise AdapterFileError(f"{name}: {error}") from None
         given = (pair.B.shape[0], pair.A.shape[1])
@@ -324,7 +342,7 @@ def _check_fits(model: nn.Module, file: AdapterFile, name: str, partial: bool) -
                 f"{name}: W_{letter} of layer {layer} is {given} in the file and {expected} in this model"
             )
     state = getattr(model, "lora_adaptation", None)
-    if state is not None:
+    if state is not None and ranks:
         found = {key: adapter.rank for key, adapter in adapters(model).items()}
         held = {key: pair.rank for key, pair in file.factors.items()}
         for layer, letter in sorted(found.keys() | held.keys()):
@@ -332,7 +350,7 @@ def _check_fits(model: nn.Module, file: AdapterFile, name: str, partial: bool) -
             if here != there:
                 raise AdapterFileError(
                     f"{name}: W_{letter} of layer {layer} has rank {there or 'none'} in the file, "
-                    f"{here or 'none'} in this model; call lora.remove(model) first to take the file's"
+                    f"{here or 'none'} in this model; lora.switch takes the file's in its place"
                 )
     shapes = {parameter: tuple(value.shape) for parameter, value in base_parameters(model, every_name=True)}
     for extra, tensor in file.extra.items():

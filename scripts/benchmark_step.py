@@ -66,7 +66,7 @@ def main() -> None:
             training_batches([len(e.ids) for e in encoded], arguments.batch_size, seed=0), arguments.rounds
         )
     )
-    precision = resolve_precision(arguments.precision, CPU)
+    precision = resolve_precision(arguments.precision, CPU.type)
     models = candidates(arguments.rank, arguments.targets, bench.base.model)
     steps = {name: _step(model, bench.objective, precision) for name, model in models.items()}
     seconds: dict[str, list[float]] = {name: [] for name in steps}

@@ -71,6 +71,7 @@ class Measurement:
 def main(arguments: Sequence[str] | None = None) -> None:
     options = _parser().parse_args(arguments)
     description = machine()
+    description["versions"]["peft"] = version("peft")
     print("\n".join(f"{name}: {value}" for name, value in description.items()), flush=True)
     subprocess.run([sys.executable, "-c", LIBRARIES], check=True)
     measurements = []
@@ -271,7 +272,7 @@ def machine() -> dict[str, Any]:
         "memory, GiB": round(psutil.virtual_memory().total / 2**30, 1),
         "load": psutil.getloadavg()[0],
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "not set"),
-        "versions": {**provenance.versions(), "peft": version("peft")},
+        "versions": provenance.versions(),
         "commit": provenance.git_commit(),
     }
 

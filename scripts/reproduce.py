@@ -3,6 +3,7 @@
     python scripts/reproduce.py                        the embedded model, both tasks, seeds 0 to 4
     python scripts/reproduce.py --seeds 1              the short version: seed 0 alone
     python scripts/reproduce.py --study mine --workers 1 model=gpt2-medium device=cuda
+    python scripts/reproduce.py --dry-run              what would be trained, and what is missing for it
 
 The runs are those of the experiments in conf/experiment, each trained once. Finished ones are kept, a failed
 one does not stop the rest, and after Ctrl-C or worse the same command goes on with what is missing. What is
@@ -18,6 +19,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from experiments.dry_run import dry_run, stay_offline
 from experiments.errors import UserError
 from experiments.plan import PlannedRun, experiment_names, plan_experiments
 from experiments.terminal import spoken
@@ -37,6 +39,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options, overrides = _parser().parse_known_args(arguments)
     status = WRONG_USE
     try:
+        if options.dry_run:
+            stay_offline()
+            return dry_run(_planned(options, overrides), options.workers)
         runs = _planned(options, overrides)
         status = FAILED
         return _reproduce(runs, options)
@@ -60,6 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--seeds", type=int, default=5, metavar="N", help="seeds 0 to N - 1 (default: %(default)s)")
     add("--workers", type=int, metavar="N", help="processes (default: one an idle core, or GPU)")
     add("--out", type=Path, metavar="DIR", help="where the analysis writes (default: results/STUDY)")
+    add("--dry-run", action="store_true", help="print the plan, what is missing and a guess of the cost")
     known = experiment_names()
     names = f"of conf/experiment: {', '.join(known)} (default: those of Section 7)"
     add("--experiments", type=_listed, default=sorted(SECTION_7), metavar="NAME,NAME", help=names)

@@ -11,6 +11,14 @@ import torch
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
+@pytest.fixture(autouse=True, scope="session")
+def own_cache(tmp_path_factory):
+    """What tests make of data lies in a folder of theirs."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("LORA_SECTION7_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture(autouse=True)
 def one_thread():
     """Matrices this small only lose by being shared out."""

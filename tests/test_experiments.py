@@ -15,7 +15,11 @@ from experiments.plan import CONF, PlannedRun, experiment_names, plan, plan_expe
 
 OF_SECTION_7 = ("baselines", "fig3", "fig4", "subspaces", "table15_mixed_ranks", "table5", "table6", "table7")
 OF_METHODS = ("table15", "table16", "table2", "table3", "table4")
-NAMES = experiment_names()
+OF_GLUE = ("table2_deberta", "table2_roberta", "table2_roberta_large")
+SINCE = ("attention_or_mlp", "forgetting", "intruders", "learning_rates", "one_factor", "rslora")
+OF_GENERATION = ("table18", "table3_gpt2")
+"""Of the paper's own model and data; their tests are in test_generation.py."""
+NAMES = [name for name in experiment_names() if name not in OF_GENERATION]
 TASKS, SEEDS = ("sql", "nli"), range(5)
 ARCHIVED = CONF.parent / "results/embedded/runs/embedded"
 SECONDS = {"sql": 33, "nli": 15}
@@ -102,7 +106,7 @@ def test_the_experiments_of_section_7_are_260_runs_of_one_study() -> None:
 
 def test_methods_are_compared_in_the_same_study_and_share_its_runs() -> None:
     """Rows at the paper's ranks, each its own run; what Section 7's experiments have too has one address."""
-    assert {*NAMES} == {*OF_SECTION_7, *OF_METHODS, "truncation"}
+    assert {*NAMES} == {*OF_SECTION_7, *OF_METHODS, *OF_GLUE, *SINCE, "truncation"}
     section7 = {address(run.config) for run in plan_experiments(OF_SECTION_7)}
     shared = {}
     for name in OF_METHODS:
@@ -128,6 +132,44 @@ def test_methods_are_compared_in_the_same_study_and_share_its_runs() -> None:
             "adapter-h": f"adapter_h-r{rank}",
         }
         assert row["method"] == "lora" or words[row["method"]] in table15
+
+
+def test_claims_made_since_have_a_study_of_their_own_and_share_its_runs() -> None:
+    """It has several learning rates of a cell; figures of Section 7's study would not know which to take."""
+    found = {name: [run.config for run in sweep(name)] for name in SINCE}
+    assert {one.study for runs in found.values() for one in runs} == {"since"}
+    rates = {address(one) for one in found["learning_rates"]}
+    assert {address(one) for one in found["intruders"]} <= rates
+    assert {address(one) for one in found["forgetting"]} <= rates
+    for name, setting, plain in (("one_factor", "train", "both"), ("rslora", "scaling", "alpha/r")):
+        assert {address(one) for one in found[name] if getattr(one, setting) == plain} <= rates
+    measured = {name for name, runs in found.items() if all(one.forgetting for one in runs)}
+    assert measured == {"learning_rates", "forgetting", "intruders"}
+    assert {one.train for one in found["one_factor"]} == {"both", "A", "B"}
+    assert {one.scaling for one in found["rslora"]} == {"alpha/r", "alpha/sqrt(r)"}
+    for name in SINCE:
+        head = (CONF / f"experiment/{name}.yaml").read_text(encoding="utf-8")
+        assert "?  A claim made since the paper.\n" in head
+        assert "\n#   source  " in head
+
+
+def test_attention_mlp_and_all_linear_layers_cost_the_same() -> None:
+    """Within 2 %: 163,840, and 165,888 parameters, by the adapted model itself."""
+    from experiments.models import load_base
+
+    head = (CONF / "experiment/attention_or_mlp.yaml").read_text(encoding="utf-8")
+    counts = {}
+    for run in sweep("attention_or_mlp", "seed=0", "task=sql", "lr=5e-3"):
+        method = lookup("lora")
+        base = load_base(run.config.model, None).model
+        counts[cell(run.config)] = method.counts(method.prepare(base, run.config))["adapter"]
+    assert counts == {
+        ("qkvo", "20"): 163_840,
+        ("up-down", "16"): 163_840,
+        ("q-k-v-o-up-down", "9"): 165_888,
+    }
+    assert max(counts.values()) <= 1.02 * min(counts.values())
+    assert all(f"{size:,}" in head for size in counts.values())
 
 
 def test_the_sizes_that_the_heads_tell_are_those_of_the_embedded_model() -> None:
@@ -159,10 +201,13 @@ def test_the_head_tells_the_command_the_runs_and_their_cost(name: str) -> None:
     assert head.startswith("# @package _global_\n# ")
     assert f"\n#   run     python run.py -m +experiment={name}\n" in head
     assert f"\n#   runs    {len(planned)}: " in head
-    seconds = sum(
-        (SECONDS if run.config.method != "truncated" else EVALUATION)[run.config.task.name] for run in planned
-    )
-    assert f"\n#   cost    {math.ceil(seconds / 60)} minutes on two cores" in head
+    if name in OF_GLUE:
+        cost = "not measured"
+    else:
+        each = [SECONDS if run.config.method != "truncated" else EVALUATION for run in planned]
+        seconds = sum(of[run.config.task.name] for of, run in zip(each, planned, strict=True))
+        cost = f"{math.ceil(seconds / 60)} minutes on two cores"
+    assert f"\n#   cost    {cost}" in head
     assert re.search(r"\n#   expect  .*paper|\n#   expect  as in fig3", head)
     assert max(map(len, head.splitlines())) <= 118
 
@@ -172,6 +217,64 @@ def test_every_job_of_a_sweep_is_a_command_of_its_own(name: str) -> None:
     runs = sweep(name, "seed=0")
     for run in runs[:: max(1, len(runs) // 3)]:
         assert plan(run.overrides).runs == [run]
+
+
+TABLE_9_AND_10 = {
+    # As the paper prints them, a row a key: MNLI SST-2 MRPC CoLA QNLI QQP RTE STS-B.
+    "table2_roberta": {
+        "batch_size": "16 16 16 32 32 16 32 16",
+        "epochs": "30 60 30 80 25 25 80 40",
+        "lr": "5e-4 5e-4 4e-4 4e-4 4e-4 5e-4 5e-4 4e-4",
+        "max_length": "512 512 512 512 512 512 512 512",
+        "alpha": "8 8 8 8 8 8 8 8",
+        "warmup": "0.06 " * 8,
+        "weight_decay": "0 " * 8,
+    },
+    "table2_roberta_large": {
+        "batch_size": "4 4 4 4 4 4 8 8",
+        "epochs": "10 10 20 20 10 20 20 30",
+        "lr": "3e-4 4e-4 3e-4 2e-4 2e-4 3e-4 4e-4 2e-4",
+        "max_length": "128 128 512 128 512 512 512 512",
+        "alpha": "16 " * 8,
+        "warmup": "0.06 " * 8,
+        "weight_decay": "0 " * 8,
+    },
+    "table2_deberta": {
+        "batch_size": "8 8 32 4 6 8 4 4",
+        "epochs": "5 16 30 10 8 11 11 10",
+        "lr": "1e-4 6e-5 2e-4 1e-4 1e-4 1e-4 2e-4 2e-4",
+        "max_length": "256 128 128 64 512 320 320 128",
+        "alpha": "8 " * 8,
+        "warmup": "0.1 " * 8,
+        "weight_decay": "0 .01 .01 0 .01 .01 .01 .1",
+    },
+}
+
+
+@pytest.mark.parametrize("name", OF_GLUE)
+def test_glue_has_the_paper_s_hyper_parameters_task_by_task(name: str) -> None:
+    configs = [run.config for run in sweep(name, "seed=0")]
+    assert [one.task.name for one in configs] == [
+        "mnli",
+        "sst2",
+        "mrpc",
+        "cola",
+        "qnli",
+        "qqp",
+        "rte",
+        "stsb",
+    ]
+    assert {(one.targets_name, one.rank_name, one.method) for one in configs} == {("qv", "8", "lora")}
+    for key, values in TABLE_9_AND_10[name].items():
+        found = [getattr(one.model if key == "max_length" else one, key) for one in configs]
+        assert found == [float(value) for value in values.split()], key
+
+
+def test_glue_on_a_model_s_own_folder_for_a_few_steps() -> None:
+    own = ("task=rte", "seed=0", "model=hf", "model.name=some/folder", "model.max_length=64", "steps=3")
+    (run,) = [one.config for one in sweep("table2_roberta", *own)]
+    assert (run.model.name, run.model.max_length, run.steps, run.epochs) == ("some/folder", 64, 3, None)
+    assert (run.batch_size, run.lr) == (32, 5e-4)
 
 
 def test_seed_0_comes_first_and_whole() -> None:

@@ -21,8 +21,16 @@ from experiments.tasks import load_task, task_identity
 from experiments.tasks.task import TASKS
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGE = (ROOT / "docs/data.md").read_text(encoding="utf-8")
-COMMANDS = [shlex.split(line)[2:] for line in re.findall(r"^    (python run\.py .*)$", PAGE, re.M)]
+OF_THE_PAPER, _, PAGE = (ROOT / "docs/data.md").read_text(encoding="utf-8").partition("## Your own data\n")
+
+
+def commands(page):
+    return [
+        shlex.split(line, comments=True)[2:] for line in re.findall(r"^    (python run\.py .*)$", page, re.M)
+    ]
+
+
+COMMANDS = commands(PAGE)
 WORDS = {"train": "red dog\nblue cat\ngreen dog\nred cat\n", "dev": "blue dog\n", "test": "green cat\n"}
 
 
@@ -83,6 +91,21 @@ def test_every_command_is_one(folder, command):
     assert template == ("{instruction}\n{input}\n" if any("template" in word for word in command) else None)
     # What a run records is a command, too.
     assert plan(runs[-1].overrides).runs[0].identity == runs[-1].identity
+
+
+@pytest.mark.parametrize("command", commands(OF_THE_PAPER), ids=" ".join)
+def test_every_command_of_the_paper_s_tasks_is_one(command):
+    """But for the run to start from, which there is only once it is trained."""
+    runs = plan([word for word in command if not word.startswith("init_from=")]).runs
+    assert {run.config.task.name for run in runs} <= set(re.findall(r"^\| `(\w+)` \|", OF_THE_PAPER, re.M))
+
+
+def test_the_table_names_each_task_of_a_release_and_its_metrics():
+    rows = dict(re.findall(r"^\| `(\w+)` \|[^|]*\| ([^|]*) \|", OF_THE_PAPER, re.M))
+    for name, told in rows.items():
+        words = {"pearson": "Pearson", "spearman": "Spearman", "matthews": "Matthews", "f1": "F1"}
+        assert all(words.get(metric, metric.replace("_", " ")) in told for metric in TASKS[name].metrics)
+    assert {*rows} == {"mnli", "sst2", "mrpc", "cola", "qnli", "qqp", "rte", "stsb", "wikisql"}
 
 
 @pytest.mark.parametrize(

@@ -52,8 +52,12 @@ def imported(folder: Path, *arguments: str) -> tuple[int, set[str], str]:
     [
         (["--help"], 0, ""),
         (["--cfg", "job"], 0, ""),
+        (["-m", "rank=1,2", "--dry-run"], 0, ""),
+        (["rnak=3", "--dry-run"], 2, "error: rnak is not a key; did you mean rank?"),
+        (["-m", "rank=300,2", "--dry-run"], 2, ""),
+        (["--cfg", "job", "--dry-run"], 2, "error: --dry-run shows a plan, and here there is none"),
         (["rnak=3"], 2, "error: rnak is not a key; did you mean rank?"),
-        (["task=foo"], 2, "error: task=foo is unknown; valid are jsonl, mnli, nli, sql, wikisql"),
+        (["task=foo"], 2, "error: task=foo is unknown; valid are cola, "),
         (["targets=qx"], 2, "error: targets: 'qx' is not a projection"),
         (["rank=0"], 2, "error: rank: 0"),
         (["budget=10"], 2, "error: a budget of 10 is too small for targets=qv"),
@@ -74,6 +78,21 @@ def test_help_and_errors_of_configuration_are_one_line_and_import_nothing_heavy(
     assert stderr.startswith(error)
     assert stderr.count("\n") == 0
     assert list(tmp_path.iterdir()) == []
+
+
+def test_help_lists_the_files_that_a_config_dir_adds(tmp_path: Path) -> None:
+    (tmp_path / "own/experiment").mkdir(parents=True)
+    (tmp_path / "own/model").mkdir()
+    (tmp_path / "own/experiment/mine.yaml").write_text("# @package _global_\n# Which rank.  Costs little.\n")
+    (tmp_path / "own/model/tiny.yaml").write_text("model:\n  name: somewhere/tiny\n")
+    for arguments in (["--config-dir", "own"], ["--config-dir=own"], ["-cd", "own"]):
+        page = run(tmp_path, *arguments, "--help", program="run.py").stdout
+        assert re.search(r"^  \+experiment=mine +Which rank$", page, flags=re.MULTILINE)
+        assert re.search(r"^  model=tiny +of own/model/tiny.yaml$", page, flags=re.MULTILINE)
+        assert "  +experiment=table6" in page
+    assert (
+        "mine" not in run(tmp_path, "--help", "--config-dir", program="run.py").stdout.split("  +exp", 1)[1]
+    )
 
 
 def test_help_is_the_suite_s_own_page(tmp_path: Path) -> None:
@@ -133,6 +152,21 @@ def test_hydra_s_habits_change_neither_the_runs_nor_where_they_lie(tmp_path: Pat
     assert rows == [("3", "kept"), ("4", "finished")]
     study = tmp_path / "outputs" / ("2024_11_25" if "2024" in habit[0] else "default")
     assert len([path for path in study.iterdir() if path.name.startswith("sql-")]) == 2
+
+
+def test_a_sweep_over_tasks_with_a_key_that_the_default_task_lacks(tmp_path: Path) -> None:
+    rows = "".join(f'{{"prompt": "{letter}", "target": "b"}}\n' for letter in "abcdefg")
+    (tmp_path / "mine.jsonl").write_text(rows)
+    tasks = ["-m", "task=jsonl,mnli", "task.path=mine.jsonl", "rank=3", "wandb.mode=disabled"]
+    done = run(tmp_path, *tasks, "hydra.launcher.workers=1")
+    assert done.returncode == 0, done.stderr
+    rows = re.findall(r"^\d  qv +3 +(\w+) .* finished ", done.stdout, flags=re.MULTILINE)
+    assert rows == ["jsonl", "mnli"]
+    wrong = run(tmp_path, "-m", "task=jsonl,sql", "task.path=mine.jsonl")
+    assert wrong.returncode == 2
+    told = "error: task=sql ++task.path=mine.jsonl: task.path has no meaning for task=sql; task=jsonl, "
+    assert wrong.stderr.startswith(told)
+    assert wrong.stderr.count("\n") == 1
 
 
 def test_a_fixed_sweep_folder_shows_no_rows_of_an_earlier_sweep(tmp_path: Path) -> None:

@@ -45,15 +45,16 @@ class Source(Protocol):
 
 @dataclass(frozen=True)
 class Claim:
-    """A claim of Section 7.
+    """A claim of Section 7, or one made since.
 
     Attributes:
         name: for tables and files.
-        section: where the paper makes it.
+        section: where the paper makes it; of a claim made since, where that is: an arXiv number or a title.
         statement: in one line.
         source: what it is judged from.
         evidence: gathers that.
         applies: whether a study asked for it; where it did not, the claim is left out without a word.
+        since: whether it was made after the paper.
     """
 
     name: str
@@ -62,10 +63,11 @@ class Claim:
     source: type[Source]
     evidence: Callable[[Any], Evidence]
     applies: Callable[[Selection], bool] = always
+    since: bool = False
 
 
 CLAIMS: list[Claim] = []
-"""In the paper's order."""
+"""In the paper's order; then those made since."""
 
 
 def claim(
@@ -74,6 +76,7 @@ def claim(
     statement: str,
     source: type[Source],
     applies: Callable[[Selection], bool] = always,
+    since: bool = False,
 ) -> Callable[[Gather], Gather]:
     """Register the function as the claim of this name; parameters as of `Claim`.
 
@@ -84,8 +87,8 @@ def claim(
     def register(function: Gather) -> Gather:
         if any(one.name == name for one in CLAIMS):
             raise ValueError(f"the claim {name} is registered twice")
-        CLAIMS.append(Claim(name, section, statement, source, function, applies))
-        CLAIMS.sort(key=lambda one: one.section)
+        CLAIMS.append(Claim(name, section, statement, source, function, applies, since))
+        CLAIMS.sort(key=lambda one: (one.since, "" if one.since else one.section))
         return function
 
     return register
@@ -190,6 +193,7 @@ def _judged(one: Claim, task: str, evidence: Evidence, p_holm: float, alpha: flo
         needed_most=needed.most if needed else None,
         paper=part.paper,
         note=" ".join(filter(None, sentences)),
+        since=one.since,
     )
 
 
@@ -209,4 +213,5 @@ def _untested(one: Claim, task: str, error: AnalysisError) -> Judgement:
         missing=missing,
         commands=commands,
         note=note,
+        since=one.since,
     )

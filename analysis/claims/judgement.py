@@ -24,7 +24,7 @@ class Judgement:
     Attributes:
         task: of the runs.
         claim: its name.
-        section: of the paper.
+        section: of the paper, or the work that makes the claim.
         statement: the claim in one line.
         verdict: what the data say.
         statistic: what `value` is, with its unit; of several parts, the one that settles the claim.
@@ -45,6 +45,7 @@ class Judgement:
         missing: runs without which the claim cannot be tested.
         commands: that train them.
         note: what else there is to know, in sentences.
+        since: whether it was made after the paper; `section` is then where.
     """
 
     task: str
@@ -71,6 +72,7 @@ class Judgement:
     missing: tuple[Need, ...] = ()
     commands: tuple[str, ...] = ()
     note: str = ""
+    since: bool = False
 
     @property
     def cells(self) -> dict[str, str]:
@@ -81,7 +83,8 @@ class Judgement:
         form = ".3g" if self.examples is None else "+.1f"
 
         def text(value: float, form: str = form) -> str:
-            return "" if math.isnan(value) else f"{value:{form}}"
+            large = form == ".3g" and abs(value) >= 1000
+            return "" if math.isnan(value) else f"{value:,.0f}" if large else f"{value:{form}}"
 
         return {
             "value": text(self.value),

@@ -65,29 +65,41 @@ def make(selection: Selection, margin: float = DEFAULT_MARGIN) -> Result:
             "alpha": ALPHA,
             "commands": commands,
         },
-        tables=(table(selection, judgements, margin),),
+        tables=tables(selection, judgements, margin),
         judgements=judgements,
         commands=CommandLines(lead, lines) if missing else None,
     )
 
 
-def table(selection: Selection, judgements: Sequence[Judgement], margin: float) -> Table:
-    """A row a claim, a group a task; below it what each claim and each number is."""
+def tables(selection: Selection, judgements: Sequence[Judgement], margin: float) -> tuple[Table, ...]:
+    """The claims of Section 7, then those made since where the study has what they are about.
+
+    A row a claim, a group a task; below it what each claim and each number is.
+    """
+    of_paper = [found for found in judgements if not found.since]
+    since = [found for found in judgements if found.since]
+    made = [_table("Claims of Section 7", selection, of_paper, _general_notes(selection, of_paper, margin))]
+    if since:
+        made.append(_table("Claims made since", selection, since, _notes_since(selection)))
+    return tuple(made)
+
+
+def _table(
+    title: str, selection: Selection, judgements: Sequence[Judgement], general: Sequence[str]
+) -> Table:
     tasks = dict.fromkeys(found.task for found in judgements)
     several = len(tasks) > 1
     counts = Counter(found.verdict for found in judgements)
     told = ", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS if counts[verdict])
+    source = "source" if judgements[0].since else "section"
     return Table(
-        title=f"Claims of Section 7 on study {selection.study.name}: {told}",
-        labels=("task", "section", "claim", "verdict") if several else ("section", "claim", "verdict"),
+        title=f"{title} on study {selection.study.name}: {told}",
+        labels=("task", source, "claim", "verdict") if several else (source, "claim", "verdict"),
         columns=tuple(judgements[0].cells),
         groups=tuple(
             tuple(_row(found, several) for found in judgements if found.task == task) for task in tasks
         ),
-        notes=(
-            *_claim_notes(judgements, several),
-            *_general_notes(selection, judgements, margin),
-        ),
+        notes=(*_claim_notes(judgements, several), *general),
     )
 
 
@@ -129,6 +141,17 @@ def _claim_notes(judgements: Sequence[Judgement], several: bool) -> list[str]:
 def _lower(note: str) -> str:
     """Within a sentence; "W_q" stays as it is."""
     return note if note[1:2] in ("_", "") else note[0].lower() + note[1:]
+
+
+def _notes_since(selection: Selection) -> list[str]:
+    return [
+        "Claims that others made after the paper, and what this study says of them. Intervals hold 95 %. "
+        f"Accuracy: as above; {selection.split} split, {selection.checkpoint} checkpoint; no margin is "
+        "granted, and p is corrected by Holm over a task's claims about accuracy made since. Learning rates "
+        "and forgetting: Student's t over seeds, each claim by itself, at three seeds or more. A claim with "
+        "several parts is supported where all are, contradicted where one is; the part that settles it is "
+        "shown.",
+    ]
 
 
 def _general_notes(selection: Selection, judgements: Sequence[Judgement], margin: float) -> list[str]:

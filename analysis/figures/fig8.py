@@ -16,6 +16,7 @@ from analysis.figures.words import (
     gaussian_symbol,
     heading_of,
     layers_of,
+    listed,
     plain_weight,
     symbol,
     weight,
@@ -25,6 +26,8 @@ from analysis.reading import tensors
 from analysis.registry import command
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from analysis.geometry.subspaces import Directions
     from analysis.reading.run import Run
     from analysis.result import Result
@@ -38,14 +41,17 @@ LIMITS = (0.1, 0.2)
 
 @command("fig8", "top directions of W against those of dW at r=4, 8, 64", title="Figure 8", place="subspaces")
 def fig8(selection: Selection) -> Result:
-    """1 x 4 panels: r = 4, 8, 64 and a random matrix, all against the first of the chosen weights (W_q).
+    """A panel a rank and one of a random matrix, all against the first of the chosen weights (W_q).
+
+    The ranks are the paper's, 4, 8 and 64; where the study lacks one of them, its least, middle and largest.
 
     Raises:
-        MissingRunsError: the study lacks one of the ranks.
+        MissingRunsError: the study has no run, or one rank alone.
     """
-    seed = selection.seeds_with(RANKS)[0]
-    runs = {rank: run for (rank, _), run in selection.runs(RANKS, (seed,)).items()}
-    any_run, letter = runs[RANKS[0]], selection.letters[0]
+    ranks = _ranks(selection.ranks)
+    seed = selection.seeds_with(ranks)[0]
+    runs = {rank: run for (rank, _), run in selection.runs(ranks, (seed,)).items()}
+    any_run, letter = runs[ranks[0]], selection.letters[0]
     count = tensors.layers(selection, any_run)[-1] + 1
     layer = tensors.one_layer(selection, any_run)
     top = _top_directions(selection, any_run, layer, letter)
@@ -58,7 +64,7 @@ def fig8(selection: Selection) -> Result:
             _title(letter, selection.basis, rank),
             {**labels, "against": f"r={rank}"},
         )
-        for rank in RANKS
+        for rank in ranks
     ]
     n = panels[-1].shape[1]
     title = rf"$\phi({weight(letter).strip('$')}, {gaussian_symbol(selection.basis)}, i, j)$"
@@ -81,12 +87,16 @@ def fig8(selection: Selection) -> Result:
     name, used = plain_weight(letter), list(runs.values())
     caption = (
         f"Figure 8. Similarity φ(i, j) between the top i {side} singular vectors of {name}, the weight "
-        f"before adaptation, and the top j directions of Δ{name} at r = 4, 8 and 64; directions: "
+        f"before adaptation, and the top j directions of Δ{name} at r = {listed(ranks)}; directions: "
         f"{basis_name(selection.basis)}; {layers_of([layer], count)}, d = {d}; i up to {SHARE:.0%} of "
         f"min(d_out, d_in). {lora_sentence(selection, used)}"
         f"{weight_sentence(selection, used)} All runs have seed {seed}. "
-        f"Fourth panel: {gaussian_name(selection.basis, [(n, d)])}; the mean over {DRAWS} in the "
+        f"Last panel: {gaussian_name(selection.basis, [(n, d)])}; the mean over {DRAWS} in the "
         "figure of φ, one in the figure of z. Nothing is blank."
+    )
+    lacking = [f"r = {rank}" for rank in RANKS if rank not in ranks]
+    told = (
+        f"Figure 8. The paper's has r = 4, 8 and 64; the study lacks {listed(lacking)}." if lacking else None
     )
     return assemble(
         selection,
@@ -98,7 +108,15 @@ def fig8(selection: Selection) -> Result:
         rows_z=[[*panels, random[0]]],
         numbers=frame([*panels, mean, random[0]]),
         weights=True,
+        lacks=told,
     )
+
+
+def _ranks(there: Sequence[int]) -> tuple[int, ...]:
+    """Of those there are; the paper's where none is missing, or where one alone is there."""
+    if len(there) < 2 or {*RANKS} <= {*there}:
+        return RANKS
+    return tuple(sorted({there[0], there[len(there) // 2], there[-1]}))
 
 
 def _top_directions(selection: Selection, run: Run, layer: int, letter: str) -> Directions:

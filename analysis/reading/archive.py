@@ -1,9 +1,11 @@
 """`python -m analysis archive`: a slim copy of a study, small enough to be committed beside its results.
 
+    FOLDER/STUDY/costs.json               what LoRA costs, where it was measured
     FOLDER/STUDY/archive.json             what was made from what, and the sha256 of every file
     FOLDER/STUDY/RUN/run.json             as it was; "archive" names the files that are left out, and has
                                           the shapes of their tensors
-    FOLDER/STUDY/RUN/predictions.jsonl.gz checkpoint, split, id, and correct or score of each answer
+    FOLDER/STUDY/RUN/predictions.jsonl.gz checkpoint, split, id, and correct or score of each answer; where
+                                          that is a score, those by the other metrics, too
     FOLDER/STUDY/RUN/history.jsonl        without the throughput
     FOLDER/STUDY/RUN/adapter.safetensors  of the runs that the chosen figures read; of the other LoRA runs of
                                           the chosen targets in float16, from which the geometry of every
@@ -24,6 +26,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from analysis.errors import AnalysisError
+from analysis.reading.costs import FILE as COSTS
+from analysis.reading.costs import costs_file, has_costs
 from analysis.reading.manifest import (
     ARCHIVE,
     FOREIGN,
@@ -36,7 +40,7 @@ from analysis.reading.manifest import (
     outline,
     sha256,
 )
-from analysis.reading.predictions import KEYS, OUTCOMES, PACKED, read_records
+from analysis.reading.predictions import KEYS, OUTCOMES, PACKED, PREDICTION, SCORE, read_records
 from experiments.store import (
     ADAPTER,
     ADAPTER_BEST,
@@ -131,6 +135,10 @@ def archive(
         }
     )
     (workspace / MANIFEST).write_bytes(manifest)
+    if has_costs(study):
+        measured = costs_file(study).read_bytes()
+        (workspace / COSTS).write_bytes(measured)
+        size += len(measured)
     shutil.rmtree(place, ignore_errors=True)
     workspace.rename(place)
     return Archive(place, len(sums), len(whole | half), len(half), size + len(manifest))
@@ -151,7 +159,7 @@ def runs_of(study: Study, figures: Mapping[str, Command]) -> set[str]:
 
 def _files(run: Run, tensors: Sequence[str], rounded: bool) -> dict[str, bytes]:
     """The run's files in the archive, by name; `rounded`: of its adapter, in float16."""
-    files = {PACKED: _packed(read_records(run.path))}
+    files = {PACKED: _packed(read_records(run.path), run.record["metric"])}
     if (run.path / HISTORY).is_file():
         files[HISTORY] = _history(run)
     for name in tensors:
@@ -168,9 +176,14 @@ def _files(run: Run, tensors: Sequence[str], rounded: bool) -> dict[str, bytes]:
     return {RUN: _json({**run.record, ARCHIVE: note}), **files}
 
 
-def _packed(records: Iterable[Mapping[str, Any]]) -> bytes:
-    kept = ({key: record[key] for key in (*KEYS, *OUTCOMES) if key in record} for record in records)
-    return gzip.compress(_lines(kept), mtime=0)
+def _packed(records: Iterable[Mapping[str, Any]], metric: str) -> bytes:
+    """Without the texts, and without a second copy of what the metric that counts says."""
+
+    def kept(record: Mapping[str, Any]) -> dict[str, Any]:
+        others = [key for key in record if SCORE in record and key not in (PREDICTION, metric)]
+        return {key: record[key] for key in dict.fromkeys((*KEYS, *OUTCOMES, *others)) if key in record}
+
+    return gzip.compress(_lines(map(kept, records)), mtime=0)
 
 
 def _history(run: Run) -> bytes:

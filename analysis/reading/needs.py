@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import re
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -15,7 +14,6 @@ from typing import Any
 from analysis.defaults import DEFAULT_ROOT
 from analysis.errors import AnalysisError
 from experiments.config import CONF
-from experiments.store import RUN
 from lora.targets import parse_targets
 from lora.targets import targets_name as joined
 
@@ -24,7 +22,7 @@ MOST_LISTED = 5
 """Numbers in a row; more are written as a range."""
 _WRITTEN_APART = ("task", "model", "steps", "epochs", "precision")
 _WORDS = ("null", "true", "false", "nan", "inf")  # of Hydra's grammar: no text, unless quoted
-_OF_DATA = ("task", "task.path", "task.hub", "task.columns", "task.template")  # what no hash says
+_SET_ANEW = ("study", "root", "force", "budget", *SWEPT)  # of a neighbour's overrides, what does not stay
 _RECORDED = ("method", "science_version", "task.identity", "model.identity")  # no keys of run.py
 
 
@@ -99,7 +97,13 @@ def targets_name(targets: str | Iterable[str]) -> str:
     return joined(letters)
 
 
-def commands(study: str, root: str | Path, settings: Mapping[str, Any], missing: Sequence[Need]) -> list[str]:
+def commands(
+    study: str,
+    root: str | Path,
+    settings: Mapping[str, Any],
+    missing: Sequence[Need],
+    recorded: Sequence[str] = (),
+) -> list[str]:
     """`python run.py -m ...` lines that train the missing runs and nothing else.
 
     Each line is a grid of targets x ranks x seeds, all of whose cells are missing: no run that exists is
@@ -110,22 +114,28 @@ def commands(study: str, root: str | Path, settings: Mapping[str, Any], missing:
         settings: of the study's runs, as `analysis.reading.run.settings` gives them, with targets, rank and
             seed left out; what they do not name stays at run.py's default. The precision is always written,
             since "auto" means another one on another machine.
+        recorded: the overrides of a finished run of these settings, from its run.json; what they do not say
+            follows from the settings.
     """
     grids = [dict(zip(SWEPT, grid, strict=True)) for grid in _grids(missing)]
-    return [command(study, root, settings, grid) for grid in grids]
+    return [command(study, root, settings, grid, recorded) for grid in grids]
 
 
 def command(
-    study: str, root: str | Path, settings: Mapping[str, Any], swept: Mapping[str, Sequence[Any]]
+    study: str,
+    root: str | Path,
+    settings: Mapping[str, Any],
+    swept: Mapping[str, Sequence[Any]],
+    recorded: Sequence[str] = (),
 ) -> str:
     """The `python run.py -m ...` line that trains every combination of `swept` with these settings.
 
     Args:
-        settings: as of `commands`.
+        settings, recorded: as of `commands`.
         swept: the values of each key; targets as run.json names them, and other texts in Hydra's grammar.
     """
     grid = (f"{key}={_swept(key, values)}" for key, values in swept.items())
-    return shlex.join(["python", "run.py", "-m", *_overrides(study, root, settings), *grid])
+    return shlex.join(["python", "run.py", "-m", *_overrides(study, root, settings, recorded), *grid])
 
 
 def _swept(key: str, values: Sequence[Any]) -> str:
@@ -156,48 +166,58 @@ def _joined(boxes: list[tuple[tuple[Any, ...], ...]], axis: int) -> list[tuple[t
     return [(*rest[:axis], tuple(values), *rest[axis:]) for rest, values in groups.items()]
 
 
-def _overrides(study: str, root: str | Path, settings: Mapping[str, Any]) -> Iterator[str]:
-    """What to write so that run.py makes a run of these settings, in its own order of keys."""
-    task, model = settings.get("task"), settings.get("model")
+def _overrides(
+    study: str, root: str | Path, settings: Mapping[str, Any], recorded: Sequence[str]
+) -> Iterator[str]:
+    """What to write so that run.py makes a run of these settings.
+
+    That is what was written for a run like it, where a record says so, else the choice of task, model and
+    method; then, in run.py's own order, every key that is not what these make it.
+    """
     yield f"study={_value(study)}"
     if Path(root) != DEFAULT_ROOT:
         yield f"root={_value(str(root))}"
-    identity = str(settings.get("task.identity", ""))
-    own = _own_data(study, root, settings) if identity.startswith("examples:") else []
-    choice = ["task=jsonl" if own else f"task={task}"] if task else []
-    if model:
-        named = _model_file(model)
-        choice += [f"model={named}"] if named else ["model=hf", f"model.name={_value(model)}"]
-    if settings.get("method", "lora") != "lora":
-        choice.append(f"method={settings['method']}")
-    yield from [*own, *choice[1:]] if own else choice
-    if identity.startswith("files:"):
+    words = tuple(one for one in recorded if _key(one) not in _SET_ANEW)
+    made = _composed(words) if words else None
+    if made is None:
+        words = tuple(_choices(settings))
+        made = _composed(words)
+        assert made is not None
+    yield from words
+    own_data = str(settings.get("task.identity", "")).startswith(("files:", "examples:"))
+    if own_data and {"task.path", "task.hub"}.isdisjoint(map(_key, words)):
         yield "task.path=???"  # run.py asks for it
-    defaults = _defaults(tuple(choice))
+    if made["budget"] is not None:
+        yield "budget=null"  # of an experiment: the rank is given
     _, _, revision = str(settings.get("model.identity", "")).rpartition("@")
-    pinned = defaults["model"]["revision"] or "main"
+    pinned = made["model"]["revision"] or "main"
     if str(settings.get("model.identity", "")).startswith("hub:") and revision != pinned:
         yield f"model.revision={_value(revision)}"
-    budget = {key: settings[key] for key in ("steps", "epochs") if settings.get(key) is not None}
-    if any(value != defaults["model"]["budget"].get(key) for key, value in budget.items()):
-        yield from (f"{key}={_value(value)}" for key, value in budget.items())
+    length = {key: made[key] for key in ("steps", "epochs") if made[key] is not None}
+    length = length or made["model"]["budget"]
+    wanted = {key: settings[key] for key in ("steps", "epochs") if settings.get(key) is not None}
+    if any(value != length.get(key) for key, value in wanted.items()):
+        yield from (f"{key}={_value(value)}" for key, value in wanted.items())
     for key, value in settings.items():
-        if key not in (*SWEPT, *_WRITTEN_APART, *_RECORDED) and value != _look_up(defaults, key):
+        if key not in (*SWEPT, *_WRITTEN_APART, *_RECORDED) and value != _look_up(made, key):
             yield f"{key}={_value(value)}"
-    if "precision" in settings:
+    if "precision" in settings and made["precision"] != settings["precision"]:
         yield f"precision={settings['precision']}"
 
 
-def _own_data(study: str, root: str | Path, settings: Mapping[str, Any]) -> list[str]:
-    """What a run of the study was told of the same data; where none says so, run.py asks for the path."""
-    for file in sorted(Path(root, study).glob(f"*/{RUN}")):
-        record = json.loads(file.read_text(encoding="utf-8"))
-        if record["config"]["task"].get("identity") == settings["task.identity"]:
-            given = {one.lstrip("+").partition("=")[0]: one for one in record.get("overrides", ())}
-            return [f"task={settings['task']}"] * ("task" not in given) + [
-                given[key] for key in _OF_DATA if key in given
-            ]
-    return [f"task={settings['task']}", "task.path=???"]
+def _key(override: str) -> str:
+    return override.lstrip("+~").partition("=")[0]
+
+
+def _choices(settings: Mapping[str, Any]) -> Iterator[str]:
+    """Task, model and method, as far as the settings name them."""
+    if task := settings.get("task"):
+        yield f"task={task}"
+    if model := settings.get("model"):
+        named = _model_file(model)
+        yield from [f"model={named}"] if named else ["model=hf", f"model.name={_value(model)}"]
+    if settings.get("method", "lora") != "lora":
+        yield f"method={settings['method']}"
 
 
 def _model_file(name: str) -> str | None:
@@ -211,13 +231,20 @@ def _model_file(name: str) -> str | None:
 
 
 @cache
-def _defaults(choice: tuple[str, ...]) -> Mapping[str, Any]:
-    """run.py's configuration of a run, given these choices; of LoRA, unless they say otherwise."""
+def _composed(words: tuple[str, ...]) -> Mapping[str, Any] | None:
+    """run.py's configuration, given these overrides; None where they make none here."""
     from hydra import compose, initialize_config_dir
+    from hydra.errors import HydraException
     from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
 
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = OmegaConf.to_container(compose("config", overrides=list(choice)), resolve=True)
+    # A class of one's own is configured as files are.
+    known = ["task=jsonl" if _key(word) == "task" and ":" in word else word for word in words]
+    try:
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            config = OmegaConf.to_container(compose("config", overrides=known), resolve=True)
+    except (HydraException, OmegaConfBaseException, ValueError):
+        return None
     assert isinstance(config, dict)
     return {str(key): value for key, value in config.items()}
 

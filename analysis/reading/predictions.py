@@ -1,7 +1,8 @@
 """A run's scores, example by example, from its predictions.jsonl or, in an archive, predictions.jsonl.gz.
 
 A line has `correct`, true or false, where answers are right or wrong, else `score`: a number, or of a corpus
-metric the example's statistics, a list of numbers.
+metric the example's statistics, a list of numbers.  The scores by other metrics stand there under their
+names; an archive keeps them of runs whose answers are not right or wrong.
 """
 
 from __future__ import annotations
@@ -16,12 +17,13 @@ import numpy as np
 from jaxtyping import Shaped
 
 from analysis.defaults import CHECKPOINTS
-from analysis.errors import AnalysisError
+from analysis.errors import AnalysisError, NotMeasuredError
 from analysis.reading.files import is_file, unreadable
 from experiments.store import PREDICTIONS, read_jsonl
 
 PACKED = f"{PREDICTIONS}.gz"
 KEYS = ("checkpoint", "split", "id")
+PREDICTION = "prediction"
 CORRECT, SCORE = OUTCOMES = ("correct", "score")
 """Of each line KEYS and one of OUTCOMES; what an archive keeps."""
 
@@ -41,7 +43,7 @@ class Predictions:
 
 
 def read_predictions(
-    run: str | os.PathLike[str], split: str = "test", checkpoint: str = "last"
+    run: str | os.PathLike[str], split: str = "test", checkpoint: str = "last", metric: str | None = None
 ) -> Predictions:
     """The answers of one checkpoint to one split.
 
@@ -51,8 +53,10 @@ def read_predictions(
         run: the run's folder.
         split: "dev" or "test".
         checkpoint: "last", or "best" for the best evaluation on dev.
+        metric: whose scores, of the examples that have one; None is the one that counts.
 
     Raises:
+        NotMeasuredError: no answer has a score by this metric.
         AnalysisError: no such checkpoint, the file is missing or damaged, or the run has no such split.
     """
     if checkpoint not in CHECKPOINTS:
@@ -60,11 +64,12 @@ def read_predictions(
     records = read_records(run)
     kept = {record["checkpoint"] for record in records}
     name = checkpoint if checkpoint in kept else "last"
-    answers = [
-        (str(record["id"]), _score(record))
-        for record in records
-        if record["split"] == split and record["checkpoint"] == name
-    ]
+    chosen = [record for record in records if record["split"] == split and record["checkpoint"] == name]
+    if chosen and metric is not None:
+        chosen = [record for record in chosen if metric in record]
+        if not chosen:
+            raise NotMeasuredError(f"{Path(run).name}: no answer on {split!r} has a score by {metric}")
+    answers = [(str(record["id"]), _score(record) if metric is None else record[metric]) for record in chosen]
     if not answers:
         splits = ", ".join(sorted({record["split"] for record in records})) or "nothing"
         raise AnalysisError(f"{Path(run).name} has no predictions on {split!r}; it has {splits}")

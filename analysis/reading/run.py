@@ -36,7 +36,14 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _ADAPTERS = dict(zip(CHECKPOINTS, (ADAPTER, ADAPTER_BEST), strict=True))
-LATER: Mapping[str, Any] = {"dora": False, "lr_ratio": 1.0}
+LATER: Mapping[str, Any] = {
+    "dora": False,
+    "lr_ratio": 1.0,
+    "train": "both",
+    "task.num_beams": 1,
+    "task.length_penalty": 1.0,
+    "task.no_repeat_ngram_size": 0,
+}
 """Settings that are in no record at these values: the runs of before had none."""
 _DELTAS = dict(zip(CHECKPOINTS, (DELTA, DELTA_BEST), strict=True))
 
@@ -56,6 +63,11 @@ class Run:
     @property
     def id(self) -> str:
         return self.path.name
+
+    @property
+    def overrides(self) -> tuple[str, ...]:
+        """What was written after run.py to make it; nothing where no record says so."""
+        return tuple(self.record.get("overrides") or ())
 
     @cached_property
     def settings(self) -> dict[str, Any]:
@@ -195,6 +207,10 @@ def row(run: Run) -> dict[str, Any]:
                 values[f"{split}_{checkpoint}"] = scores[metric]
         values[f"step_{checkpoint}"] = record["metrics"][checkpoint]["step"]
     values["seconds"] = record["timing"]["seconds"]
+    if told := record.get("forgetting"):
+        values |= {
+            f"forgetting_{checkpoint}": told[checkpoint] - told["before"] for checkpoint in CHECKPOINTS
+        }
     return values
 
 

@@ -162,7 +162,8 @@ class Study:
             else:
                 missing[need] = None
         if missing:
-            lines = commands(self.name, self.training_root, self._recipe(chosen), [*missing])
+            like = next((run.overrides for run in self._matching(chosen) if run.overrides), ())
+            lines = commands(self.name, self.training_root, self._recipe(chosen), [*missing], like)
             raise MissingRunsError(self.name, [*missing], lines, archived=self.training_root != self.root)
         return found
 

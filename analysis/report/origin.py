@@ -111,7 +111,7 @@ def training_commands(selection: Selection, runs: Sequence[Run]) -> list[str]:
     for found in groups.values():
         recipe = _recipe(found[0])
         needs = [Need(*_swept(run)) for run in found if isinstance(run.settings.get("rank"), int)]
-        lines += commands(study, root, recipe, needs) if needs else []
+        lines += commands(study, root, recipe, needs, found[0].overrides) if needs else []
         others: dict[tuple[Any, ...], list[Run]] = {}
         for run in found:
             if not isinstance(run.settings.get("rank"), int):
@@ -120,7 +120,7 @@ def training_commands(selection: Selection, runs: Sequence[Run]) -> list[str]:
             grid: dict[str, list[Any]] = {"targets": [targets]} if targets else {}
             grid |= {"rank": [_ranks(alike[0])]} if rank else {}
             grid["seed"] = sorted(run.settings["seed"] for run in alike)
-            lines.append(command(study, root, recipe, grid))
+            lines.append(command(study, root, recipe, grid, alike[0].overrides))
     return lines
 
 

@@ -17,7 +17,17 @@ from analysis.report.blocks import blocks, judged, picture, title_of
 from analysis.report.curves import curves, histories
 from analysis.report.gaps import gaps
 from analysis.report.runs import costs, each_run, letters, totals
-from analysis.report.words import MARKS, by_claim, counted, effect, environment, pieces, slug, style
+from analysis.report.words import (
+    MARKS,
+    by_claim,
+    by_origin,
+    counted,
+    effect,
+    environment,
+    pieces,
+    slug,
+    style,
+)
 from analysis.result import Drawing, Result, csv_bytes
 
 if TYPE_CHECKING:
@@ -108,7 +118,7 @@ def _render(
     frame: Any,
 ) -> str:
     templates = environment()
-    templates.filters |= {"slug": slug, "by_claim": by_claim, "counted": counted}
+    templates.filters |= {"slug": slug, "by_origin": by_origin, "by_claim": by_claim, "counted": counted}
     templates.filters |= {"effect": effect, "pieces": pieces}
     template = templates.get_template(TEMPLATE)
     try:

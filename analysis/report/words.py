@@ -58,6 +58,14 @@ def slug(*words: str | None) -> str:
     return re.sub(r"[^A-Za-z0-9-]", lambda found: f"_{ord(found[0]):x}", text)
 
 
+def by_origin(judgements: Sequence[Judgement]) -> dict[bool, list[Judgement]]:
+    """The paper's claims (False), and those made since (True) where there are any."""
+    found: dict[bool, list[Judgement]] = {}
+    for one in judgements:
+        found.setdefault(one.since, []).append(one)
+    return found
+
+
 def by_claim(judgements: Sequence[Judgement]) -> dict[str, list[Judgement]]:
     """Claim by claim, a judgement a task."""
     names = dict.fromkeys(found.claim for found in judgements)

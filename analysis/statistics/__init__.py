@@ -14,6 +14,7 @@ any numbers; of a corpus metric (seeds, examples, statistics).
 
     statistics.unit_mean(lifts, reference=1)                      # one number a seed: mean, interval, p-value
     statistics.pair_mean(overlaps)                                # one number a pair of seeds: jackknife
+    statistics.rank_correlation(x, y)                             # Spearman's, as Fisher's z
 
 Values and differences are in the metric's own unit, an accuracy's a share (0.01 is one point); tables show
 per cent.
@@ -21,10 +22,12 @@ per cent.
 
 from analysis.statistics.bootstrap import CellMean, mean_score
 from analysis.statistics.comparison import Comparison, compare, equivalence, mcnemar, verdict
+from analysis.statistics.correlation import rank_correlation
 from analysis.statistics.family import Best, best_together, holm, with_holm
 from analysis.statistics.normality import normality
 from analysis.statistics.outcomes import Outcomes
 from analysis.statistics.planning import Needed, seeds_needed, units_needed
+from analysis.statistics.ratios import Ratio, paired_ratio
 from analysis.statistics.units import UnitMean, pair_mean, unit_mean
 from analysis.statistics.variance import Components, components
 
@@ -35,6 +38,7 @@ __all__ = [
     "Components",
     "Needed",
     "Outcomes",
+    "Ratio",
     "UnitMean",
     "best_together",
     "compare",
@@ -45,6 +49,8 @@ __all__ = [
     "mean_score",
     "normality",
     "pair_mean",
+    "paired_ratio",
+    "rank_correlation",
     "seeds_needed",
     "unit_mean",
     "units_needed",

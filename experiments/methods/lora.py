@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 import lora
 from experiments.errors import UserError
 from experiments.methods.method import METHODS, Method
 from experiments.store import ADAPTER, ADAPTER_BEST, ADAPTER_INIT, RunFolder
+from experiments.tasks import TASKS
 
 if TYPE_CHECKING:
     import torch
@@ -32,8 +35,10 @@ class LoRA(Method):
         "init",
         "dora",
         "lr_ratio",
+        "train",
         "dropout",
         "bias",
+        "init_from",
     )
 
     def words(self, config: RunConfig) -> tuple[str, ...]:
@@ -41,6 +46,8 @@ class LoRA(Method):
             config.init: config.init in ("pissa", "olora"),
             "dora": config.dora,
             f"ratio{config.lr_ratio:g}": config.lr_ratio != 1,
+            f"from_{Path(config.init_from or '').name.partition('-')[0]}": config.init_from is not None,
+            f"train{config.train}": config.train != "both",
         }
         return config.targets_name, f"r{config.rank_name}", *(word for word, said in further.items() if said)
 
@@ -62,11 +69,23 @@ class LoRA(Method):
                 scaling=config.scaling,
                 init=config.init,
                 dora=config.dora,
+                train=config.train,
                 dropout=config.dropout,
                 bias=config.bias,
             )
         except ValueError as error:
             raise UserError(str(error)) from error
+
+    def begin(self, model: PreTrainedModel, config: RunConfig, source: RunFolder) -> None:
+        """Take the source's best adapter, its biases, and its head where both tasks have the same labels."""
+        from lora.adapting import head_names
+        from lora.saving import restore
+
+        kept = lora.read(source.file(ADAPTER_BEST))
+        if not _same_answers(config, source):
+            heads = {*head_names(model)}
+            kept = replace(kept, extra={name: one for name, one in kept.extra.items() if name not in heads})
+        restore(model, kept, name=str(source.path), partial=True)
 
     def save_initial(self, model: PreTrainedModel, config: RunConfig, folder: RunFolder) -> None:
         lora.save(model, folder.file(ADAPTER_INIT))
@@ -84,6 +103,9 @@ class LoRA(Method):
         if config.dora:
             super().save(model, base, config, folder, best)
 
+    def load(self, model: PreTrainedModel, folder: RunFolder, best: bool) -> None:
+        lora.load(model, folder.file(ADAPTER_BEST if best else ADAPTER))
+
     def tensors(
         self, model: PreTrainedModel, base: PreTrainedModel, config: RunConfig
     ) -> dict[str, torch.Tensor]:
@@ -98,3 +120,11 @@ class LoRA(Method):
 
     def counts(self, model: PreTrainedModel) -> dict[str, int]:
         return lora.parameter_counts(model)
+
+
+def _same_answers(config: RunConfig, source: RunFolder) -> bool:
+    """Whether both tasks have the same labels in the same order; those that data decides are not compared."""
+    record = source.read()
+    theirs = TASKS.get(record["config"]["task"]["name"]) if record else None
+    ours = TASKS.find(config.task.name)
+    return theirs is not None and None not in (ours.labels, theirs.labels) and ours.labels == theirs.labels

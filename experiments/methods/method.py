@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, ClassVar
 
 from experiments.config import METHODS, RunConfig
+from experiments.errors import UserError
 from experiments.store import DELTA, DELTA_BEST, RunFolder
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ class Method(ABC):
     def begin(  # noqa: B027 - most methods start from the base model alone
         self, model: PreTrainedModel, config: RunConfig, source: RunFolder
     ) -> None:
-        """Take over what it needs of the finished run that it is `of`.
+        """Take over what it needs of the finished run that it is `of`, or that `init_from` names.
 
         Raises UserError where the settings do not fit that run.
         """
@@ -109,6 +110,23 @@ class Method(ABC):
         if tensors:
             metadata = {"format": self.file_format, "version": "1"}
             write_atomically(folder.file(DELTA_BEST if best else DELTA), safetensors_bytes(tensors, metadata))
+
+    def load(self, model: PreTrainedModel, folder: RunFolder, best: bool) -> None:
+        """Put what `save` stored back into a prepared model.
+
+        Raises UserError where that is not all that was trained.
+        """
+        from safetensors.torch import load_file
+
+        file = folder.file(DELTA_BEST if best else DELTA)
+        trained = {name for name, _ in _trainable(model)}
+        stored = load_file(file) if file.is_file() else {}
+        if stored.keys() != trained:
+            raise UserError(
+                f"{folder.path} does not hold all that method={self.name} trains; train it again, with what "
+                "is asked for, by force=true"
+            )
+        self.restore(model, stored)
 
     @property
     def file_format(self) -> str:

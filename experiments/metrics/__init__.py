@@ -3,6 +3,30 @@
 metric("accuracy").value([1.0, 0.0])        # 0.5
 """
 
-from experiments.metrics.metric import METRICS, CorpusMetric, MeanMetric, Metric, Score, metric, shown, unit
+from experiments.metrics.metric import (
+    METRICS,
+    CorpusMetric,
+    MeanMetric,
+    Metric,
+    References,
+    Score,
+    SplitMetric,
+    metric,
+    references,
+    shown,
+    unit,
+)
 
-__all__ = ["METRICS", "CorpusMetric", "MeanMetric", "Metric", "Score", "metric", "shown", "unit"]
+__all__ = [
+    "METRICS",
+    "CorpusMetric",
+    "MeanMetric",
+    "Metric",
+    "References",
+    "Score",
+    "SplitMetric",
+    "metric",
+    "references",
+    "shown",
+    "unit",
+]

@@ -1,13 +1,13 @@
-"""BLEU (Papineni et al. 2002), as sacrebleu counts it: one reference, its 13a tokens, words of up to four."""
+"""BLEU (Papineni et al. 2002), as sacrebleu counts it: its 13a tokens, n-grams up to 4, any references."""
 
 from __future__ import annotations
 
 import functools
 import importlib.util
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from experiments.errors import UserError
-from experiments.metrics.metric import METRICS, CorpusMetric
+from experiments.metrics.metric import METRICS, CorpusMetric, References, references
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,11 +20,14 @@ class BLEU(CorpusMetric):
     """From 0 to 1, shown from 0 to 100.
 
     An example's statistics are the matching and all n-grams of the prediction, n from 1 to 4, and the lengths
-    of prediction and target in tokens.  Orders without a match are smoothed as sacrebleu does ("exp").
+    in tokens of the prediction and of the reference nearest to it in length.  Orders without a match are
+    smoothed as sacrebleu does ("exp").
     """
 
     name = "bleu"
     share = True
+    lowercase: ClassVar[bool] = False
+    computed_by = "sacrebleu, 13a tokens"
 
     @property
     def title(self) -> str:
@@ -32,10 +35,12 @@ class BLEU(CorpusMetric):
 
     def require(self) -> None:
         if importlib.util.find_spec("sacrebleu") is None:
-            raise UserError("metric bleu needs sacrebleu, which is not installed: pip install -e '.[nlg]'")
+            raise UserError(
+                f"metric {self.name} needs sacrebleu, which is not installed: pip install -e '.[nlg]'"
+            )
 
-    def score(self, prediction: str, gold: str) -> tuple[float, ...]:
-        counted = _counter().sentence_score(prediction, [gold])
+    def score(self, prediction: str, gold: str | References) -> tuple[float, ...] | None:
+        counted = _counter(self.lowercase).sentence_score(prediction, list(references(gold)))
         return (*counted.counts, *counted.totals, counted.sys_len, counted.ref_len)
 
     def of_totals(self, totals: np.ndarray) -> np.ndarray:
@@ -53,8 +58,47 @@ class BLEU(CorpusMetric):
         return values
 
 
+@METRICS.register
+class LowercaseBLEU(BLEU):
+    """Of lower-cased text, as mteval-v13a counts by default, and so the evaluation of the E2E challenge."""
+
+    name = "bleu_lc"
+    lowercase = True
+    computed_by = "sacrebleu, 13a tokens, lower case, as mteval-v13a"
+
+
+class _PartBLEU(LowercaseBLEU):
+    """Of the examples of one part alone."""
+
+    part: ClassVar[str]
+
+    @property
+    def title(self) -> str:
+        return f"BLEU, {self.part}"
+
+    def score(self, prediction: str, gold: str | References) -> tuple[float, ...] | None:
+        here = isinstance(gold, References) and gold.part == self.part
+        return super().score(prediction, gold) if here else None
+
+
+@METRICS.register
+class SeenBLEU(_PartBLEU):
+    """Of WebNLG's categories that have training examples."""
+
+    name, part = "bleu_lc_seen", "seen"
+
+
+@METRICS.register
+class UnseenBLEU(_PartBLEU):
+    """Of WebNLG's categories that have none."""
+
+    name, part = "bleu_lc_unseen", "unseen"
+
+
 @functools.cache
-def _counter() -> Any:
+def _counter(lowercase: bool) -> Any:
     from sacrebleu.metrics import BLEU as Counter
 
-    return Counter()
+    return Counter(
+        lowercase=lowercase, effective_order=True
+    )  # without it each call warns; counts are the same

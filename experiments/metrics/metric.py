@@ -17,14 +17,15 @@
         def of_totals(self, totals):
             return totals[..., 0] / totals[..., 1]
 
-Higher is better: by a task's first metric the best checkpoint is chosen.  The analysis reads metrics too, so
-torch is not imported here, and numpy only where a corpus metric is computed.
+By a task's first metric the best checkpoint is chosen, so of that higher must be better.  The analysis reads
+metrics too, so torch is not imported here, and numpy only where a corpus metric is computed.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from experiments.errors import UserError
@@ -37,6 +38,24 @@ Score = float | tuple[float, ...]
 """Of one example: a number, or a corpus metric's statistics of it."""
 
 
+@dataclass(frozen=True)
+class References:
+    """The gold of a text that can be written in several ways.
+
+    Attributes:
+        texts: each of them right; at least one.
+        part: of the data that the example belongs to, where metrics tell parts apart, as WebNLG's "seen".
+    """
+
+    texts: tuple[str, ...]
+    part: str = ""
+
+
+def references(gold: str | References) -> tuple[str, ...]:
+    """The texts that a prediction is held against."""
+    return (gold,) if isinstance(gold, str) else gold.texts
+
+
 class Metric(ABC):
     """A way to score predictions.
 
@@ -44,7 +63,9 @@ class Metric(ABC):
         name: in run.json, histories and tables.
         share: whether values lie between 0 and 1; they are then shown in per cent, and differences in points.
         binary: whether every score is 0 or 1, an answer wrong or right.
-        judges: what it can tell right from wrong: "text" against text, "labels", or "queries".
+        judges: what it can tell right from wrong: "text" against text, "labels", "numbers", or "queries".
+        lower_is_better: such a metric is told beside the one that counts.
+        computed_by: the tool or definition whose numbers these are, where several share the name.
         labels: those of the task, where answers are chosen among labels; set before anything is scored.
     """
 
@@ -52,6 +73,8 @@ class Metric(ABC):
     share: ClassVar[bool] = False
     binary: ClassVar[bool] = False
     judges: ClassVar[str] = "text"
+    lower_is_better: ClassVar[bool] = False
+    computed_by: ClassVar[str] = ""
     labels: tuple[str, ...] = ()
 
     @property
@@ -67,7 +90,7 @@ class Metric(ABC):
     @property
     def decimals(self) -> int:
         """That people read."""
-        return 1 if self.share else 2
+        return 1 if self.scale == 100 else 2
 
     def require(self) -> None:  # noqa: B027 - most need nothing
         """Raise UserError where a package that scoring needs is not installed."""
@@ -76,9 +99,23 @@ class Metric(ABC):
     def score(self, prediction: str, gold: Any) -> Score | None:
         """Of one prediction against its example's gold; None where the metric says nothing of the example."""
 
+    def scores(self, predictions: Sequence[str], golds: Sequence[Any]) -> Sequence[Score | None]:
+        """Of each prediction of a split."""
+        return [self.score(*pair) for pair in zip(predictions, golds, strict=True)]
+
     @abstractmethod
     def value(self, scores: Sequence[Score]) -> float:
         """Of at least one example's scores together."""
+
+
+class SplitMetric(Metric):
+    """A metric that scores a split at once: scores depend on all golds, or one process makes them."""
+
+    def score(self, prediction: str, gold: Any) -> Any:
+        return self.scores([prediction], [gold])[0]
+
+    @abstractmethod
+    def scores(self, predictions: Sequence[str], golds: Sequence[Any]) -> Sequence[Any]: ...
 
 
 class MeanMetric(Metric):
@@ -99,7 +136,7 @@ class CorpusMetric(Metric):
     """
 
     @abstractmethod
-    def score(self, prediction: str, gold: Any) -> tuple[float, ...]:
+    def score(self, prediction: str, gold: Any) -> tuple[float, ...] | None:
         """The example's statistics; as many for each example."""
 
     @abstractmethod
@@ -137,4 +174,7 @@ def shown(name: str, value: float) -> str:
 
 def unit(name: str) -> str:
     """What stands behind the metric's name where its values are shown: " (%)", or nothing."""
-    return " (%)" if shown(name, 1.0).startswith("100") else ""
+    try:
+        return " (%)" if metric(name).share else ""
+    except UserError:
+        return ""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
-
 from experiments.metrics.metric import METRICS, MeanMetric
 from experiments.tasks.query import Database, Gold, Query, QueryError, parse
 
@@ -47,10 +45,8 @@ def _query(prediction: str, gold: Gold) -> Query | None:
 
 
 def _same_result(query: Query, gold: Gold) -> bool:
-    database = Database(gold.types, gold.rows)
+    database = Database.of_rows(gold.types, gold.rows)
     try:
-        return database.execute(query) == database.execute(gold.query)
-    except (QueryError, sqlite3.Error):
-        return False
+        return database.same_result(query, gold.query)
     finally:
         database.close()

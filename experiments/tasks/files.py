@@ -8,7 +8,7 @@ import lzma
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -73,21 +73,10 @@ def read_jsonl(
     if not root.exists():
         raise UserError(f"task.path={root} does not exist; give the folder or archive that holds {names}")
     found: dict[str, list[dict[str, Any]]] = {}
-    try:
-        for name, content in _members(root, set(names)):
-            if name in found:
-                raise UserError(
-                    f"task.path={root} holds more than one {name}; give the folder of one release"
-                )
-            found[name] = list(_checked(content, f"{root}:{name}", checks[name]))
-            if not found[name]:
-                raise UserError(f"task.path={root} holds a {name} without a record; leave it out or fill it")
-    except DAMAGED as error:
-        reason = " ".join(str(error).split())[:160] or type(error).__name__
-        raise UserError(
-            f"task.path={root} cannot be read as a folder, tar or zip archive: it is damaged, not whole or "
-            f"encrypted ({reason}); download it again, or unpack it and give the folder"
-        ) from error
+    for name, content in named_files(root, names).items():
+        found[name] = list(_checked(content, f"{root}:{name}", checks[name]))
+        if not found[name]:
+            raise UserError(f"task.path={root} holds a {name} without a record; leave it out or fill it")
     missing = [name for name in names if name not in found]
     if required and missing:
         raise UserError(
@@ -96,22 +85,59 @@ def read_jsonl(
     return found
 
 
-def _members(root: Path, names: set[str]) -> Iterator[tuple[str, bytes]]:
+def named_files(root: Path, names: Collection[str]) -> dict[str, bytes]:
+    """The files of these names that a release holds, wherever they lie in it.
+
+    Raises:
+        UserError: there are two of one name; or as `release_files`.
+    """
+    found: dict[str, bytes] = {}
+    for path, content in release_files(root, lambda path: path.name in names):
+        if path.name in found:
+            raise UserError(
+                f"task.path={root} holds more than one {path.name}; give the folder of one release"
+            )
+        found[path.name] = content
+    return found
+
+
+def release_files(
+    root: Path, wanted: Callable[[PurePosixPath], bool]
+) -> Iterator[tuple[PurePosixPath, bytes]]:
+    """Path and content of the wanted files of a release: a folder, .tar.*, .tgz or .zip.
+
+    Archives are read in one pass.
+
+    Raises:
+        UserError: it is not of these kinds, damaged or encrypted.
+    """
+    try:
+        yield from _members(root, wanted)
+    except DAMAGED as error:
+        reason = " ".join(str(error).split())[:160] or type(error).__name__
+        raise UserError(
+            f"task.path={root} cannot be read as a folder, tar or zip archive: it is damaged, not whole or "
+            f"encrypted ({reason}); download it again, or unpack it and give the folder"
+        ) from error
+
+
+def _members(root: Path, wanted: Callable[[PurePosixPath], bool]) -> Iterator[tuple[PurePosixPath, bytes]]:
     if root.is_dir():
         for path in sorted(root.rglob("*")):
-            if path.name in names and path.is_file():
-                yield path.name, path.read_bytes()
+            name = PurePosixPath(path.relative_to(root).as_posix())
+            if wanted(name) and path.is_file():
+                yield name, path.read_bytes()
     elif zipfile.is_zipfile(root) or root.suffix == ".zip":  # half a zip archive is none by its content
         with zipfile.ZipFile(root) as archive:
             for entry in archive.infolist():
-                name = PurePosixPath(entry.filename).name
-                if name in names and not entry.is_dir():
+                name = PurePosixPath(entry.filename)
+                if wanted(name) and not entry.is_dir():
                     yield name, archive.read(entry)
     else:
         with tarfile.open(root) as archive:
             for member in archive:
-                name = PurePosixPath(member.name).name
-                if name in names and (file := archive.extractfile(member)):
+                name = PurePosixPath(member.name)
+                if wanted(name) and (file := archive.extractfile(member)):
                     yield name, file.read()
             _check_end(archive)
 
@@ -125,6 +151,29 @@ def _check_end(archive: tarfile.TarFile) -> None:
             raise tarfile.ReadError("it ends before its mark of the end")
     while stream.read(2**20):
         pass
+
+
+def folder_files(root: Path, folder: str, names: Collection[str]) -> dict[str, bytes]:
+    """The files of these names that stand in a folder of this name in a release, or in the release itself.
+
+    Raises:
+        UserError: one is missing or there twice; or as `release_files`.
+    """
+    found: dict[str, bytes] = {}
+    for path, content in release_files(
+        root, lambda path: path.name in names and path.parent.name in (folder, "")
+    ):
+        if path.name in found:
+            raise UserError(
+                f"task.path={root} holds more than one {folder}/{path.name}; give the folder of one release"
+            )
+        found[path.name] = content
+    if missing := [name for name in names if name not in found]:
+        raise UserError(
+            f"task.path={root} holds no {folder}/{missing[0]}; give GLUE's folder, that of {folder} in it, "
+            "or an archive of either"
+        )
+    return found
 
 
 def _checked(content: bytes, where: str, check: Check) -> Iterator[dict[str, Any]]:
@@ -152,6 +201,46 @@ def json_lines(content: bytes, where: str) -> Iterator[tuple[str, dict[str, Any]
         yield f"{where}, line {number}", record
 
 
+def json_document(content: bytes, where: str) -> Any:
+    """The content of a .json file.
+
+    Raises:
+        UserError: it is no JSON, or an object in it names a field twice.
+    """
+    try:
+        return json.loads(content.decode("utf-8-sig"), object_pairs_hook=_without_doubles)
+    except ValueError as error:
+        raise UserError(f"{where} is not JSON: {error}") from error
+
+
+def tab_rows(
+    content: bytes, where: str, columns: Collection[str], header: Sequence[str] | None = None
+) -> Iterator[tuple[str, dict[str, str]]]:
+    """The row of each line that is not blank, and where it stands.  A quote is a sign like any other.
+
+    The first line names the columns unless `header` does.  A row has the columns that its fields reach;
+    fields beyond the header are left out, as in GLUE's own readers.
+
+    Raises:
+        UserError: it is not UTF-8, or its first line lacks one of `columns`.
+    """
+    lines = io.TextIOWrapper(io.BytesIO(content), encoding="utf-8-sig")
+    number = 0
+    try:
+        for number, line in enumerate(lines, start=1):
+            fields = line.rstrip("\n").split("\t")
+            if header is None:
+                header = fields
+                if missing := [column for column in columns if column not in header]:
+                    raise UserError(
+                        f"{where}, line 1 has no column {missing[0]}; it has {', '.join(header)[:200]}"
+                    )
+            elif line.strip():
+                yield f"{where}, line {number}", dict(zip(header, fields, strict=False))
+    except UnicodeDecodeError as error:
+        raise UserError(f"{where}, after line {number}, is not UTF-8: {error.reason}") from error
+
+
 def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     record = dict(pairs)
     if len(record) < len(pairs):
@@ -171,4 +260,4 @@ def wrong_field(record: Mapping[str, Any], fields: Mapping[str, type]) -> str | 
     return None
 
 
-_KINDS = {str: "a text", int: "an integer", list: "a list", dict: "an object"}
+_KINDS = {str: "a text", int: "an integer", float: "a number", list: "a list", dict: "an object"}

@@ -6,18 +6,20 @@ import json
 import string
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Self
 
 from experiments.errors import UserError, nearest
+from experiments.identity import content_identity
 from experiments.metrics import METRICS, metric
-from experiments.parts import TaskConfig
+from experiments.parts import DECODING, TaskConfig
+from experiments.tasks.examples import Example
 from experiments.tasks.rows import Row, local_rows, remote_rows
-from experiments.tasks.task import TASKS, Example, Task, hold_out
+from experiments.tasks.task import TASKS, Task, held_out, hold_out
 
 GENERATION, CLASSIFICATION = ("prompt", "target"), ("text", "text2", "label")
 METRICS_OF = {"text": ("exact_match", "token_f1"), "labels": ("accuracy", "macro_f1")}
 """By what is judged; the first counts unless task.metric names another."""
-MOST_HELD_OUT = 1000
 Read = tuple[str, Example]
 """An example, and where its row stands."""
 
@@ -32,7 +34,7 @@ class JSONL(Task):
     name = "jsonl"
     labels: tuple[str, ...] | None = None
     metrics: tuple[str, ...] = METRICS_OF["text"]
-    keys = ("path", "hub", "columns", "template", "metric", "holdout")
+    keys = ("path", "hub", "columns", "template", "metric", "holdout", *DECODING)
 
     @classmethod
     def check(cls, config: TaskConfig) -> None:
@@ -45,6 +47,11 @@ class JSONL(Task):
             metric(config.metric).require()
 
     @classmethod
+    def source(cls, config: TaskConfig) -> str | None:
+        place = None if config.path is None else Path(config.path).expanduser().resolve()
+        return None if place is None or not place.exists() else content_identity(place)
+
+    @classmethod
     def load(cls, config: TaskConfig) -> Self:
         rows = local_rows(config.path) if config.path else remote_rows(cls.name, str(config.hub))
         form = _Form.of(config, *rows["train"][0])
@@ -54,16 +61,17 @@ class JSONL(Task):
         if config.holdout and not missing:
             raise UserError(f"task.holdout={config.holdout} has no meaning: there are both dev and test")
         train = read.pop("train")
-        count = config.holdout or min(MOST_HELD_OUT, max(1, len(train) // 10))
-        read |= hold_out(train, lambda one: one[1].prompt, dict.fromkeys(missing, count), config.seed)
+        counts = dict.fromkeys(missing, held_out(config, len(train)))
+        read |= hold_out(train, lambda one: one[1].prompt, counts, config.seed)
         task = cls({split: [example for _, example in examples] for split, examples in read.items()})
         task.labels = labels
-        task.metrics = _metrics(config.metric, "labels" if labels else "text")
+        task.metrics = _metrics(config.metric, labels)
         return task
 
 
-def _metrics(chosen: str | None, kind: str) -> tuple[str, ...]:
-    """The names of what data of this kind is judged by, first what counts."""
+def _metrics(chosen: str | None, labels: tuple[str, ...] | None) -> tuple[str, ...]:
+    """The names of what data with these labels, or of text, is judged by, first what counts."""
+    kind = "labels" if labels else "text"
     if chosen is None:
         return METRICS_OF[kind]
     if metric(chosen).judges != kind:
@@ -72,6 +80,7 @@ def _metrics(chosen: str | None, kind: str) -> tuple[str, ...]:
             f"task.metric={chosen} judges {metric(chosen).judges}, and in this data {kind} are to be judged; "
             f"valid are {', '.join(valid)}, or one of your own with judges = {kind!r}"
         )
+    metric(chosen, labels).require()
     return tuple(dict.fromkeys([chosen, *METRICS_OF[kind]]))
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from experiments.tasks.examples import Example
 from experiments.tasks.mnli import MNLI, read_examples
-from experiments.tasks.task import TASKS, Example, GeneratedTask
+from experiments.tasks.task import TASKS, GeneratedTask
 
 
 @TASKS.register

@@ -14,7 +14,7 @@ import re
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 AGGREGATIONS = ("", "MAX", "MIN", "COUNT", "SUM", "AVG")
 OPERATORS = ("=", ">", "<", "OP")
@@ -164,44 +164,76 @@ def _values_at(text: str, begin: int) -> Iterator[tuple[str, int]]:
 
 
 class Database:
-    """The rows of one table in an in-memory sqlite database, in the release's manner.
+    """One table in sqlite, queried in the manner of the release's `lib/dbengine.py`.
 
-    Text is stored in lower case, `real` columns hold numbers; a condition on a `real` column compares with
-    the number that its value spells.
+    Text is stored in lower case and `real` columns hold numbers; a condition's text is compared in lower
+    case, and on a `real` column as the number that it spells.  Of several conditions on one column all have
+    the value of the last, as in the release's code, where a column has one bound value.
     """
 
-    def __init__(self, types: Sequence[str], rows: Sequence[Sequence[Any]]):
+    def __init__(self, connection: sqlite3.Connection, table: str, types: Sequence[str]):
         self.types = list(types)
-        self._connection = sqlite3.connect(":memory:")
+        self._connection, self._table = connection, table
+
+    @classmethod
+    def of_rows(cls, types: Sequence[str], rows: Sequence[Sequence[Any]]) -> Self:
+        """In memory, from a line of {split}.tables.jsonl."""
+        connection = sqlite3.connect(":memory:")
         columns = ", ".join(f"col{i} {'real' if t == 'real' else 'text'}" for i, t in enumerate(types))
-        self._connection.execute(f"CREATE TABLE data ({columns})")
-        marks = ", ".join("?" * len(self.types))
-        self._connection.executemany(
-            f"INSERT INTO data VALUES ({marks})",
+        connection.execute(f"CREATE TABLE data ({columns})")
+        connection.executemany(
+            f"INSERT INTO data VALUES ({', '.join('?' * len(types))})",
             [[cell.lower() if isinstance(cell, str) else cell for cell in row] for row in rows],
         )
+        return cls(connection, "data", types)
+
+    @classmethod
+    def stored(cls, connection: sqlite3.Connection, table_id: str) -> Self:
+        """A table of the release's {split}.db.
+
+        Raises:
+            QueryError: it has no such table.
+        """
+        table = table_id if table_id.startswith("table") else f"table_{table_id.replace('-', '_')}"
+        columns = connection.execute("SELECT type FROM pragma_table_info(?)", [table]).fetchall()
+        if not columns:
+            raise QueryError(f"the database has no table {table}")
+        return cls(connection, table, [kind.lower() for (kind,) in columns])
 
     def execute(self, query: Query) -> list[Any]:
         """The selected values, in row order (one value for an aggregation).
 
-        Raises QueryError for the placeholder operator OP and for a comparison of a `real` column with a
-        value that holds no number.
+        Raises:
+            QueryError: it cannot be executed: a column or an operation that is not there, the placeholder
+                operator OP, or a `real` column compared with a value that holds no number.
         """
-        column = f"col{query.sel}"
-        selection = f"{AGGREGATIONS[query.agg]}({column})" if query.agg else column
-        clauses, bound = [], []
-        for index, operator, value in query.conds:
-            if OPERATORS[operator] == "OP":
-                raise QueryError("the operator OP is a placeholder and cannot be executed")
-            clauses.append(f"col{index} {OPERATORS[operator]} ?")
-            bound.append(self._comparable(index, value))
-        where = " WHERE " + " AND ".join(clauses) if clauses else ""
-        return [row[0] for row in self._connection.execute(f"SELECT {selection} FROM data{where}", bound)]
+        operations = [(query.agg, AGGREGATIONS), *((operator, OPERATORS) for _, operator, _ in query.conds)]
+        if not all(0 <= index < len(known) for index, known in operations):
+            raise QueryError(f"{query} has an operation that is not there")
+        bound = {f"col{index}": self._comparable(index, value) for index, _, value in query.conds}
+        try:
+            column = f"col{query.sel}"
+            selection = f"{AGGREGATIONS[query.agg]}({column})" if query.agg else column
+            clauses = [f"col{index} {OPERATORS[operator]} :col{index}" for index, operator, _ in query.conds]
+            where = f" WHERE {' AND '.join(clauses)}" if clauses else ""
+            found = self._connection.execute(f'SELECT {selection} FROM "{self._table}"{where}', bound)
+            return [row[0] for row in found]
+        except (sqlite3.Error, OverflowError) as error:
+            raise QueryError(f"{query} cannot be executed: {error}") from error
+
+    def same_result(self, query: Query, gold: Query) -> bool:
+        """Whether both give the same values in the same order; what cannot be executed gives none."""
+        try:
+            return self.execute(query) == self.execute(gold)
+        except QueryError:
+            return False
 
     def close(self) -> None:
         self._connection.close()
 
     def _comparable(self, column: int, value: Value) -> Value:
+        if not 0 <= column < len(self.types):
+            raise QueryError(f"there is no column {column}")
         if self.types[column] != "real":
             return value.lower() if isinstance(value, str) else value
         if not isinstance(value, str):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from experiments.tasks.task import TASKS, Example, GeneratedTask
+from experiments.tasks.examples import Example
+from experiments.tasks.task import TASKS, GeneratedTask
 from experiments.tasks.wikisql import WikiSQL, read_examples
 
 

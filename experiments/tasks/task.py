@@ -15,43 +15,32 @@ by its import path, as in task=my_module:Sentiment.  Nothing here imports torch.
 from __future__ import annotations
 
 import copy
+import dataclasses
 import functools
 import hashlib
 import random
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
 from typing import Any, ClassVar, Self, TypeVar
 
+from experiments import cache
+from experiments.decoding import Decoding
 from experiments.errors import UserError
 from experiments.identity import content_identity
 from experiments.keys import keys
 from experiments.metrics import Score, metric
 from experiments.parts import TaskConfig
 from experiments.registry import Registry
+from experiments.tasks.examples import Example, StoredExamples, content_of, write_examples
 from experiments.tasks.files import release_path
 
 SPLITS = ("train", "dev", "test")
 COMMON_KEYS = ("name", "seed", *SPLITS)
 """The keys of the configuration that every task takes."""
+MOST_HELD_OUT = 1000
 Row = TypeVar("Row")
-
-
-@dataclass(frozen=True)
-class Example:
-    """One example.
-
-    A text model reads `prompt` and is to continue with `target` (the objective of the paper, eq. 1: the loss
-    is on the target alone).  `sentences` are the raw inputs that a sequence classifier pairs, `gold` is what
-    predictions are scored against.
-    """
-
-    id: str
-    prompt: str
-    target: str
-    sentences: tuple[str, ...]
-    gold: Any
 
 
 class Task(ABC):
@@ -59,10 +48,14 @@ class Task(ABC):
 
     Attributes:
         name: of the task, as in conf/task.
-        labels: the answers to choose from, or None where the answer is generated text.
+        labels: the answers to choose from, or None where the answer is generated text or a number.
+        bounds: between what the answer is, where it is a number: an encoder's head is then a regression.
         metrics: their names; by the first, runs are compared and their best checkpoint is chosen.
         keys: of the configuration, those that it takes besides `COMMON_KEYS`.
         holdout: what task.holdout=null means; None where that depends on the data.
+        skipped: rows of the release that do not parse and are left out, as its own readers do, by file.
+        records_loss: whether evaluations tell the loss of the references beside the metrics.
+        decoding: how an answer that is text is chosen.
 
     What the data decides (labels read from a file) an instance sets for itself.
     """
@@ -72,6 +65,13 @@ class Task(ABC):
     metrics: tuple[str, ...]
     keys: ClassVar[tuple[str, ...]] = ("path",)
     holdout: ClassVar[int | None] = None
+    bounds: ClassVar[tuple[float, float] | None] = None
+    records_loss: ClassVar[bool] = False
+    decoding: Decoding = Decoding()
+    skipped: Mapping[str, int] = MappingProxyType({})
+
+    _whole: str | None = None
+    """`content_of` all that was loaded, where it is known without looking."""
 
     def __init__(self, splits: Mapping[str, Sequence[Example]]):
         self._splits = dict(splits)
@@ -84,6 +84,67 @@ class Task(ABC):
         Raises:
             UserError: the data is not there or not in the release's layout.
         """
+
+    @classmethod
+    def open(cls, config: TaskConfig) -> Self:
+        """As `load`; the examples of large data are on disk, and are read from their source once.
+
+        Raises:
+            UserError: as `load`.
+        """
+        source = cls.source(config)
+        # Of a class that lies elsewhere it is not known what code makes its examples.
+        if source is None or not cls.__module__.startswith(f"{__package__}."):
+            return cls.load(config)
+        told = dataclasses.asdict(config)
+        key = {
+            "code": cache.code_identity(*sorted(Path(__file__).parent.glob("*.py"))),
+            "task": cls.__qualname__,
+            "source": source,
+            "config": {name: value for name, value in told.items() if name not in ("path", *SPLITS)},
+        }
+        return cache.once("examples", key, lambda: cls.load(config), cls._write, cls._read)
+
+    @classmethod
+    def source(cls, config: TaskConfig) -> str | None:
+        """What names the files that `load` reads, by content; None where they are not kept on disk anew."""
+        return None
+
+    @staticmethod
+    def pack(gold: Any) -> Any:
+        """A gold answer as JSON, of which `unpack` makes the same; a task with others is loaded each time."""
+        return gold
+
+    @staticmethod
+    def unpack(packed: Any) -> Any:
+        """What `pack` was given."""
+        return packed
+
+    def _write(self, folder: Path) -> dict[str, Any] | None:
+        """Every split's examples; None where they are few, or the task holds more than JSON can."""
+        own = {name: value for name, value in vars(self).items() if name != "_splits"}
+        more = own.keys() - {"labels", "metrics", "skipped"}
+        if more or max(map(len, self._splits.values())) < cache.WORTHWHILE:
+            return None
+        try:
+            for split, examples in self._splits.items():
+                write_examples(folder / f"{split}.jsonl", examples, self.pack, self.unpack)
+        except TypeError:
+            return None
+        content = {split: self.content(split) for split in self._splits}
+        return {"content": content, "whole": content_of(self._splits), "own": own}
+
+    @classmethod
+    def _read(cls, folder: Path, about: dict[str, Any]) -> Self:
+        splits = {
+            split: StoredExamples(folder / f"{split}.jsonl", cls.unpack, content)
+            for split, content in about["content"].items()
+        }
+        task = cls(splits)
+        task._whole = about["whole"]
+        for name, value in about["own"].items():
+            setattr(task, name, tuple(value) if isinstance(value, list) else value)
+        return task
 
     @classmethod
     def check(cls, config: TaskConfig) -> None:
@@ -108,40 +169,79 @@ class Task(ABC):
 
     @property
     def splits(self) -> tuple[str, ...]:
-        return tuple(split for split in SPLITS if split in self._splits)
+        """Train, dev and test as far as they are there; then what is evaluated besides."""
+        return tuple(sorted(self._splits, key=lambda split: (*SPLITS, split).index(split)))
 
     def examples(self, split: str) -> Sequence[Example]:
         return self._splits[split]
 
+    def content(self, split: str) -> str:
+        """A hash that names the split's examples."""
+        examples = self._splits[split]
+        if isinstance(examples, StoredExamples):
+            return examples.content
+        return content_of({"": examples})
+
     def drawn(self, config: TaskConfig) -> Self:
-        """The same with at most `config.train`, `.dev` and `.test` examples, drawn with its seed."""
+        """The same with at most `config.train`, `.dev` and `.test` examples, drawn with its seed.
+
+        Of a further split at most as many as of test.
+        """
         task = copy.copy(self)
         task._splits = {split: _drawn(split, examples, config) for split, examples in self._splits.items()}
         return task
 
+    def references(self, example: Example) -> Sequence[Example]:
+        """The example with each target that is right; it has one unless the task says otherwise."""
+        return [example]
+
+    @property
+    def not_measured(self) -> dict[str, str]:
+        """The metrics besides the one that counts for which something is not installed, and what that is."""
+        lacking = {}
+        for name in self.metrics[1:]:
+            try:
+                metric(name, self.labels).require()
+            except UserError as error:
+                lacking[name] = str(error)
+        return lacking
+
     def judge(self, example: Example, prediction: str) -> dict[str, Score]:
         """The scores, by metric, of one prediction: generated text, or one of `labels`."""
-        scores = {name: metric(name, self.labels).score(prediction, example.gold) for name in self.metrics}
-        return {name: score for name, score in scores.items() if score is not None}
+        return self.judge_all([example], [prediction])[0]
+
+    def judge_all(self, examples: Sequence[Example], predictions: Sequence[str]) -> list[dict[str, Score]]:
+        """The scores of the predictions of a split; of what cannot be measured here there are none."""
+        judged: list[dict[str, Score]] = [{} for _ in examples]
+        golds, lacking = [example.gold for example in examples], self.not_measured
+        for name in self.metrics:
+            if name not in lacking:
+                found = metric(name, self.labels).scores(predictions, golds)
+                for scores, score in zip(judged, found, strict=True):
+                    if score is not None:
+                        scores[name] = score
+        return judged
 
 
 def _drawn(split: str, examples: Sequence[Example], config: TaskConfig) -> Sequence[Example]:
-    limit = getattr(config, split)
+    limit = getattr(config, split, config.test)
     if limit is None or limit >= len(examples):
         return examples
-    chosen = random.Random(f"{split}/{config.seed}").sample(range(len(examples)), limit)
-    return [examples[index] for index in sorted(chosen)]
+    chosen = sorted(random.Random(f"{split}/{config.seed}").sample(range(len(examples)), limit))
+    if isinstance(examples, StoredExamples):
+        return examples.some(chosen)
+    return [examples[index] for index in chosen]
 
 
 @functools.lru_cache
 def _examples_hash(task: type[Task], config: TaskConfig) -> str:
-    """Of every example as loaded, whatever file it is from; where an object lies in memory is left out."""
-    loaded, found = task.load(config), hashlib.sha256()
-    for split in loaded.splits:
-        for one in loaded.examples(split):
-            gold = re.sub(r" at 0x[0-9a-f]+", "", repr(one.gold))
-            found.update(repr((split, one.prompt, one.target, one.sentences, gold)).encode())
-    return found.hexdigest()[:16]
+    loaded = task.open(config)
+    return loaded._whole or content_of(loaded._splits)
+
+
+def held_out(config: TaskConfig, rows: int) -> int:
+    """How many training rows serve as another split: as many as asked for, else a tenth, at most 1,000."""
+    return config.holdout or min(MOST_HELD_OUT, max(1, rows // 10))
 
 
 def hold_out(
@@ -178,7 +278,11 @@ class ReleaseTask(Task):
     @classmethod
     def identity(cls, config: TaskConfig) -> str:
         """The content of a local release, else where it comes from."""
-        return "hub" if config.path is None else f"files:{content_identity(release_path(config.path))}"
+        return cls.source(config) or "hub"
+
+    @classmethod
+    def source(cls, config: TaskConfig) -> str | None:
+        return None if config.path is None else f"files:{content_identity(release_path(config.path))}"
 
 
 class GeneratedTask(Task):

@@ -8,9 +8,10 @@ from typing import Any, Self
 
 from experiments.errors import UserError
 from experiments.parts import TaskConfig
+from experiments.tasks.examples import Example
 from experiments.tasks.files import hub_rows, read_jsonl, release_path, wrong_field
 from experiments.tasks.query import AGGREGATIONS, OPERATORS, Gold, Query, to_text
-from experiments.tasks.task import TASKS, Example, ReleaseTask
+from experiments.tasks.task import TASKS, ReleaseTask
 
 HUB_ID = "Salesforce/wikisql"
 # The hub's WikiSQL is a loading script; its converted files stand under this revision.
@@ -33,6 +34,15 @@ class WikiSQL(ReleaseTask):
             return cls.from_hub_rows(hub_rows(cls.name, HUB_ID, HUB_REVISION))
         return cls.from_path(release_path(config.path))
 
+    @staticmethod
+    def pack(gold: Gold) -> Any:
+        return [gold.query.to_dict(), gold.header, gold.types, gold.rows]
+
+    @staticmethod
+    def unpack(packed: Any) -> Gold:
+        query, header, types, rows = packed
+        return Gold(Query.from_dict(query), header, types, rows or ())
+
     @classmethod
     def from_records(
         cls, records: Mapping[str, tuple[Iterable[dict[str, Any]], Iterable[dict[str, Any]]]]
@@ -44,8 +54,8 @@ class WikiSQL(ReleaseTask):
     def from_path(cls, path: Path) -> Self:
         """From the official release: data.tar.bz2, the folder it unpacks to, or any part with its splits."""
         splits = ("train", "dev", "test")
-        questions = {f"{split}.jsonl": _wrong_question for split in splits}
-        tables = {f"{split}.tables.jsonl": _wrong_table for split in splits}
+        questions = {f"{split}.jsonl": wrong_question for split in splits}
+        tables = {f"{split}.tables.jsonl": wrong_table for split in splits}
         files = read_jsonl(path, questions | tables, required=False)
         present = [split for split in splits if f"{split}.jsonl" in files]
         if not present:
@@ -72,18 +82,23 @@ def prompt(header: Sequence[str], question: str) -> str:
     return f"table: {' | '.join(header)}\nquestion: {question.strip()}\nsql:"
 
 
-def _wrong_question(record: Mapping[str, Any]) -> str | None:
+def wrong_question(record: Mapping[str, Any]) -> str | None:
     """What is wrong with a line of {split}.jsonl, or None."""
     reason = wrong_field(record, {"table_id": str, "question": str, "sql": dict})
-    reason = reason or wrong_field(record["sql"], {"sel": int, "agg": int, "conds": list})
-    for condition in () if reason else record["sql"]["conds"]:
+    return reason or wrong_query(record["sql"])
+
+
+def wrong_query(query: Mapping[str, Any]) -> str | None:
+    """What is wrong with a query in the release's form, or None."""
+    reason = wrong_field(query, {"sel": int, "agg": int, "conds": list})
+    for condition in () if reason else query["conds"]:
         parts = condition if isinstance(condition, list | tuple) else ()
         if len(parts) != 3 or not all(map(isinstance, parts, (int, int, str | int | float))):
             return f"the condition {condition} is not a column, an operator and a value"
     return reason
 
 
-def _wrong_table(record: Mapping[str, Any]) -> str | None:
+def wrong_table(record: Mapping[str, Any]) -> str | None:
     """What is wrong with a line of {split}.tables.jsonl, or None."""
     reason = wrong_field(record, {"id": str, "header": list, "types": list})
     if reason:
@@ -142,7 +157,7 @@ def _from_hub(split: str, row: Mapping[str, Any], index: int) -> tuple[dict[str,
         }
         question = {"table_id": str(index), "question": row["question"], "sql": query}
         table = {**row["table"], "id": str(index)}
-        reason = _wrong_question(question) or _wrong_table(table)
+        reason = wrong_question(question) or wrong_table(table)
     except (KeyError, TypeError, ValueError) as error:
         reason = f"it is not in the layout of {HUB_ID}: {type(error).__name__}: {error}"
     if reason:

@@ -156,3 +156,24 @@ def test_a_tokenizer_that_drops_every_word_is_refused(task):
 
     with pytest.raises(UserError, match=r"100% of its tokens are unknown"):
         ClassObjective(RobertaTokenizer(), task, 40).encoded("train")
+
+
+def test_a_regression_s_loss_and_predictions_are_the_model_s_own(encoder):
+    """transformers computes the same loss for a head of one output."""
+    from experiments.class_objective import NumberObjective
+    from experiments.tasks.glue import STSB
+
+    model, tokenizer = encoder("Bert", num_labels=1)
+    texts = [("the dog", "a dog", 4.25), ("the dog", "no cat", 0.5), ("a cat", "a cat", 5.0)]
+    task = STSB(
+        {"train": [Example(str(n), "", "", (one, two), gold) for n, (one, two, gold) in enumerate(texts)]}
+    )
+    objective = NumberObjective(tokenizer, task, max_length=40)
+    batch = objective.encoded("train")
+    inputs = tokenizer(*([pair[i] for pair in texts] for i in (0, 1)), return_tensors="pt", padding=True)
+    with torch.no_grad():
+        theirs = model(**inputs, labels=torch.tensor([gold for *_, gold in texts]))
+        ours = objective.loss(model, batch, CPU, smoothing=0.0)
+        answers = objective.predict(model, batch, CPU)
+    torch.testing.assert_close(ours, theirs.loss)
+    torch.testing.assert_close(torch.tensor([float(one) for one in answers]), theirs.logits[:, 0])

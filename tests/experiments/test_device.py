@@ -19,8 +19,8 @@ CPU = torch.device("cpu")
 
 
 def test_devices():
-    assert resolve_device("cpu") == CPU
-    assert resolve_device("auto").type in ("cpu", "cuda", "mps")
+    assert resolve_device("cpu") == "cpu"
+    assert resolve_device("auto").partition(":")[0] in ("cpu", "cuda", "mps")
     with pytest.raises(UserError, match=r"device=tpu is not here; available are auto, cpu"):
         resolve_device("tpu")
 
@@ -29,18 +29,17 @@ def test_devices():
 def test_precision_of_a_cpu_is_the_same_on_every_machine(has_bfloat16, monkeypatch):
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: has_bfloat16)
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: has_bfloat16)
-    assert resolve_precision("auto", CPU) == "float32"
-    assert resolve_precision("float32", CPU) == "float32"
-    assert resolve_precision("bfloat16", CPU) == "bfloat16"
+    assert resolve_precision("auto", "cpu") == "float32"
+    assert resolve_precision("float32", "cpu") == "float32"
+    assert resolve_precision("bfloat16", "cpu") == "bfloat16"
 
 
 @pytest.mark.parametrize(("has_bfloat16", "expected"), [(True, "bfloat16"), (False, "float32")])
 def test_precision_of_a_gpu(has_bfloat16, expected, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: has_bfloat16)
-    gpu = torch.device("cuda")
-    assert resolve_precision("auto", gpu) == expected
-    assert resolve_precision("float32", gpu) == "float32"
-    assert resolve_precision("auto", torch.device("mps")) == "float32"
+    assert resolve_precision("auto", "cuda") == expected
+    assert resolve_precision("float32", "cuda:1") == "float32"
+    assert resolve_precision("auto", "mps") == "float32"
 
 
 def test_autocast_follows_the_precision():

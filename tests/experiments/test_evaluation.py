@@ -43,12 +43,14 @@ def test_a_score_is_averaged_over_the_examples_that_have_it(bench, monkeypatch):
     scores = [(1.0, None), (0.0, None), (0.0, 1.0), (0.0, 0.0)]
     answers = dict(zip([example.id for example in desk.task.examples("dev")], scores, strict=True))
 
-    def judge(example, prediction):
-        exact, executed = answers[example.id]
-        more = {} if executed is None else {"execution_accuracy": executed}
-        return {"logical_form_accuracy": exact} | more
+    def judge_all(examples, predictions):
+        judged = [answers[example.id] for example in examples]
+        return [
+            {"logical_form_accuracy": exact} | ({} if executed is None else {"execution_accuracy": executed})
+            for exact, executed in judged
+        ]
 
-    monkeypatch.setattr(desk.task, "judge", judge)
+    monkeypatch.setattr(desk.task, "judge_all", judge_all)
     monkeypatch.setattr(desk.objective, "predict", lambda model, batch, device: ["x"] * len(batch))
     found = evaluate(desk.base.model, desk, "dev", CPU, "float32")
     desk.base.model.eval()

@@ -130,7 +130,7 @@ def test_the_address_is_where_the_run_will_be(config, trained):
     place = job.address(config())
     assert not place.folder.path.exists()
     assert run_job(config()).folder == place.folder.path
-    assert (place.device.type, place.precision) == ("cpu", "float32")
+    assert (place.device, place.precision) == ("cpu", "float32")
 
 
 def test_unfinished_run_is_done_again_from_scratch(config, trained):

@@ -78,7 +78,7 @@ def rendered(panel, width=110):
     from rich.console import Console
 
     console = Console(width=width, record=True, file=io.StringIO())
-    console.print(panel._bars.get_renderable())
+    console.print(panel.panel())
     return [line.rstrip() for line in console.export_text().splitlines()]
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from experiments.job import run_job
-from experiments.plan import PlannedRun
+from experiments.plan import PlannedRun, plan
 from experiments.store import ADAPTER, PREDICTIONS, RunFolder, read_jsonl
 
 
@@ -52,8 +52,9 @@ def test_small_gpt2_on_real_wikisql(shared_data, unpacked, tmp_path, config):
     assert len(read_jsonl(folder.file(PREDICTIONS))) == 10
 
 
-def test_small_roberta_on_real_mnli(shared_data, unpacked, tmp_path, config):
-    """RoBERTa's joining of sentences, with the byte-level vocabulary it shares with GPT-2."""
+@pytest.fixture
+def roberta(unpacked, tmp_path):
+    """A folder with a small random RoBERTa, and with its tokenizer the byte-level vocabulary of GPT-2."""
     from transformers import RobertaConfig, RobertaForMaskedLM, RobertaTokenizerFast
 
     source = unpacked("gpt2")
@@ -76,18 +77,36 @@ def test_small_roberta_on_real_mnli(shared_data, unpacked, tmp_path, config):
     )
     RobertaForMaskedLM(settings).save_pretrained(tmp_path / "roberta")
     tokenizer.save_pretrained(tmp_path / "roberta")
-    run = config(
-        steps=4,
-        eval_every=2,
-        **{
-            "model.name": str(tmp_path / "roberta"),
-            "task.name": "mnli",
-            "task.path": str(shared_data / "mnli" / "multinli_1.0.zip"),
-            "task.train": 64,
-        },
-    )
-    outcome = run_job(PlannedRun(run, ()))
+    return tmp_path / "roberta"
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "outputs"),
+    [
+        ("mnli", "mnli/multinli_1.0.zip", 3),
+        ("cola", "glue/glue.tar.xz", 2),
+        ("sst2", "glue/glue.tar.xz", 2),
+        ("rte", "glue/glue.tar.xz", 2),
+        ("stsb", "glue/glue.tar.xz", 1),
+    ],
+)
+def test_small_roberta_on_real_classification(shared_data, roberta, config, name, file, outputs):
+    """RoBERTa's joining of sentences, on each task whose official files are there."""
+    own = {"model.name": str(roberta), "task.name": name, "task.path": str(shared_data / file)}
+    outcome = run_job(PlannedRun(config(steps=4, eval_every=2, **own, **{"task.train": 64}), ()))
     assert outcome.status == "finished", outcome.error
-    assert 0.0 <= outcome.record["metrics"]["last"]["test"]["accuracy"] <= 1.0
-    assert outcome.record["parameters"]["head"] == 32 * 32 + 32 + 3 * 32 + 3
+    assert -1.0 <= outcome.record["metrics"]["last"]["test"][outcome.record["metric"]] <= 1.0
+    assert outcome.record["parameters"]["head"] == 32 * 32 + 32 + outputs * (32 + 1)
     assert outcome.record["parameters"]["adapter"] == 2 * 2 * 2 * (32 + 32)
+
+
+def test_table_16_on_the_real_multinli(shared_data, roberta, tmp_path):
+    """How many training examples: 100, 1,000 and 10,000 of the release."""
+    archive = shared_data / "mnli" / "multinli_1.0.zip"
+    own = ["task=mnli", f"task.path={archive}", "task.train=100,1000,10000", "row=lora_8", "seed=0"]
+    own += ["model=hf", f"model.name={roberta}", "steps=2", "task.test=8", "task.dev=4", "device=cpu"]
+    runs = plan(["-m", "+experiment=table16", *own, f"root={tmp_path}", "wandb.mode=disabled"]).runs
+    outcomes = [run_job(run) for run in runs]
+    assert [outcome.error for outcome in outcomes] == [None] * 3
+    assert [outcome.record["examples"]["train"] for outcome in outcomes] == [100, 1000, 10000]
+    assert len({outcome.folder for outcome in outcomes}) == 3

@@ -117,6 +117,20 @@ def test_a_narrow_terminal_has_the_folders_below(row) -> None:
     assert render(rows, width=200) == render(rows)
 
 
+@pytest.mark.parametrize(
+    ("methods", "command"),
+    [(["truncated", "truncated"], "truncation"), (["lora", "truncated"], "grid"), (["lora", "full"], "grid")],
+)
+def test_a_sweep_of_cut_adapters_goes_on_to_their_curve(
+    row, monkeypatch: pytest.MonkeyPatch, capsys, methods: list[str], command: str
+) -> None:
+    rows = [row(number, "kept", 8, method=method) for number, method in enumerate(methods)]
+    outcomes = iter([outcome for _, outcome in rows])
+    monkeypatch.setattr(sweep, "_outcome", lambda run, since: next(outcomes))
+    report([run for run, _ in rows], 12.0)
+    assert f"next: python -m analysis {command} --study test " in capsys.readouterr().out
+
+
 def test_a_run_that_another_process_is_at_is_busy_and_one_that_cannot_be_found_not_run(config) -> None:
     run = PlannedRun(config(), ())
     folder = address(run.config).folder

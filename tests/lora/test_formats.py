@@ -70,6 +70,13 @@ def test_pefts_rule_of_the_scale():
         peft_scaling(settings, "h.0.q", 3)
 
 
+@pytest.mark.parametrize("settings", [{"r": 4}, {"r": 4, "lora_alpha": None}])
+def test_an_alpha_that_is_left_out_is_pefts_own(settings):
+    from peft import LoraConfig
+
+    assert peft_scaling(settings, "h.0.q", 4) == LoraConfig().lora_alpha / 4
+
+
 def test_where_a_scale_is_stated():
     pair = NamedPair("unet.mid.to_q", "diffusers")
     assert stated_scaling(pair, 4, {}, {}) is None

@@ -12,6 +12,7 @@ from tests.lora.tiny_models import forward, tiny_model
 
 IDS = torch.arange(3, 21).view(2, 9)
 VARIANTS = ({"dora": True}, {"init": "pissa"}, {"init": "olora"}, {"init": "pissa", "dora": True})
+ONE_FACTOR = ({"train": "A"}, {"train": "B"})
 
 
 def trained(kind, targets="qo", seed=1, rank=3, **settings):
@@ -19,7 +20,7 @@ def trained(kind, targets="qo", seed=1, rank=3, **settings):
     model = lora.adapt(tiny_model(kind), targets=targets, rank=rank, alpha=6, **settings).eval()
     generator = torch.Generator().manual_seed(seed)
     for adapter in lora.adapters(model).values():
-        for parameter in adapter.parameters():
+        for parameter in (one for one in adapter.parameters() if one.requires_grad):
             parameter.data.add_(0.1 * torch.randn(parameter.shape, generator=generator))
     return model
 
@@ -71,7 +72,7 @@ def test_peft_starts_and_computes_so(kind, ours, theirs):
 
 
 @pytest.mark.parametrize("kind", ["gpt2", "bert", "roberta", "llama", "gpt-neox", "phi3"])
-@pytest.mark.parametrize("settings", VARIANTS)
+@pytest.mark.parametrize("settings", [*VARIANTS, *ONE_FACTOR])
 def test_nothing_changes_until_the_first_step(kind, settings):
     model = lora.adapt(tiny_model(kind), targets="qv", rank=3, alpha=6, **settings)
     expected = forward(tiny_model(kind), IDS)
@@ -80,7 +81,7 @@ def test_nothing_changes_until_the_first_step(kind, settings):
 
 
 @pytest.mark.parametrize("kind", ["gpt2", "roberta", "llama", "gpt-neox", "phi3"])
-@pytest.mark.parametrize("settings", VARIANTS)
+@pytest.mark.parametrize("settings", [*VARIANTS, *ONE_FACTOR])
 def test_a_merged_model_computes_the_same_and_w0_comes_back(kind, settings):
     model = trained(kind, "qv", **settings)
     before = {key: lora.projection(model, *key).clone() for key in lora.adapters(model)}
@@ -101,6 +102,43 @@ def test_a_merged_model_computes_the_same_and_w0_comes_back(kind, settings):
                 lora.projection(bare, *key) - before[key], update, atol=1e-6, rtol=1e-4
             )
     assert all(torch.equal(lora.projection(model, *key), before[key]) for key in before)
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "llama"])
+@pytest.mark.parametrize("train", ["A", "B"])
+def test_one_factor_is_trained_and_the_other_stays_random(kind, train):
+    """Of variance 1 / (3 d), d of the side that the frozen one is on; dW = 0 at the start."""
+    model = lora.adapt(tiny_model(kind), targets="qv", rank=3, alpha=6, train=train)
+    fixed, moving = ("lora_B", "lora_A") if train == "A" else ("lora_A", "lora_B")
+    before = {place: getattr(one, fixed).detach().clone() for place, one in lora.adapters(model).items()}
+    numbers = torch.cat([value.flatten() for (_, letter), value in before.items() if letter == "q"])
+    assert numbers.var().item() == pytest.approx(1 / (3 * model.config.hidden_size), rel=0.4)
+    assert not any(getattr(one, moving).any() for one in lora.adapters(model).values())
+    optimizer = torch.optim.SGD([one for one in model.parameters() if one.requires_grad], lr=0.5)
+    for _ in range(2):
+        forward(model, IDS).square().sum().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    for place, one in lora.adapters(model).items():
+        assert torch.equal(getattr(one, fixed), before[place])
+        assert getattr(one, moving).any()
+        torch.testing.assert_close(one.delta(), one.scaling * one.lora_B @ one.lora_A)
+    counts = lora.parameter_counts(model)
+    pairs = [(one.lora_A.numel(), one.lora_B.numel()) for one in lora.adapters(model).values()]
+    assert counts["adapter"] == sum(map(sum, pairs))
+    trained = sum(getattr(one, moving).numel() for one in lora.adapters(model).values())
+    assert counts["trainable"] - counts["head"] == trained
+
+
+def test_training_b_alone_starts_as_both_do():
+    one, both = (lora.adapt(tiny_model("gpt2"), targets="qv", rank=3, train=t) for t in ("B", "both"))
+    for place, adapter in lora.adapters(one).items():
+        assert torch.equal(adapter.lora_A, lora.adapters(both)[place].lora_A)
+
+
+def test_an_unknown_factor_is_an_error():
+    with pytest.raises(ValueError, match="train: 'C' is unknown; valid are both, A, B"):
+        lora.adapt(tiny_model("gpt2"), train="C")
 
 
 def test_the_ranks_of_dw():
@@ -149,7 +187,7 @@ def test_dropout_leaves_the_frozen_part_whole():
     assert module(torch.randn(4, 16)).abs().max() < 1e-4
 
 
-@pytest.mark.parametrize("settings", VARIANTS)
+@pytest.mark.parametrize("settings", [*VARIANTS, *ONE_FACTOR])
 def test_a_file_gives_the_model_back(tmp_path, settings):
     model = trained("gpt2", "qv", **settings)
     path = tmp_path / "adapter.safetensors"

@@ -110,6 +110,17 @@ def test_runs_are_those_of_run_py_to_the_byte_and_a_failed_one_is_told(reproduce
     assert "study s: 1 runs, 1 finished before" in capfd.readouterr().out
 
 
+def test_a_dry_run_shows_the_plan_and_writes_nothing(reproduce, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "0")  # and as it was, afterwards
+    monkeypatch.setenv("LORA_SECTION7_ASKED_OFFLINE", "0")
+    assert reproduce("--dry-run", "--seeds", "2", "--experiments", "table7,fig4", "task=sql") == 0
+    assert "4 runs: 4 to train\n" in capsys.readouterr().out
+    assert reproduce("--dry-run", "--experiments", "fig4", "device=tpu", "--seeds", "1") == 2
+    assert reproduce.asked == []
+    assert not any(tmp_path.iterdir())
+
+
 def test_what_cannot_be_made_is_named_and_not_tried(reproduce, trained, capsys):
     assert reproduce("--seeds", "1", "--experiments", "fig4,table6", "task=sql") == 0
     told = capsys.readouterr().out

@@ -39,8 +39,9 @@ def true(claims):
 
 def test_every_claim_is_judged_once():
     assert [*ALWAYS_JUDGED] == [*ACCURACIES, *GEOMETRY]
-    assert [one.name for one in CLAIMS if one.name not in ALWAYS_JUDGED] == ["top-direction-does"]
-    for one in CLAIMS:
+    of_paper = [one for one in CLAIMS if not one.since]
+    assert [one.name for one in of_paper if one.name not in ALWAYS_JUDGED] == ["top-direction-does"]
+    for one in of_paper:
         assert one.evidence.__doc__.startswith(f"Section {one.section}")
 
 

@@ -267,5 +267,9 @@ def test_what_the_study_lacks_of_the_papers_figure_is_one_line_and_the_rest_is_d
     result = fig7(selection)
     assert result.printed() == "Figure 7. The paper's has r = 64, which the study lacks; drawn: r = 16."
     assert {*result.numbers["rank"]} == {16}
+    result = fig8(selection)
+    assert result.printed().startswith("Figure 8. The paper's has r = 4, 8 and 64; the study lacks r = 4,")
+    assert {*result.numbers["against"]} > {"r=2", "r=16"}
+    assert "at r = 2 and 16;" in result.drawings[""].caption
     with pytest.raises(MissingRunsError, match="qv r=8 seed=0"):
         fig3(selection, ranks=(8, 16))

@@ -210,6 +210,18 @@ def test_a_rounded_adapter_says_so_and_is_read_as_any(rounded, tmp_path):
     assert (tmp_path / STUDY / run.id / ADAPTER).read_bytes() == (run.path / ADAPTER).read_bytes()
 
 
+def test_costs_go_along(source, tmp_path):
+    """They are of the study, and stand where the analysis looks for them."""
+    root = tmp_path / "outputs"
+    shutil.copytree(source, root)
+    (root / STUDY / "costs.json").write_text("{}")
+    size = archive(Study.open(STUDY, root), tmp_path / "slim", FIG3).size
+    made = tmp_path / "slim" / STUDY
+    assert (made / "costs.json").read_bytes() == b"{}"
+    assert size == sum(path.stat().st_size for path in made.rglob("*") if path.is_file())
+    assert not any("costs" in name for name, _ in Study.open(STUDY, tmp_path / "slim").left_out)
+
+
 def test_an_archive_again_is_the_same_to_the_byte(source, made, tmp_path):
     again = archive(Study.open(STUDY, source), tmp_path, FIG3)
     assert files(tmp_path) == files(made)

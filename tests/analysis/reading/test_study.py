@@ -481,6 +481,42 @@ def test_the_commands_differ_from_the_studys_runs_in_rank_and_seed_alone(make_ru
     assert again == expected
 
 
+def written(outputs, *words):
+    return shlex.join(["python", "run.py", "-m", "study=ranks", f"root={outputs}", *words])
+
+
+def test_what_was_written_for_a_neighbour_is_written_again_with_its_values_replaced(make_run, outputs):
+    told = ["lr=0.005", "steps=400", "batch_size=32", "log_every=5", "wandb.tags=[a b]"]
+    place = ["study=else", "root=/else", "seed=0", "targets=qv", "rank=4", "force=true", "budget=q8"]
+    make_run(
+        rank=4,
+        batch_size=32,
+        record={"overrides": ["+experiment=table5", "task=sql", *place, *told]},
+        lr=0.005,
+        steps=400,
+    )
+    (command,) = missing_from(Study.open("ranks", outputs), [Need("qv", 64, 0)]).commands
+    swept = ["budget=null", "precision=float32", "targets=qv", "rank=64", "seed=0"]
+    assert command == written(outputs, "+experiment=table5", "task=sql", *told, *swept)
+    (config,) = trained_by(command)
+    assert (config.rank, config.log_every, config.study) == ({"q": 64, "v": 64}, 5, "ranks")
+
+
+def test_what_a_neighbours_words_do_not_make_follows_from_its_settings(make_run, outputs):
+    """A file of conf/ may have changed since, or be that of another folder."""
+    make_run(rank=4, lr=0.005, steps=400, alpha=16, record={"overrides": ["alpha=2", "task.train=8000"]})
+    study = Study.open("ranks", outputs)
+    (command,) = missing_from(study, [Need("qv", 64, 0)]).commands
+    (config,) = trained_by(command)
+    assert (config.alpha, config.task.train) == (16, 8000)
+    assert "alpha=2 task.train=8000 alpha=16" in command
+    [run] = study.runs
+    run.record["overrides"] = ["+experiment=gone", "lr=0.005"]
+    (command,) = missing_from(study, [Need("qv", 64, 0)]).commands
+    assert "gone" not in command
+    assert trained_by(command) == [config]
+
+
 def test_what_is_default_is_not_written(make_run, outputs):
     make_run(lr=0.005, steps=400)
     (command,) = missing_from(Study.open("ranks", outputs), [Need("qv", 64, 0)]).commands

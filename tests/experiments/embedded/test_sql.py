@@ -55,7 +55,7 @@ def test_every_question_has_an_answer_and_reads_back(train):
         assert parse(text, table["header"]) == Query(
             query.sel, query.agg, tuple((c, o, str(v)) for c, o, v in query.conds)
         )
-        database = Database(table["types"], table["rows"])
+        database = Database.of_rows(table["types"], table["rows"])
         result = database.execute(query)
         assert result, question
         assert result != [0] or AGGREGATIONS[query.agg] != "COUNT"

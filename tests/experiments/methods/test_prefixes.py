@@ -7,9 +7,9 @@ import pytest
 import torch
 from transformers import DynamicCache
 
+from experiments.encoded import Encoded
 from experiments.errors import UserError
 from experiments.methods import lookup
-from experiments.objective import Encoded
 from experiments.prefixes import Activations, special_ids
 from tests.lora.tiny_models import VOCABULARY, tiny_model
 
@@ -134,10 +134,10 @@ def test_where_the_tokens_stand_in_an_input(bench):
         prompt, answer = one.ids[: one.target_start], one.ids[one.target_start :]
         assert two == Encoded((900, 901, *prompt, 902, *answer), one.target_start + 3)
     of_class = Encoded((2, 5, 3, 6, 3), 5, label=1, segments=(0, 0, 0, 1, 1))
-    assert other._surrounded(of_class) == Encoded(
+    assert other.surrounded(of_class) == Encoded(
         (2, 900, 901, 5, 3, 6, 3, 902), 8, label=1, segments=(0, 0, 0, 0, 0, 1, 1, 1)
     )
-    assert objective.with_tokens((), ()).encoded("dev") == objective.encoded("dev")
+    assert [*objective.with_tokens((), ()).encoded("dev")] == [*objective.encoded("dev")]
 
 
 def test_ids_lie_above_the_vocabulary():

@@ -18,7 +18,14 @@ from tests.lora.tiny_models import forward, tiny_model
 
 ADDED = ("adapter_h", "adapter_l", "adapter_p", "prefix_embed", "prefix_layer", "fttop2")
 SETTINGS = {
-    "lora": ({"dora": True}, {"init": "pissa"}, {"init": "olora", "dora": True}, {"lr_ratio": 16.0}),
+    "lora": (
+        {"dora": True},
+        {"init": "pissa"},
+        {"init": "olora", "dora": True},
+        {"lr_ratio": 16.0},
+        {"train": "A"},
+        {"train": "B"},
+    ),
     "lora_prefix": ({"prefix": "embed"}, {"prefix": "layer", "init": "pissa"}),
 }
 CASES = [(name, {}) for name in ADDED] + [(name, more) for name, many in SETTINGS.items() for more in many]
@@ -129,6 +136,30 @@ def test_the_analysis_reads_dw_as_it_is(config, bench, monkeypatch, settings):
         )
 
 
+@pytest.mark.parametrize("train", ["A", "B"])
+def test_dw_of_one_trained_factor_is_read_as_it_is(config, bench, monkeypatch, train):
+    desk = bench("sql")
+    monkeypatch.setattr("experiments.workbench.workbench", lambda *_: desk)
+    monkeypatch.setattr(job, "model_identity", lambda _: "tiny")
+    run = config(steps=3, train=train)
+    outcome = job.run_job(PlannedRun(run, ()))
+    whole = lookup("full").prepare(desk.base.model, run)
+    merged = lora.merge(lora.load(whole, outcome.folder / store.ADAPTER))
+    bare = lookup("full").prepare(desk.base.model, run)
+    bare.load_state_dict(merged.state_dict())
+    dW = lora.projection(bare, 1, "q") - lora.projection(desk.base.model, 1, "q")
+    (found,) = Study.open("test", run.root).runs
+    pair, start = found.adapter()[1, "q"], found.initial()[1, "q"]
+    torch.testing.assert_close(pair.scaling * pair.B @ pair.A, dW, atol=1e-6, rtol=1e-4)
+    assert dW.abs().max() > 1e-4
+    frozen, moved = ("B", "A") if train == "A" else ("A", "B")
+    assert torch.equal(getattr(pair, frozen), getattr(start, frozen))
+    assert getattr(start, frozen).abs().max() > 0
+    assert not getattr(start, moved).any()
+    counts = outcome.record["parameters"]
+    assert counts["trainable"] == counts["adapter"] // 2  # W is square
+
+
 def test_what_runs_do_not_tell_is_the_default(config, bench, monkeypatch):
     """Runs without DoRA are told from those with it, though only the latter say so."""
     desk = bench("sql")
@@ -156,8 +187,12 @@ def test_defaults_that_came_later_change_no_address(config):
     def told(**settings):
         return config(**settings).scientific("float32", "model", "task")
 
-    assert not {"dora", "lr_ratio", "bottleneck", "l_p", "l_i", "prefix"} & told().keys()
+    assert (
+        not {"dora", "lr_ratio", "train", "forgetting", "bottleneck", "l_p", "l_i", "prefix"} & told().keys()
+    )
     assert told(dora=True) == {**told(), "dora": True}
+    assert told(train="B") == {**told(), "train": "B"}
+    assert told(forgetting=True) == told()
     assert told(lr_ratio=4.0) == {**told(), "lr_ratio": 4.0}
     assert told(method="adapter_h")["bottleneck"] == 8
     assert {"l_p", "l_i", "prefix", "rank"} <= told(method="lora_prefix").keys()

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from experiments.errors import UserError
-from experiments.metrics import metric
+from experiments.metrics import References, metric
 
 WORDS = ["the", "a", "red", "blue", "dog", "cat", "sleeps", ",", "on", "under", "mat", "."]
 
@@ -39,6 +39,30 @@ def test_against_sacrebleu():
     ]
     assert min(expected) < 0.1
     assert metric("bleu").of_totals(scores[draws].sum(1)) == pytest.approx(expected)
+
+
+def test_several_references_in_lower_case_against_sacrebleu(capfd):
+    sacrebleu = pytest.importorskip("sacrebleu")
+    (predictions, golds), (_, others) = sentences(0), sentences(1)
+    predictions = [text.title() for text in predictions]
+    pairs = [References(pair) for pair in zip(golds, others, strict=True)]
+    for name, lowercase in (("bleu", False), ("bleu_lc", True)):
+        expected = sacrebleu.corpus_bleu(predictions, [golds, others], lowercase=lowercase).score / 100
+        assert metric(name).value(metric(name).scores(predictions, pairs)) == pytest.approx(expected)
+    assert expected > 0.1
+    assert capfd.readouterr().err == ""  # sacrebleu warns of sentences without four-grams, unless told
+
+
+def test_parts_have_scores_of_their_own_examples():
+    pytest.importorskip("sacrebleu")
+    golds = [References(("a b c d",), "seen"), References(("e f g h",), "unseen"), "i j k l"]
+    found = {name: metric(name).scores(["a b c d"] * 3, golds) for name in ("bleu_lc_seen", "bleu_lc_unseen")}
+    assert [[score is not None for score in scores] for scores in found.values()] == [
+        [True, False, False],
+        [False, True, False],
+    ]
+    assert metric("bleu_lc_seen").value(found["bleu_lc_seen"][:1]) == pytest.approx(1)
+    assert metric("bleu_lc_unseen").value(found["bleu_lc_unseen"][1:2]) == 0
 
 
 @pytest.mark.parametrize(

@@ -196,11 +196,16 @@ LABELLED = [{"text": f"t{i}", "label": ANIMALS[i % 2]} for i in range(4)]
         ([GOOD], {"columns": {"prompt": "question"}}, "line 1 lacks question; it has prompt, target"),
         ([GOOD] * 20, {}, "task.holdout=2 leaves no training example: there are 20, with 1 different inputs"),
         (generation(9), {"holdout": 5}, "task.holdout=5 leaves no training example: there are 9, with 9"),
+        (
+            [{"text": f"t{i}", "label": "abc"[i % 3]} for i in range(9)],
+            {"metric": "f1"},
+            "metric f1 is of two labels, of which the second is the positive one; here are 3: use macro_f1",
+        ),
         (generation(9), {"metric": "macro_f1"}, "macro_f1 judges labels, and in this data text are"),
         (
             LABELLED,
             {"metric": "token_f1"},
-            "token_f1 judges text, and .* valid are accuracy, macro_f1, or",
+            "token_f1 judges text, and .* valid are accuracy, f1, macro_f1, matthews, or",
         ),
     ],
 )

@@ -102,16 +102,36 @@ ROWS = [["Ann", "united", 31, 7], ["Ben", "rovers", 25, 9], ["Cid", "united", 22
     ],
 )
 def test_execution(text, expected):
-    database = Database(["text", "text", "real", "real"], ROWS)
+    database = Database.of_rows(["text", "text", "real", "real"], ROWS)
     assert database.execute(parse(text, HEADER)) == expected
 
 
-def test_what_cannot_be_executed_is_an_error():
-    database = Database(["text", "text", "real", "real"], ROWS)
-    with pytest.raises(QueryError, match="placeholder"):
-        database.execute(Query(0, 0, ((1, 3, "x"),)))
-    with pytest.raises(QueryError, match="holds numbers"):
-        database.execute(Query(0, 0, ((2, 0, "old"),)))
+@pytest.mark.parametrize(
+    ("query", "says"),
+    [
+        (Query(0, 0, ((1, 3, "x"),)), "cannot be executed"),  # OP is a placeholder
+        (Query(0, 0, ((2, 0, "old"),)), "holds numbers"),
+        (Query(9), "cannot be executed"),
+        (Query(-1), "cannot be executed"),
+        (Query(0, -1), "an operation that is not there"),
+        (Query(0, 6), "an operation that is not there"),
+        (Query(0, 0, ((1, -1, "x"),)), "an operation that is not there"),
+        (Query(0, 0, ((7, 0, "x"),)), "there is no column 7"),
+        (Query(0, 0, ((2, 0, 10**30),)), "cannot be executed"),
+    ],
+)
+def test_what_cannot_be_executed_is_an_error(query, says):
+    database = Database.of_rows(["text", "text", "real", "real"], ROWS)
+    with pytest.raises(QueryError, match=says):
+        database.execute(query)
+    assert not database.same_result(query, query)
+
+
+def test_of_two_conditions_on_a_column_both_have_the_last_value():
+    """As in the release: age > 22 and age < 31 is age > 31 and age < 31 there."""
+    database = Database.of_rows(["text", "text", "real", "real"], ROWS)
+    assert database.execute(Query(0, 0, ((2, 1, 22), (2, 2, 31)))) == []
+    assert database.execute(Query(0, 0, ((2, 1, 30), (2, 1, 22)))) == ["ann", "ben"]
 
 
 def test_execution_agrees_with_the_official_database(shared_data):
@@ -130,8 +150,9 @@ def test_execution_agrees_with_the_official_database(shared_data):
         where = " AND ".join(f"col{c} {OPERATORS[o]} ?" for c, o, _ in query.conds) or "1"
         values = [v.lower() if isinstance(v, str) else v for _, _, v in query.conds]
         theirs = [row[0] for row in official.execute(f"SELECT {selection} FROM {name} WHERE {where}", values)]
-        database = Database(table["types"], table["rows"])
+        database = Database.of_rows(table["types"], table["rows"])
         assert database.execute(query) == theirs, record["question"]
         database.close()
+        assert Database.stored(official, table["id"]).execute(query) == theirs
         compared += 1
     assert compared > 500

@@ -1,0 +1,174 @@
+"""`--dry-run`: what a command would train, what it lacks, and how long it may take.
+
+Nothing is trained or written and the hub is asked nothing; torch is imported only where there may be a GPU.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+from experiments.config import RunConfig, digest
+from experiments.engine import at_once
+from experiments.errors import UserError
+from experiments.identity import INDEX_SUFFIX, PICKLED, SAFETENSORS
+from experiments.job import Outcome, address, check_rank, source_folder, source_of
+from experiments.models import model_identity
+from experiments.plan import PlannedRun
+from experiments.progress import clock
+from experiments.store import runs as runs_of
+from experiments.sweep import Row, outcome_of, table, terminal_width
+from experiments.tasks import task_identity
+
+OFFLINE = "HF_HUB_OFFLINE"
+ASKED_OFFLINE = "LORA_SECTION7_ASKED_OFFLINE"
+READY, LACKING = 0, 2
+WORDS = {"kept": "finished", "not run": "to train", "failed": "cannot run", "busy": "busy elsewhere"}
+NO_SWEEP = math.nan
+VARYING = ("seed", "rank")
+"""A run takes about as long as one that differs in these alone."""
+
+
+def stay_offline() -> None:
+    """Ask the hub nothing from here on.  Its client reads this once, when it is imported."""
+    os.environ.setdefault(ASKED_OFFLINE, os.environ.get(OFFLINE, "0"))
+    os.environ[OFFLINE] = "1"
+
+
+def dry_run(runs: Sequence[PlannedRun], workers: int | None) -> int:
+    """Print the plan: a table of the runs and their folders, what is missing, and a guess of the cost.
+
+    Args:
+        workers: as for `engine.train`.
+
+    Returns:
+        The exit status: 0 where the command could run, 2 where something is missing.
+    """
+    rows = [(run, _outcome(run)) for run in runs]
+    rows = [(run, _with_source(run, outcome, rows)) for run, outcome in rows]
+    parts = table(rows, terminal_width(), WORDS)
+    missing: dict[str, list[str]] = defaultdict(list)
+    for number, (run, outcome) in enumerate(rows):
+        for lack in [outcome.error] if outcome.status == "failed" else _lacks(run):
+            missing[str(lack)].append(f"#{number}")
+    if missing:
+        parts.append(["missing", *(f"  {line}  ({_listed(which)})" for line, which in missing.items())])
+    if remote := dict.fromkeys(what for run, outcome in rows for what in _of_hub(run) if not outcome.record):
+        parts.append([f"from the hub, unless it is in the local cache: {', '.join(remote)}"])
+    counts = Counter(WORDS[outcome.status] for _, outcome in rows)
+    told = ", ".join(f"{counts[word]} {word}" for word in WORDS.values() if counts[word])
+    parts.append([f"{len(rows)} run{'s' * (len(rows) > 1)}: {told}", f"cost: {_cost(rows, workers)}"])
+    print("\n\n".join("\n".join(part) for part in parts), flush=True)
+    return LACKING if missing else READY
+
+
+def _outcome(run: PlannedRun) -> Outcome:
+    """What the store says; "failed" where the run cannot begin."""
+    try:
+        check_rank(run.config)
+        return outcome_of(run, NO_SWEEP)
+    except (UserError, OSError) as error:
+        return Outcome("failed", run.config.readable_name(), None, None, str(error), run.command)
+
+
+def _with_source(run: PlannedRun, outcome: Outcome, rows: Sequence[Row]) -> Outcome:
+    """The same, unless the run starts from one that is neither finished nor in the plan."""
+    if outcome.status != "not run":
+        return outcome
+    source = source_folder(run.config)
+    if source is None or source.path in {other.folder for _, other in rows}:
+        return outcome
+    try:
+        source_of(run)
+    except UserError as error:
+        return Outcome("failed", outcome.name, outcome.folder, None, str(error), run.command)
+    return outcome
+
+
+def _lacks(run: PlannedRun) -> Iterator[str]:
+    """What else would stop the run: a store that takes nothing, a model that may not be fetched."""
+    study = run.config.root / run.config.study
+    there = next(folder for folder in (study, *study.absolute().parents) if folder.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        yield f"{study} cannot be made or written; give another root or study"
+    if os.environ.get(ASKED_OFFLINE, "0") not in ("", "0"):
+        yield from (f"{what}: {OFFLINE} is set and it is not in the local cache" for what in _models(run))
+
+
+def _of_hub(run: PlannedRun) -> Iterator[str]:
+    """What training would ask the hub for."""
+    yield from _models(run)
+    try:
+        if task_identity(run.config.task) == "hub":
+            yield f"the data of task={run.config.task.name}"
+    except UserError:
+        return  # told as missing
+
+
+def _models(run: PlannedRun) -> Iterator[str]:
+    """The run's model, where it is one of the hub's that is not in the local cache."""
+    model = run.config.model
+    try:
+        if not model_identity(model).startswith("hub:"):
+            return
+    except UserError:
+        return  # told as missing
+    from huggingface_hub import try_to_load_from_cache
+
+    names = [name + suffix for name in (SAFETENSORS, PICKLED) for suffix in ("", INDEX_SUFFIX)]
+    cached = (try_to_load_from_cache(model.name, name, revision=model.revision) for name in names)
+    if not any(isinstance(file, str) for file in cached):
+        yield f"model.name={model.name}"
+
+
+def _listed(numbers: Sequence[str]) -> str:
+    return ", ".join(numbers) if len(numbers) < 4 else f"{numbers[0]} to {numbers[-1]}, {len(numbers)} runs"
+
+
+# ---------------------------------------------------------------------------------------------------- cost
+
+
+def _cost(rows: Sequence[Row], workers: int | None) -> str:
+    """In words, by the finished runs of the store that differ in seed and rank alone."""
+    left = [run.config for run, outcome in rows if outcome.status == "not run"]
+    if not left:
+        return "nothing is to be trained" if not _failed(rows) else "unknown"
+    known = {root: _seconds(root) for root in {config.root for config in left}}
+    found = [known[config.root].get(_kind_of(config)) for config in left]
+    seconds = [mean(measured) for measured in found if measured]
+    if not seconds:
+        return "unknown: no finished run has these settings but for seed and rank"
+    at_most = min(len(left), at_once(left[0]) if workers is None else workers)
+    told = f"about {clock(sum(seconds) / at_most)} with {at_most} worker{'s' * (at_most > 1)}"
+    some = f" for {len(seconds)} of the {len(left)} runs, unknown for the others" * (len(seconds) < len(left))
+    return f"{told}{some} ({mean(seconds):.0f} s a run, by finished runs that differ in seed and rank alone)"
+
+
+def _failed(rows: Sequence[Row]) -> bool:
+    return any(outcome.status == "failed" for _, outcome in rows)
+
+
+def _seconds(root: Path) -> dict[str, list[float]]:
+    """Of every finished run below `root`, by its kind."""
+    found: dict[str, list[float]] = defaultdict(list)
+    for study in root.iterdir() if root.is_dir() else ():
+        for folder in runs_of(root, study.name):
+            record = folder.read() or {}
+            if "config" in record and "seconds" in record.get("timing", {}):
+                kind = _kind(record["config"], str(record.get("device")).startswith("cpu"))
+                found[kind].append(record["timing"]["seconds"])
+    return found
+
+
+def _kind_of(config: RunConfig) -> str:
+    place = address(config)
+    return _kind(place.scientific, place.device == "cpu")
+
+
+def _kind(scientific: Mapping[str, Any], on_cpu: bool) -> str:
+    return digest({key: value for key, value in scientific.items() if key not in VARYING} | {"cpu": on_cpu})
