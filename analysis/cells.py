@@ -158,7 +158,7 @@ class Cells(Mapping[Place, CellResult]):
         import pandas
 
         used = pandas.concat([self._one_a_seed(place) for place in places])
-        differing = _differing(used, but=("targets", "rank", "seed", "lr"))
+        differing = differing_settings(used, but=("targets", "rank", "seed", "lr"))
         for name, values in differing.items():
             if name == "model" or name.startswith(("model.", "task.")):
                 raise AnalysisError(
@@ -323,7 +323,7 @@ def lora_runs(frame: DataFrame) -> DataFrame:
 def _one_a_seed(found: DataFrame, where: str) -> DataFrame:
     if found["seed"].is_unique:
         return found.sort_values("seed")
-    differing = _differing(found[found["seed"].duplicated(keep=False)], but=("seed",))
+    differing = differing_settings(found[found["seed"].duplicated(keep=False)], but=("seed",))
     if not differing:
         raise AnalysisError(f"{where} has one run in several folders; remove the copies")
     told = "; ".join(f"{name} ({', '.join(map(str, values))})" for name, values in differing.items())
@@ -332,7 +332,7 @@ def _one_a_seed(found: DataFrame, where: str) -> DataFrame:
     )
 
 
-def _differing(found: DataFrame, but: Iterable[str]) -> dict[str, list[Any]]:
+def differing_settings(found: DataFrame, but: Iterable[str]) -> dict[str, list[Any]]:
     """The settings, which stand before `trainable` in a study's frame, in which runs differ."""
     settings = list(found.columns)[: list(found.columns).index("trainable")]
     # The model's folder may have moved between runs: its identity, where a run has one, tells the weights.

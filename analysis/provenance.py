@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from analysis.defaults import DEFAULT_BASIS, DEFAULT_CHECKPOINT, DEFAULT_SPLIT, DEFAULT_TARGETS
+from analysis.reading.checkpoint import Checkpoint
 from analysis.reading.run import Run
 from analysis.selection import Selection, tasks_of
+from experiments.identity import DEQUANTISED
 
 _OF_METHOD = ("method", "targets", "rank", "seed", "model")
 """Settings in which runs of full fine-tuning and LoRA's may differ without a word."""
@@ -66,7 +68,7 @@ def provenance_of(
         "study": selection.study.name,
         "task": selection.task or tasks_of(selection.study),
         "model": used[0].record["model"],
-        **({"W": {"base": selection.base, "verified": _verified(selection, used)}} if weights else {}),
+        **({"W": _weights(selection, used)} if weights else {}),
         **({"targets": selection.targets} if targets else {}),
         **({"basis": selection.basis} if basis else {}),
         "checkpoint": selection.checkpoint,
@@ -74,6 +76,12 @@ def provenance_of(
         "runs": [run.id for run in used],
         "left_out": [name for name, _ in selection.study.left_out],
     }
+
+
+def _weights(selection: Selection, runs: Sequence[Run]) -> dict[str, Any]:
+    form = dequantised(selection, runs)
+    told: dict[str, Any] = {"base": selection.base, "verified": _verified(selection, runs)}
+    return told if form is None else told | {DEQUANTISED: form}
 
 
 def _verified(selection: Selection, runs: Iterable[Run]) -> bool:
@@ -115,12 +123,35 @@ def full_sentence(selection: Selection, full: Sequence[Run], lora: Sequence[Run]
 
 def weight_sentence(selection: Selection, runs: Sequence[Run]) -> str:
     """Of what reads W: nothing where W is known to be the runs' W0, else why it is not."""
+    rounded = _rounded_sentence(selection, runs)
     if _verified(selection, runs):
-        return ""
+        return rounded
     told = runs[0].record["model"]
     name, commit = Path(told["name"]).name, str(told["revision"])[:12]
     source = f"{name} as it is now" if selection.base is None else f"the folder {Path(selection.base).name}"
     return (
         f" W is read from {source}, unverified: of {name} ({commit}) the runs record no sha256 to "
-        "compare with."
+        f"compare with.{rounded}"
+    )
+
+
+def dequantised(selection: Selection, runs: Sequence[Run]) -> str | None:
+    """The format that W was dequantised from; None where it was not, or its config.json is not here."""
+    told = runs[0].record["model"]
+    if selection.base is None and DEQUANTISED in told:
+        return str(told[DEQUANTISED])
+    checkpoint = Checkpoint.at_hand(str(selection.base or told.get("path") or told["name"]), told["revision"])
+    return None if checkpoint is None else checkpoint.dequantised_from
+
+
+def _rounded_sentence(selection: Selection, runs: Sequence[Run]) -> str:
+    form = dequantised(selection, runs)
+    return "" if form is None else f" {rounding_of_weights(form)}"
+
+
+def rounding_of_weights(form: str) -> str:
+    """What weights that were dequantised from a format are to be known by."""
+    return (
+        f"W was dequantised from {form}, so that it carries the noise of that rounding: its small singular "
+        "values and their directions are not the published model's."
     )

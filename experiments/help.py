@@ -45,8 +45,8 @@ Examples
 
 {model}
 
-Experiments (all into study=section7, where what they share is trained once; the head of each file in
-conf/experiment says what it reproduces, what it costs and what to expect)
+Experiments (into study=section7, or of claims made since the paper into study=since, where what they share is
+trained once; the head of each file in conf/experiment says what it asks, what it costs and what to expect)
 {experiments}
 
 LoRA

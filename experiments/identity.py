@@ -15,6 +15,8 @@ SAFETENSORS, PICKLED = "model.safetensors", "pytorch_model.bin"
 INDEX_SUFFIX = ".index.json"
 CONFIG, ADAPTER_CONFIG = "config.json", "adapter_config.json"
 """Of a model, and of a PEFT adapter."""
+DEQUANTISED = "dequantised_from"
+"""The key of a config.json that names the format from which the weights were dequantised."""
 
 # Files beside the weights that neither model nor tokenizer is made from.  Decoding is this suite's own.
 _WITHOUT_EFFECT = (

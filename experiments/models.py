@@ -15,6 +15,7 @@ from experiments.errors import UserError
 from experiments.identity import (
     ADAPTER_CONFIG,
     CONFIG,
+    DEQUANTISED,
     checkpoint_folder,
     checkpoint_identity,
     weights_sha256,
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 EMBEDDED = "embedded"
+OWN_CODE = "trust_remote_code"
+"""What the library's message names where a checkpoint's code would have to be run."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,8 @@ class BaseModel:
     """A pretrained model that is never changed: each run trains a copy.
 
     `generates` tells a text model (it continues a prompt) from a sequence classifier.  `provenance` goes
-    into the run's record: name, revision and, of a local folder, its path and its weights' sha256.
+    into the run's record: name, revision, of a local folder its path and its weights' sha256, and in which
+    dtype the weights are stored, or from which format they were dequantised.
     """
 
     model: PreTrainedModel
@@ -138,8 +142,8 @@ def _hugging_face(config: ModelConfig, labels: int | None) -> BaseModel:
         raise UserError(_unavailable(config, folder, error)) from error
     kind, architecture = settings.model_type, ARCHITECTURES.get(settings.model_type)
     if architecture is None or architecture.kind == "other":
-        known = ", ".join(name for name, entry in ARCHITECTURES.items() if entry.kind != "other")
-        raise UserError(f"model.name={config.name} is a {kind} model; known architectures are {known}")
+        adapts = ", which `lora.adapt` adapts and no task here trains" if architecture is not None else ""
+        raise UserError(f"model.name={config.name} is a {kind} model{adapts}; {_known()}")
     generates = architecture.kind == "decoder"
     if not generates and labels is None:
         raise UserError(
@@ -171,6 +175,10 @@ def _hugging_face(config: ModelConfig, labels: int | None) -> BaseModel:
     }
     if folder:
         provenance["path"] = str(folder.resolve())
+    if stored := getattr(settings, "dtype", None):
+        provenance["stored"] = str(stored).removeprefix("torch.")
+    if dequantised := getattr(settings, DEQUANTISED, None):
+        provenance[DEQUANTISED] = str(dequantised)
     return BaseModel(model, tokenizer, generates, _length(config, _positions(settings)), provenance)
 
 
@@ -232,12 +240,31 @@ def _unavailable(config: ModelConfig, folder: Path | None, error: Exception) -> 
             "its .bin file is damaged or holds more than tensors, which could run any program; give the "
             "model as safetensors"
         )
+    if OWN_CODE in str(error):
+        return (
+            f"model.name={config.name} is of an architecture whose code lies in the checkpoint, and that is "
+            f"never run; {_known()}"
+        )
     if folder is not None or not isinstance(error, OSError | ValueError):
         return f"model.name={config.name}: the checkpoint cannot be loaded: {reason or type(error).__name__}"
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_OFFLINE:
+        return (
+            f"model.name={config.name} is neither a folder nor in the local cache, and HF_HUB_OFFLINE keeps "
+            "the hub from being asked; unset it, or where there is a network run "
+            f"`hf download {config.name}` and pass the folder as model.name, or use model=embedded"
+        )
     return (
         f"model.name={config.name} is neither a folder nor in the local cache, and the hub did not give it; "
         f"where there is a network run `hf download {config.name}` and pass the folder as model.name, "
         f"or use model=embedded ({type(error).__name__}: {reason})"
+    )
+
+
+def _known() -> str:
+    return "known architectures are " + ", ".join(
+        name for name, entry in ARCHITECTURES.items() if entry.kind != "other"
     )
 
 

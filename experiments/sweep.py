@@ -39,8 +39,8 @@ def report(runs: Sequence[PlannedRun], since: float) -> bool:
         from experiments.tracking import log_sweep
 
         columns = _columns(rows)
-        table = [[*_cells(number, *row, columns), str(row[1].folder)] for number, row in enumerate(rows)]
-        where = log_sweep(rows[0][0].config, f"{since:.0f}", [*columns, "folder"], table)
+        cells = [_cells(number, *row, columns) for number, row in enumerate(rows)]
+        where = log_sweep(rows[0][0].config, f"{since:.0f}", columns, cells)
         if where:
             print(f"W&B:  {where}", flush=True)
     for study, root in dict.fromkeys((run.config.study, run.config.root) for run, _ in rows):
@@ -94,11 +94,13 @@ def table(
     """
     columns = _columns(rows)
     cells = [_cells(number, *row, columns, words) for number, row in enumerate(rows)]
-    folders = [str(outcome.folder or "") for _, outcome in rows]
-    whole = _align([*columns, "folder"], [[*row, where] for row, where in zip(cells, folders, strict=True)])
+    whole = _align(columns, cells)
     if width is None or max(map(len, whole)) <= width:
         return [whole]
-    return [_align(columns, cells), [f"  #{number}  {where}" for number, where in enumerate(folders)]]
+    return [
+        _align(columns[:-1], [row[:-1] for row in cells]),
+        [f"  #{number}  {folder}" for number, *_, folder in cells],
+    ]
 
 
 def render(rows: Sequence[Row], width: int | None = None) -> str:
@@ -137,12 +139,12 @@ def _setting(run: PlannedRun, key: str) -> str:
 
 
 def _columns(rows: Sequence[Row]) -> list[str]:
-    """Number, targets and rank; other settings where rows differ; then counts, scores, time and status."""
+    """Number, targets and rank; other settings where rows differ; counts, scores, time, status, folder."""
     known = {*ALWAYS_SHOWN, *SHOWN_IF_DIFFERENT, "budget"}
     written = [override.lstrip("+").partition("=")[0] for run, _ in rows for override in run.overrides]
     others = [*SHOWN_IF_DIFFERENT, *(key for key in dict.fromkeys(written) if key not in known)]
     different = [key for key in others if len({_setting(run, key) for run, _ in rows}) > 1]
-    return ["#", *ALWAYS_SHOWN, *different, "trainable", *SPLITS, "seconds", "status"]
+    return ["#", *ALWAYS_SHOWN, *different, "trainable", *SPLITS, "seconds", "status", "folder"]
 
 
 def _cells(
@@ -164,6 +166,7 @@ def _cells(
         "trainable": "" if trainable is None else f"{trainable:,}",
         "seconds": "" if seconds is None else f"{seconds:.1f}",
         "status": words.get(outcome.status, outcome.status),
+        "folder": str(outcome.folder or ""),
         **dict.fromkeys(SPLITS, ""),
         **scores,
     }

@@ -28,8 +28,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-DEQUANTISED = "dequantised_from"
-"""The key of config.json that names the format from which weights were dequantised."""
+from experiments.identity import DEQUANTISED
+
 PLAIN = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "vocab.txt")
 
 

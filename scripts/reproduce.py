@@ -68,12 +68,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--dry-run", action="store_true", help="print the plan, what is missing and a guess of the cost")
     known = experiment_names()
     names = f"of conf/experiment: {', '.join(known)} (default: those of Section 7)"
-    add("--experiments", type=_listed, default=sorted(SECTION_7), metavar="NAME,NAME", help=names)
+    add("--experiments", default=",".join(sorted(SECTION_7)), metavar="NAME,NAME", help=names)
     return parser
-
-
-def _listed(text: str) -> list[str]:
-    return text.split(",")
 
 
 def _planned(options: argparse.Namespace, overrides: Sequence[str]) -> list[PlannedRun]:
@@ -86,7 +82,8 @@ def _planned(options: argparse.Namespace, overrides: Sequence[str]) -> list[Plan
     if options_given:
         raise UserError(f"{options_given[0]} is not an option (python scripts/reproduce.py --help)")
     runs = plan_experiments(
-        options.experiments, [f"study={options.study}", f"seed=range(0,{options.seeds})", *overrides]
+        options.experiments.split(","),
+        [f"study={options.study}", f"seed=range(0,{options.seeds})", *overrides],
     )
     if len({(str(run.config.root), run.config.study) for run in runs}) > 1:
         raise UserError("the runs lie in several studies; give one study and one root")
@@ -104,7 +101,7 @@ def _reproduce(runs: Sequence[PlannedRun], options: argparse.Namespace) -> int:
     project = "/".join(filter(None, (config.wandb.entity, config.wandb.project)))
     place = ["--study", config.study, "--root", str(config.root)]
     out = ["--out", str(options.out or Path("results") / config.study)]
-    skipped = _skipped(runs, options.experiments)
+    skipped = _skipped(runs, options.experiments.split(","))
     skip = ["--skip", ",".join(skipped)] if skipped else []
     status = analyse(["all", *place, *out, *skip, "--wandb", config.wandb.mode, "--project", project])
     if status == INTERRUPTED:

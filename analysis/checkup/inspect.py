@@ -14,6 +14,7 @@ import numpy as np
 from analysis.checkup.measures import EPSILON, SCALED, Measured, frame, measure
 from analysis.errors import AnalysisError
 from analysis.geometry.noise import SMALLEST_RANK
+from analysis.provenance import rounding_of_weights
 from analysis.reading.base_weights import BaseWeights
 from analysis.reading.pairs import Adapter, open_adapter
 from analysis.result import Cell, Row, Table
@@ -40,12 +41,14 @@ class Inspection:
         measured: every projection, by layer and label.
         base: where W is from, or None.
         epsilon: of intruder dimensions.
+        dequantised_from: the format whose rounding W carries, or None.
     """
 
     adapter: Adapter
     measured: Sequence[Measured] = field(repr=False)
     base: str | None = None
     epsilon: float = EPSILON
+    dequantised_from: str | None = None
 
     @cached_property
     def numbers(self) -> pd.DataFrame:
@@ -191,7 +194,8 @@ def inspect(
     order = {letter: f"{place:02}" for place, letter in enumerate(LETTERS)}
     measured.sort(key=lambda m: (m.pair.layer is None, m.pair.layer or 0, order.get(m.label, f"~{m.label}")))
     source = None if weights is None else weights.checkpoint.source
-    return Inspection(adapter, measured, source, epsilon)
+    form = None if weights is None else weights.checkpoint.dequantised_from
+    return Inspection(adapter, measured, source, epsilon, form)
 
 
 # ------------------------------------------------------------------------------------------- in words
@@ -236,6 +240,8 @@ def _against_weight(seen: Inspection, alive: pd.DataFrame) -> Iterator[str]:
         f"median; 1 is chance), so dW amplifies them {alive['factor'].median():.3g}{mark}-fold, where random "
         f"directions would give {alive['null_factor'].median():.3g}{mark}."
     )
+    if seen.dequantised_from is not None:
+        yield rounding_of_weights(seen.dequantised_from)
     left, right = (alive[f"share_{side}"].median() for side in ("left", "right"))
     chance = (alive["chance_left"].median(), alive["chance_right"].median())
     yield (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -113,11 +113,18 @@ def _of_pair(
     fused = len(pair.letters) > 1
     whole = _thin(*pair.read(), pair.scaling).S.numpy() if fused else None
     for label, factors in letters.items():
+        if pair.magnitude is not None and base is not None and pair.letters and pair.layer is not None:
+            W = _weight(pair, label, factors, base)
+            if min(W.shape) <= WHOLE_BELOW:
+                yield _weight_decomposed(pair, label, factors, W, intruders, epsilon)
+                continue
         thin = _thin(factors.A, factors.B, pair.scaling)
-        row = _identity(pair, label, factors) | _spectrum(pair, thin) | _rounding(pair, thin, factors)
-        row["A_init"] = None if pair.embedding else initial_family(factors.A)
+        row = _identity(pair, label, factors) | _spectrum(thin) | _nulls(pair, thin)
+        row |= _rounding(pair, thin, factors)
+        row["A_init"] = None if pair.embedding else initial_family(factors.A, factors.stored)
         if base is not None and pair.letters and pair.layer is not None:
-            row |= _beside_weight(pair, label, thin, base, intruders, epsilon)
+            W = _weight(pair, label, factors, base)
+            row |= _beside_weight(W, thin, pair.scaling, intruders, epsilon)
         values = thin.S.numpy()
         yield Measured(pair, label, row, values, whole if fused else values)
         whole = None
@@ -139,12 +146,8 @@ def _identity(pair: Pair, label: str, factors: Factors) -> dict[str, Any]:
     }
 
 
-def _spectrum(pair: Pair, thin: _Thin) -> dict[str, Any]:
-    sizes = len(thin.B), thin.A.shape[1], len(thin.A)
+def _spectrum(thin: _Thin) -> dict[str, Any]:
     S = thin.S
-    scale = abs(pair.scaling) or math.nan
-    untrained = beyond_untrained(S / scale, float(thin.R_B.norm()), float(thin.R_A.norm()), *sizes)
-    noise = beyond_noise(S / scale, *sizes)
     return {
         "norm": float(S.norm()) if thin.rank else 0.0,
         "sigma_1": float(S[0]) if thin.rank else 0.0,
@@ -152,6 +155,15 @@ def _spectrum(pair: Pair, thin: _Thin) -> dict[str, Any]:
         "entropy_rank": entropy_rank(S),
         **{f"rank_{share}": energy_rank(S, share / 100) for share in (90, 95, 99)},
         "numerical_rank": thin.rank,
+    }
+
+
+def _nulls(pair: Pair, thin: _Thin) -> dict[str, Any]:
+    sizes = len(thin.B), thin.A.shape[1], len(thin.A)
+    scale = abs(pair.scaling) or math.nan
+    untrained = beyond_untrained(thin.S / scale, float(thin.R_B.norm()), float(thin.R_A.norm()), *sizes)
+    noise = beyond_noise(thin.S / scale, *sizes)
+    return {
         "beyond_untrained": untrained.directions,
         "untrained_sigma": untrained.bar * scale,
         "beyond_noise": noise.directions,
@@ -180,13 +192,14 @@ def _rounding(pair: Pair, thin: _Thin, factors: Factors) -> dict[str, Any]:
     return {"rounding": floor, "below_rounding": int((thin.S[: thin.rank] < floor).sum())}
 
 
-def initial_family(A: Tensor) -> str | None:
+def initial_family(A: Tensor, stored: torch.dtype | None = None) -> str | None:
     """The distribution that A began with where A is not told apart from it, else None.
 
     "kaiming" is U(-1 / sqrt(d_in), 1 / sqrt(d_in)) of PEFT, loralib, kohya, mlx-lm and this project,
     "gaussian 1/r" is N(0, 1 / r^2) of PEFT's "gaussian" and diffusers, "gaussian" N(0, 1 / (3 d_in)) of this
     project. A Kolmogorov-Smirnov test at 1 % on up to `SAMPLE` entries, and for the first no entry beyond its
-    bound: of a hundred that never moved, one is missed.
+    bound: of a hundred that never moved, one is missed. Entries are held against the distribution as rounding
+    to the dtype that they are `stored` in leaves it, so that coarse ones are judged as fine ones are.
     """
     from scipy import stats
 
@@ -206,23 +219,83 @@ def initial_family(A: Tensor) -> str | None:
         if name == "kaiming" and largest > bound * (1 + 2**-7):  # as far as bfloat16 rounds it
             continue
         # The standard deviations alone tell most apart, at a thousandth of the test's cost.
-        if abs(sample.std() / family.std() - 1) < 0.1 and stats.kstest(sample, family.cdf).pvalue > LEVEL:
+        if abs(sample.std() / family.std() - 1) < 0.1 and _agrees(sample, family, stored):
             return name
     return None
 
 
-def _beside_weight(
-    pair: Pair, label: str, thin: _Thin, base: BaseWeights, intruders: int | None, epsilon: float
-) -> dict[str, Any]:
-    A, B = thin.A, thin.B
+def _agrees(sample: np.ndarray, family: Any, stored: torch.dtype | None) -> bool:
+    """The Kolmogorov-Smirnov test of a sample that was rounded, with p-values of one that was not.
+
+    A value v that was rounded to stands for all between the middles to its neighbours, which are eps times
+    the power of 2 below |v| apart, so that there, and not at v, the two distributions are compared; from a
+    power of 2 itself the neighbour toward 0 is half as far. The p-values are too large, if anything.
+    """
+    from scipy import stats
+
+    values, counts = np.unique(sample, return_counts=True)
+    above = below = np.zeros(len(values))
+    if stored is not None:
+        numbers = torch.finfo(stored)
+        level = np.where(values == 0, 0, np.ldexp(1.0, np.frexp(values)[1] - 1))
+        level = np.maximum(level, numbers.smallest_normal)
+        outward = numbers.eps / 2 * level
+        halved = (np.abs(values) == level) & (level > numbers.smallest_normal)
+        inward = np.where(halved, outward / 2, outward)
+        above, below = np.where(values > 0, outward, inward), np.where(values > 0, inward, outward)
+    reached = np.cumsum(counts) / len(sample)
+    before = reached - counts / len(sample)
+    largest = max(
+        np.abs(reached - family.cdf(values + above)).max(), np.abs(before - family.cdf(values - below)).max()
+    )
+    return bool(stats.kstwo.sf(largest, len(sample)) > LEVEL)
+
+
+def _weight_decomposed(
+    pair: Pair, label: str, factors: Factors, W: Tensor, intruders: int | None, epsilon: float
+) -> Measured:
+    """DoRA's dW = m (W0 + s B A) / ||W0 + s B A|| - W0, norms of rows: dense, and of full rank.
+
+    What W's directions are compared with are the top r of dW, r the rank of the pair; the nulls of a pair do
+    not apply.
+    """
+    assert pair.magnitude is not None
+    magnitude = pair.magnitude().double()
+    if len(magnitude) != pair.shape.d_out:
+        raise AnalysisError(f"{pair.module}: {len(magnitude)} magnitudes for {pair.shape.d_out} rows of B")
+    W0 = W.double()
+    tuned = W0 + pair.scaling * factors.B.double() @ factors.A.double()
+    dW = (magnitude[pair.letters[label]] / tuned.norm(dim=1))[:, None] * tuned - W0
+    U, S, Vh = torch.linalg.svd(dW, full_matrices=False)
+    whole, r = _thin(Vh, U * S, 1.0), factors.rank
+    row = _identity(pair, label, factors) | _spectrum(whole)
+    row |= dict.fromkeys(("beyond_untrained", "untrained_sigma", "beyond_noise", "noise_sigma"), math.nan)
+    row |= {"rounding": math.nan, "below_rounding": 0, "A_init": initial_family(factors.A, factors.stored)}
+    row |= _beside_weight(W, _thin(Vh[:r], U[:, :r] * S[:r], 1.0), 1.0, 0, epsilon)
+    row["relative_norm"] = row["norm"] / row["weight_norm"]
+    row |= _intruders(W, lambda: dW, whole, intruders, epsilon)
+    values = whole.S.numpy()
+    return Measured(pair, label, row, values, values)
+
+
+def _weight(pair: Pair, label: str, factors: Factors, base: BaseWeights) -> Tensor:
+    """W0 of a projection.  Raises AnalysisError where it has another shape than dW."""
     assert pair.layer is not None
     W = base.projection(pair.layer, label)
-    if tuple(W.shape) != (len(B), A.shape[1]):
+    shape = len(factors.B), factors.A.shape[1]
+    if tuple(W.shape) != shape:
         raise AnalysisError(
-            f"{pair.module}: dW_{label} of layer {pair.layer} is {(len(B), A.shape[1])}; W of "
-            f"{base.checkpoint.source} is {tuple(W.shape)}"
+            f"{pair.module}: dW_{label} of layer {pair.layer} is {shape}; W of {base.checkpoint.source} is "
+            f"{tuple(W.shape)}"
         )
-    amplified = amplification(W, B, A, pair.scaling)
+    return W
+
+
+def _beside_weight(
+    W: Tensor, thin: _Thin, scaling: float, intruders: int | None, epsilon: float
+) -> dict[str, Any]:
+    A, B = thin.A, thin.B
+    amplified = amplification(W, B, A, scaling)
     row = {
         "weight_norm": amplified.weight_norm,
         "relative_norm": amplified.delta_norm / amplified.weight_norm,
@@ -231,11 +304,18 @@ def _beside_weight(
         "lift": amplified.lift,
     }
     if thin.rank:
-        row |= _in_top_directions(W, delta_svd(B, A, pair.scaling))
+        row |= _in_top_directions(W, delta_svd(B, A, scaling))
+    return row | _intruders(W, lambda: scaling * B @ A, thin, intruders, epsilon)
+
+
+def _intruders(
+    W: Tensor, delta: Callable[[], Tensor], thin: _Thin, intruders: int | None, epsilon: float
+) -> dict[str, Any]:
+    row: dict[str, Any] = {}
     k = intruders if intruders is not None else INTRUDERS * (min(W.shape) <= WHOLE_BELOW)
     if k and thin.rank:
         k = min(k, *W.shape)
-        W, dW = W.double(), pair.scaling * B @ A
+        W, dW = W.double(), delta()
         for side, cosines in (("left", left_cosines(W, dW, k)), ("right", left_cosines(W.T, dW.T, k))):
             row[f"intruders_{side}"] = int((cosines.cosines < epsilon).sum())
             row[f"arbitrary_{side}"] = int((cosines.arbitrary & (cosines.cosines < epsilon)).sum())

@@ -165,10 +165,11 @@ def resize(
                 f"{adapter.source}: {pair.module} is DoRA, whose magnitudes belong to the directions of the "
                 "whole pair; a cut pair needs others: train them again"
             )
-    if adapter.format == KOHYA and "." not in adapter.pairs[0].module:
+    unknown = next((pair.module for pair in adapter if "." not in pair.module), None)
+    if adapter.format == KOHYA and unknown is not None:
         raise AnalysisError(
-            f"{adapter.source}: a file of kohya, whose names ({adapter.pairs[0].module}) do not tell the "
-            "modules' paths that PEFT needs"
+            f"{adapter.source}: a file of kohya, whose names ({unknown}) do not tell the "
+            "modules' paths that PEFT needs; give the base model, which does (--base MODEL, base=)"
         )
     tensors: dict[str, Tensor] = {}
     cuts, scalings = [], {}

@@ -183,7 +183,7 @@ def _part(name: str, ratio: Ratio, margin: float | None = None, paper: str = "")
         low=low,
         high=high,
         level=level,
-        null=math.nan if margin else 1.0,
+        null=math.nan,
         wanted=wanted,
         p_for=min(1.0, p_for),
         p_against=min(1.0, p_against),
@@ -217,7 +217,6 @@ def _judged(said: _Said, found: Evidence, p_holm: float) -> Judgement:
         low=part.low,
         high=part.high,
         level=part.level,
-        null=part.null,
         wanted=part.wanted,
         margin=part.margin,
         p_value=found.p_value if found.enough else math.nan,
@@ -241,6 +240,9 @@ def _memory(costs: Costs) -> Judgement:
     length = full.length
     many = costs.formula(FULL, 1e9, length) / costs.formula(LORA, 1e9, length)
     told = ", ".join(f"{ratio:.2f} at {size}" for size, ratio in ratios.items())
+    error = max(
+        abs(costs.formula(step.method, *step.size) / step.peak - 1) for pair in costs.pairs for step in pair
+    )
     return Judgement(
         SUBJECT,
         MEMORY.claim,
@@ -254,7 +256,8 @@ def _memory(costs: Costs) -> Judgement:
         wanted=f">= {THIRD:g}",
         paper=f"{paper[0] / paper[1]:.2g}",
         note=f"{depends}Batch × length: {told}. By formula from {none:.2f} with no tokens to {many:.2f} with "
-        f"many, of length {length}: Adam's moments and gradients are saved, activations are not.",
+        f"many, of length {length}: Adam's moments and gradients are saved, activations are not. It is "
+        f"within {100 * error:.0f}% of each peak.",
     )
 
 

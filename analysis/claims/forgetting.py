@@ -19,6 +19,7 @@ from analysis.errors import AnalysisError
 from analysis.reading import tensors
 from analysis.selection import Selection
 from analysis.statistics import Needed, UnitMean, rank_correlation, unit_mean, units_needed
+from analysis.statistics.correlation import LEAST
 from analysis.tables.spectra import INTRUDER_K, INTRUDER_THRESHOLD
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from analysis.reading.run import Run
 
 FULL: Place = ("full", 0)
+IDS = ("run", "path")
 FEWEST_SETTINGS = 6
 """Of a rank correlation; fewer decide nothing."""
 
@@ -50,10 +52,9 @@ class Forgetting:
         frame = self.frame
         lora = lora_runs(frame)
         lora = lora[lora["run"].isin(self._plain)]
-        full = frame[frame["method"] == "full"].drop_duplicates(
-            ["seed", "lr"]
-        )  # targets say whose dW is kept
-        full = full.assign(targets=FULL[0], rank=FULL[1])
+        full = frame[frame["method"] == "full"].assign(targets=FULL[0], rank=FULL[1])
+        names = [name for name in full.columns[: [*full.columns].index("trainable")] if name not in IDS]
+        full = full[~full[names].astype(str).duplicated()]  # of runs that keep dW of other targets one counts
         return Cells(pandas.concat([full, lora]), Evaluation(self.selection.checkpoint, self.selection.split))
 
     @cached_property
@@ -165,7 +166,10 @@ def lora_forgets_less(forgetting: Forgetting) -> Evidence:
     """
     cells = forgetting.cells
     lora = [place for place in cells if place != FULL]
+    if FULL not in cells or not lora:
+        raise AnalysisError("of the runs chosen it was not measured of both LoRA and full fine-tuning")
     cells.differing([FULL, *lora])
+    forgetting.selection.check_model(forgetting.runs(run for place in cells for run in cells[place].runs))
     full = forgetting.of_cell(cells[FULL])
     parts, told = [], [_told("full", cells[FULL], full, cells)]
     for place in sorted(lora):
@@ -208,6 +212,8 @@ def intruders_go_with_forgetting(forgetting: Forgetting) -> Evidence:
     are repeats. The claim wants it above 0.
     """
     settings = forgetting.settings()
+    if len(settings) < LEAST:
+        raise AnalysisError(f"{len(settings)} settings of the runs that were chosen are too few to correlate")
     counts = forgetting.intruders(run for runs in settings for run in runs)
     x = [float(np.mean([counts[run.id] for run in runs])) for runs in settings]
     y = [float(np.mean([forgetting.forgotten(run) for run in runs])) for runs in settings]

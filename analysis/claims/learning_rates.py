@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from analysis.cells import CHOSEN_ON
+from analysis.cells import CHOSEN_ON, differing_settings
 from analysis.claims.catalogue import claim
 from analysis.claims.evidence import Evidence, of_units
 from analysis.claims.since import kinds
@@ -46,12 +46,20 @@ class LearningRates:
         """By rank; None is full fine-tuning. Of each the rates that were tried, three or more.
 
         Raises:
-            AnalysisError: runs cannot be told apart.
+            AnalysisError: runs differ in something else, or cannot be told apart.
         """
         frame = self.selection.frame
         names = {run for run, name in kinds(self.selection).items() if name == self.selection.targets}
-        found: dict[int | None, Curve] = {None: self._curve(frame[frame["method"] == "full"], "full")}
-        lora = frame[frame["run"].isin(names)]
+        full, lora = frame[frame["method"] == "full"], frame[frame["run"].isin(names)]
+        used = frame[frame["run"].isin({*full["run"], *lora["run"]})]
+        differing = differing_settings(used, but=("method", "targets", "rank", "seed", "lr"))
+        if differing:
+            name, values = next(iter(differing.items()))
+            raise AnalysisError(
+                f"the runs differ in {name} ({', '.join(map(str, values))}); choose one kind, as in --choose "
+                f"{name}={values[0]}"
+            )
+        found: dict[int | None, Curve] = {None: self._curve(full, "full")}
         for rank in sorted({int(rank) for rank in lora["rank"]}):
             found[rank] = self._curve(lora[lora["rank"] == rank], f"r={rank}")
         return {rank: curve for rank, curve in found.items() if len(curve) >= FEWEST_RATES}

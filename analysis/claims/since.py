@@ -38,15 +38,11 @@ def kind(run: Run) -> str | None:
     OLoRA.
     """
     told = run.settings
-    if (
-        told["method"] != "lora"
-        or not isinstance(told["rank"], int)
-        or told.get("init") in ("pissa", "olora")
-    ):
+    if told["method"] != "lora" or not isinstance(told.get("rank"), int):
         return None
-    if run.setting("dora") or run.setting("lr_ratio") != 1:
+    if told.get("init") in ("pissa", "olora") or run.setting("dora") or run.setting("lr_ratio") != 1:
         return None
-    train, scaling = run.setting("train"), told["scaling"]
+    train, scaling = run.setting("train"), told.get("scaling", "alpha/r")
     words = [f"train={train}"] * (train != "both") + [f"scaling={scaling}"] * (scaling != "alpha/r")
     return " ".join([told["targets"], *words])
 
@@ -98,6 +94,8 @@ class Since(Answers):
         self, what: str, pairs: Sequence[tuple[Place, Place]], others: Sequence[Place] = ()
     ) -> Evidence:
         """Of the claim that each first beats its second; the others are told beside."""
+        if not pairs:
+            raise AnalysisError("of the runs that were chosen there are not both")
         parts = tuple(self.difference(first, second) for first, second in pairs)
         told = dict.fromkeys([*(place for pair in pairs for place in pair), *others])
         unit = ", points" if self.metric.share else ""

@@ -148,9 +148,9 @@ def _notes_since(selection: Selection) -> list[str]:
         "Claims that others made after the paper, and what this study says of them. Intervals hold 95 %. "
         f"Accuracy: as above; {selection.split} split, {selection.checkpoint} checkpoint; no margin is "
         "granted, and p is corrected by Holm over a task's claims about accuracy made since. Learning rates "
-        "and forgetting: Student's t over seeds, each claim by itself, at three seeds or more. A claim with "
-        "several parts is supported where all are, contradicted where one is; the part that settles it is "
-        "shown.",
+        "and forgetting: Student's t over seeds, each claim by itself, at three seeds or more; a correlation "
+        "is over settings, six at least, whose seeds are averaged. A claim with several parts is supported "
+        "where all are, contradicted where one is; the part that settles it is shown.",
     ]
 
 

@@ -49,10 +49,10 @@ def caption(costs: Costs) -> str:
     return (
         "What LoRA costs. Top left: time of a forward pass over that of the fine-tuned model at the "
         "settings of the paper's Table 1, scaled; hollow: the paper's. Top right: memory of a training step "
-        f"of {batch} × {length} tokens, told apart; black: the peak as measured. Bottom left: full "
-        "fine-tuning's peak over LoRA's by batch and length; lines: the formula. Bottom right: training "
-        "steps a second over full fine-tuning's; hollow: the paper's tokens a second. Bars: 95% interval "
-        "over rounds."
+        f"of {batch} × {length} tokens, told apart; black: the peak as measured, for gradients come as "
+        "activations go. Bottom left: full fine-tuning's peak over LoRA's by batch and length; lines: the "
+        "formula. Bottom right: training steps a second over full fine-tuning's; hollow: the paper's tokens "
+        "a second. Bars: 95% interval over rounds."
     )
 
 

@@ -15,7 +15,7 @@ from typing import Any
 from analysis.errors import AnalysisError
 from analysis.reading.files import read_json
 from experiments.errors import UserError
-from experiments.identity import CONFIG, checkpoint_folder
+from experiments.identity import CONFIG, DEQUANTISED, checkpoint_folder
 
 EMBEDDED = "embedded"
 
@@ -119,6 +119,12 @@ class Checkpoint:
         from lora.architectures import plain_config
 
         return plain_config(read_json(self.folder / CONFIG))
+
+    @property
+    def dequantised_from(self) -> str | None:
+        """The format whose rounding the weights carry; None where they were not quantised."""
+        form = getattr(self.config, DEQUANTISED, None)
+        return None if form is None else str(form)
 
 
 def _embedded() -> Path:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 FILE = "costs.json"
 FORMAT = 1
+FLOAT = 4
+"""Bytes of a number: parameters are float32, whatever products are computed in."""
 FULL, LORA = "full", "lora"
 Seconds = Mapping[str, tuple[float, ...]]
 """By candidate, one a round; the rounds of all candidates are the same."""
@@ -65,11 +67,6 @@ class Step:
     @property
     def size(self) -> tuple[int, int]:
         return self.batch, self.length
-
-    @property
-    def all_parts(self) -> int:
-        """What would be held if all of them were held at one time."""
-        return self.weights + self.gradients + self.optimizer + self.activations
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,19 +130,14 @@ class Costs:
         return k, a, c
 
     def formula(self, method: str, batch: float, length: float) -> float:
-        """Bytes of weights, gradients and moments, from counts alone, and of activations at any size."""
+        """Bytes of the peak at any size: weights, moments, and gradients or activations.
+
+        As the backward pass goes on, gradients come and activations go, so that the larger of them counts.
+        """
         step = self.by_method[method]
         k, a, c = self.activations(method)
-        return fixed(step.total, step.trainable) + k + batch * (a * length + c * length**2)
-
-
-def fixed(total: int, trainable: int, size: int = 4) -> int:
-    """Bytes that do not depend on the input: weights, their gradients, and two moments of each in AdamW.
-
-    Args:
-        size: bytes of a number.
-    """
-    return size * (total + 3 * trainable)
+        kept = k + batch * (a * length + c * length**2)
+        return FLOAT * (step.total + 2 * step.trainable) + max(FLOAT * step.trainable, kept)
 
 
 def costs_file(study: Study) -> Path:

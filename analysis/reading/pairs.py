@@ -6,6 +6,7 @@ than memory.
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -28,7 +29,7 @@ from analysis.reading.files import (
     unreadable,
 )
 from experiments.identity import ADAPTER_CONFIG
-from experiments.store import ADAPTER, RUN
+from experiments.store import ADAPTER, RUN, RunFolder
 from lora.architectures import ARCHITECTURES, Architecture, architecture_of
 from lora.files import FORMAT, PICKLES
 from lora.formats import (
@@ -46,6 +47,8 @@ if TYPE_CHECKING:
     from lora.saving import Factors
 
 NATIVE = "this project"
+TRUNCATED = "truncated"
+"""The method whose runs evaluate another's adapter."""
 WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin", "adapters.safetensors")
 OTHER_WEIGHTS = ("pytorch_lora_weights.safetensors", "pytorch_lora_weights.bin")
 ENDINGS = (".safetensors", *PICKLES)
@@ -65,7 +68,7 @@ class Pair:
         shape: its sizes.
         scaling: the factor, alpha / r in most files.
         stated: whether the file or its config states it; else it is taken for 1.
-        dora: a magnitude belongs to it, so that dW is more than scaling * B A.
+        magnitude: reads DoRA's, (d_out,); None without it. dW is then more than scaling * B A.
         embedding: of an embedding table, in PEFT's layout; dW is then the transpose of what is stored.
         rslora: alpha, that `scaling` was made from, is divided by sqrt(r).
         parameters: entries of both factors as they are stored.
@@ -80,7 +83,7 @@ class Pair:
     scaling: float
     stated: bool
     read: Callable[[], tuple[Tensor, Tensor]]
-    dora: bool = False
+    magnitude: Callable[[], Tensor] | None = None
     embedding: bool = False
     rslora: bool = False
     parameters: int = 0
@@ -88,6 +91,10 @@ class Pair:
     @property
     def rank(self) -> int:
         return self.shape.rank
+
+    @property
+    def dora(self) -> bool:
+        return self.magnitude is not None
 
     def factors(self) -> dict[str, Factors]:
         """By letter, or by the label alone, in float32 or what is finer.
@@ -147,8 +154,10 @@ def open_adapter(source: str | Path, base: BaseWeights | str | Path | None = Non
     Raises:
         AnalysisError: there is no whole adapter there, or several, or it is not of the base.
     """
+    place = Path(source).expanduser()
     try:
-        path, settings_path = _adapter_file(Path(source).expanduser())
+        cut = _cut(place)
+        path, settings_path = _adapter_file(place if cut is None else cut.whole)
     except OSError as error:
         raise AnalysisError(f"{source} {unreadable(error)}") from None
     settings = {} if settings_path is None else read_json(settings_path)
@@ -158,9 +167,12 @@ def open_adapter(source: str | Path, base: BaseWeights | str | Path | None = Non
     with open_tensors(path, framework="np") as opened:
         metadata = opened.metadata() or {}
         if metadata.get("format") == FORMAT:
-            return _native(str(source), path)
+            return _native(str(source), path, () if cut is None else (cut.note,))
+        known = _architecture(settings, base)
         try:
             names, extra = named_pairs(opened.keys())
+            if known is not None:
+                names = _with_paths(names, *known)
             shapes, scalings = {}, {}
             for module, pair in names.items():
                 sizes = (tuple(opened.get_slice(pair.keys[factor]).get_shape()) for factor in "AB")
@@ -169,7 +181,7 @@ def open_adapter(source: str | Path, base: BaseWeights | str | Path | None = Non
                 scalings[module] = stated_scaling(pair, shape.rank // shape.parts, settings, metadata, alpha)
         except (ValueError, TypeError) as error:
             raise AnalysisError(f"{path}: {error}") from None
-    located = _located(path, shapes, settings, base)
+    located = _located(path, shapes, known, base is not None)
     labels = _labels(list(names))
     pairs = []
     for module, pair in names.items():
@@ -190,7 +202,7 @@ def open_adapter(source: str | Path, base: BaseWeights | str | Path | None = Non
                 1.0 if scaling is None else scaling,
                 scaling is not None,
                 partial(_read_pair, path, pair, shape),
-                "magnitude" in pair.keys,
+                partial(_read_magnitude, path, pair.keys["magnitude"]) if "magnitude" in pair.keys else None,
                 pair.embedding,
                 bool(settings.get("use_rslora")),
                 _parameters(shapes[module]),
@@ -211,7 +223,7 @@ def open_adapter(source: str | Path, base: BaseWeights | str | Path | None = Non
     )
 
 
-def _native(source: str, path: Path) -> Adapter:
+def _native(source: str, path: Path, notes: Sequence[str] = ()) -> Adapter:
     header = read_header(path)
     rslora = header.scaling_rule == "alpha/sqrt(r)"
 
@@ -243,14 +255,56 @@ def _native(source: str, path: Path) -> Adapter:
                 scaling,
                 True,
                 partial(read, name, started),
-                dora=(layer, letter) in header.scaled,
+                partial(_read_magnitude, path, f"{name}.m") if (layer, letter) in header.scaled else None,
                 rslora=rslora,
                 parameters=_parameters(shape),
             )
         )
     with open_tensors(path, framework="np") as opened:
         extra = tuple(key for key in opened.keys() if key.startswith("extra."))  # noqa: SIM118
-    return Adapter(source, NATIVE, tuple(pairs), (header.architecture,), False, path, extra=extra)
+    notes = (*notes, *_notes(pairs, {}, (), ()))
+    return Adapter(
+        source, NATIVE, tuple(pairs), (header.architecture,), False, path, extra=extra, notes=notes
+    )
+
+
+@dataclass(frozen=True)
+class _Cut:
+    """What a truncated run evaluates: the run that it is cut from, and that in words."""
+
+    whole: Path
+    note: str
+
+
+def _cut(path: Path) -> _Cut | None:
+    """Of a truncated run's folder, the run beside it of the same settings; None of any other place.
+
+    Raises:
+        AnalysisError: that run is not there.
+    """
+    config = _config_of(path)
+    if config is None or config.get("method") != TRUNCATED:
+        return None
+    told = f"its top {config['keep']} directions by {config['by']}"
+    same = {name: value for name, value in config.items() if name not in ("keep", "by")} | {"method": "lora"}
+    for other in subfolders(path.resolve().parent)[0]:
+        if _config_of(other) == same:
+            return _Cut(
+                other,
+                f"{path.name} has no adapter of its own: it evaluates {other.name} cut to {told}. What is "
+                "shown is that adapter, whole",
+            )
+    raise AnalysisError(
+        f"{path}: a truncated run, which has no adapter of its own: it is another run's adapter cut to "
+        f"{told}, and no run of the same settings with method=lora lies beside it"
+    )
+
+
+def _config_of(path: Path) -> dict[str, Any] | None:
+    """The configuration of a finished run's folder; None where there is none."""
+    record = RunFolder(path).read()
+    config = None if record is None else record.get("config")
+    return config if isinstance(config, dict) else None
 
 
 def _parameters(shape: PairShape) -> int:
@@ -303,8 +357,8 @@ def _notes(
         )
     if any(pair.dora for pair in pairs):
         yield (
-            "DoRA: the numbers are of its pair, scaling * B A, alone; its magnitudes change W besides, and "
-            "that needs W"
+            "DoRA: without W (--base) the numbers are of its pair, scaling * B A, alone, as its magnitudes "
+            "change W besides; with W they are of dW = W' - W0, which has full rank"
         )
     if biases:
         yield f"{len(biases)} modules have a bias beside B, which is no part of dW"
@@ -341,6 +395,16 @@ def _read_pair(path: Path, pair: NamedPair, shape: PairShape) -> tuple[Tensor, T
     return A, block
 
 
+def _read_magnitude(path: Path, key: str) -> Tensor:
+    import torch
+
+    with open_tensors(path) as opened:
+        magnitude: Tensor = opened.get_tensor(key).flatten()
+    if not torch.isfinite(magnitude).all():
+        raise AnalysisError(f"{path}: {key} has entries that are NaN or infinite")
+    return magnitude
+
+
 @dataclass(frozen=True)
 class _Located:
     """The architectures that fit, and layer, letters' rows and d_out by module."""
@@ -353,14 +417,14 @@ class _Located:
 def _located(
     path: Path,
     shapes: Mapping[str, PairShape],
-    settings: Mapping[str, Any],
-    base: BaseWeights | str | Path | None,
+    known: tuple[Architecture, Any] | None,
+    given: bool,
 ) -> _Located:
-    known = _architecture(settings, base)
+    """`known` are the base's architecture and config, where they are; it was `given` or found."""
     if known is not None:
         architecture, config = known
         letters = _held(architecture, shapes, config)
-        if not letters and base is not None:
+        if not letters and given:
             raise AnalysisError(
                 f"{path}: adapts no projection of a {architecture.name} model; its modules are such as "
                 f"{next(iter(shapes))}"
@@ -374,6 +438,34 @@ def _located(
         return _Located((), True, {})
     names = tuple(name for name, letters in every.items() if len(letters) == most)
     return _Located(names, True, every[names[0]])
+
+
+def _with_paths(names: dict[str, NamedPair], architecture: Architecture, config: Any) -> dict[str, NamedPair]:
+    """The same with the modules' paths for names that have underscores for the dots, as kohya writes them.
+
+    Which underscore was a dot the name alone does not tell; the architecture does.
+    """
+    if all("." in module for module in names):
+        return names
+    paths = {}
+    for layer in range(architecture.layer_count(config)):
+        stack, _ = architecture.located(layer, config)
+        for letter, prefix in itertools.product(stack.places, reversed(architecture.prefixes)):
+            path = architecture.module(prefix, layer, letter, config)
+            paths[path.replace(".", "_")] = architecture.module(
+                architecture.prefixes[0], layer, letter, config
+            )
+    found: dict[str, NamedPair] = {}
+    for module, pair in names.items():
+        words = module.split("_")
+        ends = ("_".join(words[count:]) for count in range(len(words) if "." not in module else 0))
+        path = next((paths[end] for end in ends if end in paths), module)
+        if path in found:
+            raise ValueError(
+                f"has {found[path].module} and {module}, which are both {path} of the base model"
+            )
+        found[path] = pair
+    return found
 
 
 def _held(

@@ -292,7 +292,8 @@ def _notes(
         yield "The weights of n-grams in NIST and CIDEr stay those of the whole split in the intervals."
     if paper and task == PAPER_TASK:
         yield (
-            "Paper: GPT-2 medium, W_q and W_v, one run each, test set, by the e2e-metrics scripts with beam "
-            "10; its validation loss is a mean over batches, without label smoothing."
+            "Paper: GPT-2 medium, W_q and W_v; how many runs a row is of is not stated. Its released code "
+            "has the e2e-metrics scripts, and a validation loss that is a mean over batches, without label "
+            "smoothing."
         )
-    yield "By which rank is enough: python -m analysis grid, by the metric that counts."
+    yield "Which rank is enough, by the metric that counts: python -m analysis grid."

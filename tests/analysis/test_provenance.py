@@ -1,9 +1,13 @@
 """What results say of where they are from: the files' names, the record, and sentences in captions."""
 
+import json
+import shutil
+
 from analysis.provenance import full_sentence, lora_sentence, provenance_of, weight_sentence
+from analysis.reading.run import Run
 from analysis.reading.study import Study
 from analysis.selection import Selection
-from tests.analysis.planted import STUDY, of_the_hub, planted, two_rates, write_run
+from tests.analysis.planted import STUDY, of_the_hub, planted, two_rates, write_run, write_study
 
 __all__ = ["planted", "two_rates"]
 
@@ -47,3 +51,29 @@ def test_a_folder_in_the_place_of_a_hub_model_is_believed_and_that_is_said(plant
     assert provenance_of(given, runs, weights=True)["W"] == {"base": str(planted.base), "verified": False}
     assert provenance_of(plain, runs, weights=True)["W"] == {"base": None, "verified": True}
     assert weight_sentence(planted.select(base=str(planted.base)), planted.select().available()) == ""
+
+
+def test_what_reads_dequantised_weights_says_so(planted, tmp_path):
+    """In captions and provenance of Table 7, Figure 8 and the spectra, told by run.json or by config.json."""
+    from analysis.figures import fig8
+    from analysis.tables import spectra, table7
+
+    base = tmp_path / "base"
+    shutil.copytree(planted.base, base)
+    write_study(tmp_path / "outputs", base)
+    selection = Selection.of(Study.open(STUDY, tmp_path / "outputs"))
+    runs = selection.available()
+    assert "dequantised" not in weight_sentence(selection, runs)
+    assert "dequantised_from" not in provenance_of(selection, runs, weights=True)["W"]
+    settings = json.loads((base / "config.json").read_text())
+    (base / "config.json").write_text(json.dumps(settings | {"dequantised_from": "Q4_1"}))
+    says = "W was dequantised from Q4_1, so that it carries the noise of that rounding"
+    for make in (table7.make, fig8.fig8, spectra.make):
+        result = make(selection)
+        texts = [drawing.caption for drawing in result.drawings.values()]
+        texts += [" ".join(table.notes) for table in result.tables[:1]]
+        assert texts
+        assert all(text.count(says) == 1 for text in texts), make
+        assert result.provenance["W"]["dequantised_from"] == "Q4_1"
+    recorded = dict(runs[0].record, model={**runs[0].record["model"], "dequantised_from": "Q8_0"})
+    assert "dequantised from Q8_0" in weight_sentence(selection, [Run(runs[0].path, recorded)])

@@ -487,3 +487,55 @@ def test_another_tasks_head_is_left_out_and_other_shapes_are_told(tmp_path, pair
     refused(
         folder, r"lacks 3 weights of a bert model, such as .*intermediate.* another shape there", labels=3
     )
+
+
+def test_the_hub_is_not_asked_offline_and_that_is_said(monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    asked = []
+    monkeypatch.setattr("socket.getaddrinfo", lambda *where, **_: asked.append(where))
+    with pytest.raises(UserError, match=r"HF_HUB_OFFLINE keeps the hub from being asked; unset it"):
+        load_base(ModelConfig("no-such/model"), labels=None)
+    assert not asked
+
+
+@pytest.mark.parametrize("model_type", ["gpt2", "mine"])
+def test_code_of_a_checkpoint_is_never_run(copied, tmp_path, model_type):
+    """Of a known architecture it is not needed; another one is refused."""
+    mark = tmp_path / "mark"
+    code = {"AutoConfig": "own.Own", "AutoModelForCausalLM": "own.Own"}
+    folder = copied(**{"config.json": {"auto_map": code, "model_type": model_type}})
+    (folder / "own.py").write_text(f"open({str(mark)!r}, 'w')\nclass Own: ...\n")
+    if model_type == "gpt2":
+        assert load_base(ModelConfig(str(folder)), labels=None).model.config.model_type == "gpt2"
+    else:
+        refused(folder, "whose code lies in the checkpoint, and that is never run; known architectures are")
+    assert not mark.exists()
+
+
+def test_a_model_that_only_the_analysis_knows_says_so(copied):
+    settings = {"model_type": "t5", "d_model": 32, "d_kv": 16, "d_ff": 64, "num_heads": 2}
+    refused(copied(**{"config.json": settings}), "is a t5 model, which `lora.adapt` adapts and no task here")
+
+
+def test_it_is_loaded_in_float32_and_what_it_is_stored_in_is_recorded(tmp_path, word_model):
+    folder = tmp_path / "m"
+    model = copy.deepcopy(word_model.model).to(torch.bfloat16)
+    model.config.dequantised_from = "Q4_1"
+    model.save_pretrained(folder)
+    word_model.tokenizer.save_pretrained(folder)
+    base = load_base(ModelConfig(str(folder)), labels=None)
+    assert {parameter.dtype for parameter in base.model.parameters()} == {torch.float32}
+    assert base.provenance["stored"] == "bfloat16"
+    assert base.provenance["dequantised_from"] == "Q4_1"
+
+
+def test_a_decoder_answers_with_the_likeliest_label(copied):
+    """On a task with labels it needs no head, and any checkpoint of a text model will do."""
+    from experiments.parts import TaskConfig
+    from experiments.tasks import load_task
+
+    task = load_task(TaskConfig("nli", train=4, dev=4, test=2))
+    base = load_base(ModelConfig(str(copied())), labels=len(task.labels))
+    assert base.generates
+    objective = TextObjective(base.tokenizer, task, base.max_length)
+    assert set(objective.predict(base.model, objective.encoded("dev")[:], CPU)) <= {*task.labels}

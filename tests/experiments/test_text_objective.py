@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -73,6 +75,21 @@ def test_generation_is_greedy_and_does_not_see_its_neighbours(bench):
                 new.append(token)
             expected.append(tokenizer.decode(new, skip_special_tokens=True).strip())
         assert desk.objective.predict(model, batch, CPU) == expected
+
+
+def test_padding_is_neither_read_nor_counted_as_a_position(bench):
+    """With large random weights, as those of a new model hardly tell one context from another."""
+    desk = bench("sql", dev=24)
+    model = copy.deepcopy(desk.base.model)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "wpe" in name or "attn" in name:
+                parameter.mul_(20)
+    batch = desk.objective.encoded("dev")
+    assert len({example.target_start for example in batch}) > 1
+    alone = [desk.objective.predict(model, [example], CPU)[0] for example in batch]
+    assert desk.objective.predict(model, batch, CPU) == alone
+    assert len({*alone}) > 4
 
 
 def test_long_prompt_loses_its_front_and_is_counted(word_model):

@@ -17,6 +17,7 @@ from analysis.checkup.measures import initial_family
 from analysis.checkup.page import inspection_page
 from analysis.checkup.resize import resize
 from analysis.commands import main
+from analysis.reading.base_weights import BaseWeights
 from tests.analysis.checkup.adapters import llama, orthonormal
 
 peft = pytest.importorskip("peft")
@@ -265,3 +266,108 @@ def test_the_command_writes_every_form(planted, tmp_path, capsys):
 def test_what_is_no_adapter_is_one_line(tmp_path, capsys):
     assert main(["inspect", str(tmp_path)]) == 1
     assert re.fullmatch(r"error: .*a folder with no adapter of its own.*\n", capsys.readouterr().err)
+
+
+# ------------------------------------------------------------------------------------------- DoRA
+
+
+@pytest.mark.parametrize(("kind", "modules"), [("llama", ["v_proj", "down_proj"]), ("gpt2", ["c_attn"])])
+def test_doras_update_is_that_of_pefts_merged_weight(kind, modules, saved, tmp_path):
+    model, base = saved(kind)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        settings = peft.LoraConfig(r=3, lora_alpha=6, target_modules=modules, use_dora=True)
+        adapted = peft.get_peft_model(model, settings)
+        generator = torch.Generator().manual_seed(0)
+        with torch.no_grad():
+            for name, parameter in adapted.named_parameters():
+                if "lora_B" in name:
+                    parameter.copy_(0.3 * torch.randn(parameter.shape, generator=generator))
+                if "magnitude" in name:
+                    parameter.mul_(1 + 0.2 * torch.rand(parameter.shape, generator=generator))
+        adapted.save_pretrained(tmp_path / "adapter")
+        seen = inspect(tmp_path / "adapter", base, intruders=4)
+        merged = BaseWeights.open(saved_to(adapted.merge_and_unload(), tmp_path / "merged"))
+    before = BaseWeights.open(base)
+    for one in seen.measured:
+        place = one.pair.layer, one.label
+        W = before.projection(*place).double()
+        dW = merged.projection(*place).double() - W
+        S = torch.linalg.svdvals(dW)
+        assert one.row["norm"] == pytest.approx(float(dW.norm()), rel=1e-4)
+        np.testing.assert_allclose(one.values, S.numpy(), atol=1e-5)
+        assert one.row["relative_norm"] == pytest.approx(float(dW.norm() / W.norm()), rel=1e-4)
+        assert one.row["rank_99"] > 3  # more than the pair can
+        U, S, Vh = torch.linalg.svd(dW)
+        factor = float(S[:3].norm() / (U[:, :3].T @ W @ Vh[:3].T).norm())
+        assert one.row["factor"] == pytest.approx(factor, rel=1e-3)
+        cosines = (torch.linalg.svd(W).U.T @ torch.linalg.svd(W + dW).U[:, :4]).abs().amax(0)
+        assert one.row["intruders_left"] == int((cosines < 0.5).sum())
+    text = " ".join(seen.adapter.notes)
+    assert "with W they are of dW = W' - W0, which has full rank" in text
+    assert inspect(tmp_path / "adapter").measured[0].row["rank_99"] <= 3
+    assert "In words" in inspection_page(seen)
+    assert seen.record()["projections"][0]["beyond_noise"] is None
+
+
+def saved_to(model, folder):
+    model.save_pretrained(folder)
+    return folder
+
+
+def test_an_untrained_dora_has_no_update(saved, tmp_path):
+    model, base = saved("llama")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        settings = peft.LoraConfig(r=3, target_modules=["q_proj"], use_dora=True)
+        peft.get_peft_model(model, settings).save_pretrained(tmp_path / "adapter")
+    numbers = inspect(tmp_path / "adapter", base).numbers
+    assert float(numbers["relative_norm"].max()) < 1e-6
+
+
+# ------------------------------------------------------------------------------------ as they are stored
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("kind", ["kaiming", "gaussian 1/r", "gaussian"])
+def test_rounding_neither_makes_nor_hides_an_initialisation(kind, dtype):
+    """As many are told from one as of the same entries unrounded, whether they moved or not."""
+    generator = torch.Generator().manual_seed(0)
+    r, d = 16, 2048
+    counts = {"rounded": 0, "fine": 0, "moved": 0, "fine, moved": 0}
+    for _ in range(40):
+        noise = torch.randn(r, d, generator=generator)
+        A = {
+            "kaiming": (2 * torch.rand(r, d, generator=generator) - 1) / d**0.5,
+            "gaussian 1/r": noise / r,
+            "gaussian": noise / (3 * d) ** 0.5,
+        }[kind]
+        moved = A + 0.03 * A.std()  # a shift that training may make
+        moved = moved.clamp(-(d**-0.5), d**-0.5) if kind == "kaiming" else moved
+        counts["fine"] += initial_family(A) == kind
+        counts["rounded"] += initial_family(A.to(dtype), dtype) == kind
+        counts["fine, moved"] += initial_family(moved) == kind
+        counts["moved"] += initial_family(moved.to(dtype), dtype) == kind
+    assert counts["rounded"] >= 38
+    assert abs(counts["rounded"] - counts["fine"]) <= 1
+    assert abs(counts["moved"] - counts["fine, moved"]) <= 3
+
+
+def test_coarse_entries_of_an_initialisation_pass_where_the_smooth_law_rejects_them():
+    """With few significant digits rounding alone is more than the test allows."""
+    generator = torch.Generator().manual_seed(0)
+    coarse = torch.float8_e4m3fn
+    found = []
+    for _ in range(20):
+        A = (torch.randn(16, 2048, generator=generator) / 16).to(coarse).float()
+        found.append((initial_family(A, coarse), initial_family(A)))
+    assert [with_dtype for with_dtype, _ in found].count("gaussian 1/r") >= 18
+    assert [without for _, without in found].count("gaussian 1/r") == 0
+
+
+def test_beside_dequantised_weights_it_is_said(trained):
+    _, folder, base = trained("llama", ["q_proj"])
+    assert "dequantised" not in " ".join(inspect(folder, base).sentences)
+    settings = json.loads((base / "config.json").read_text())
+    (base / "config.json").write_text(json.dumps(settings | {"dequantised_from": "Q4_1"}))
+    assert "W was dequantised from Q4_1" in " ".join(inspect(folder, base).sentences)

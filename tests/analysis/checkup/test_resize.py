@@ -269,3 +269,20 @@ def test_the_command(by_peft, tmp_path, capsys):
     assert "holds an adapter already" in capsys.readouterr().err
     assert main(["resize", str(folder), "--rank", "1", "--out", str(tmp_path / "x"), "--from-full", "y"]) == 1
     assert "--from-full TUNED takes --base BASE, and no PATH" in capsys.readouterr().err
+
+
+def test_kohyas_file_is_resized_with_its_base(by_peft, saved, tiny, tmp_path):
+    model, folder = by_peft("llama", r=4, lora_alpha=8, target_modules=["q_proj", "v_proj"])
+    tensors = {}
+    for pair in open_adapter(folder):
+        A, B = pair.read()
+        name = f"lora_te_{pair.module.replace('.', '_')}"
+        tensors |= {f"{name}.lora_down.weight": A, f"{name}.lora_up.weight": B}
+        tensors[f"{name}.alpha"] = torch.tensor(8.0)
+    save_file(tensors, tmp_path / "kohya.safetensors")
+    _, base = saved("llama")
+    resize(tmp_path / "kohya.safetensors", tmp_path / "out", rank=2, base=base)
+    loaded = quietly(peft.PeftModel.from_pretrained, tiny("llama"), tmp_path / "out").eval()
+    expected = truncated(model, lambda S: 2)
+    with torch.no_grad():
+        torch.testing.assert_close(loaded(IDS).logits, expected(IDS).logits, atol=1e-5, rtol=1e-5)

@@ -66,6 +66,27 @@ def test_rates_are_those_that_are_best_on_dev(study):
     assert found.value == pytest.approx(0.202 - 0.5)
 
 
+def test_runs_that_differ_in_more_are_told_apart(study):
+    """Of full fine-tuning the targets are no difference; the steps are, and none is taken unasked."""
+    for seed in SEEDS:
+        study.add(seed=seed, forgotten=0.1 + seed / 1000, steps=400)
+        study.add(seed=seed, forgotten=0.3, method="full", steps=400)
+        study.add("qkvo", seed=seed, forgotten=0.3, method="full", steps=400)
+    assert since(study)["lora-forgets-less"].verdict == "supported"
+    study.add(seed=0, forgotten=0.0, method="full", steps=100)
+    found = since(study)["lora-forgets-less"]
+    assert found.verdict == "not testable"
+    assert "full r=0 has several runs of one seed, which differ in steps (400, 100)" in found.note
+    assert since(study, choice={"steps": 400})["lora-forgets-less"].verdict == "supported"
+
+
+def test_a_choice_without_one_of_the_two_is_said(study):
+    study.add(seed=0, forgotten=0.1, lr=0.1)
+    study.add(seed=0, forgotten=0.1, lr=0.2, method="full")
+    found = since(study, choice={"lr": 0.1})["lora-forgets-less"]
+    assert "it was not measured of both LoRA and full fine-tuning" in found.note
+
+
 def test_texts_that_differ_are_not_compared(study):
     study.add(forgotten=0.1)
     study.add(forgotten=0.2, method="full")

@@ -63,6 +63,15 @@ def test_the_verdict(study, tops, spread, expected, shown):
         assert found.low < found.value < found.high
 
 
+def test_runs_that_differ_in_more_are_not_one_curve(study):
+    plant(study, {None: -3, 1: -2, 8: -2}, 0.02)
+    for number, run in enumerate(study.runs):
+        run.record["config"]["task"]["train"] = 64 if number < 8 else 8000
+    found = verdict(study)
+    assert found.verdict == "not testable"
+    assert "differ in task.train (64, 8000); choose one kind, as in --choose task.train=64" in found.note
+
+
 def test_the_top_of_a_parabola_is_found_between_the_rates():
     rng = np.random.default_rng(0)
     for top in rng.uniform(-3.5, -2, 20):

@@ -183,6 +183,12 @@ def test_a_seed_that_was_chosen_must_be_there(study):
     assert "--seeds: sql qv train=A r=8 has no run of seed 1" in found.note
 
 
+def test_a_choice_without_one_of_the_two_is_said(study):
+    study.add(seed=0, train="B", lr=0.1)
+    study.add(seed=0, train="A", lr=0.2)
+    assert "there are not both" in of(study, "b-beats-a", choice={"lr": 0.1}).note
+
+
 def test_no_tensor_is_read_for_what_needs_none(tmp_path):
     program = f"""
 import sys

@@ -8,7 +8,7 @@ import json
 import pytest
 
 from analysis.errors import AnalysisError
-from analysis.reading.costs import fixed, read_costs
+from analysis.reading.costs import read_costs
 from tests.analysis import measured
 
 
@@ -27,17 +27,16 @@ def test_activations_are_found_again(written):
     for name in ("full", "lora"):
         assert costs.activations(name) == pytest.approx(measured.KEPT[name], rel=1e-3, abs=1.0)
         step = measured.step(name, 7, 200)
-        parts = ("weights", "gradients", "optimizer", "activations")
-        assert costs.formula(name, 7, 200) == pytest.approx(sum(step[part] for part in parts), rel=1e-4)
+        assert costs.formula(name, 7, 200) == pytest.approx(step["peak"], rel=1e-4)
     assert [full.batch * full.length for full, _ in costs.pairs] == [28, 112, 448, 448, 1792]
     assert list(costs.by_method) == [*measured.METHODS]
 
 
-def test_what_is_fixed_is_four_copies_of_what_is_trained():
+def test_without_input_there_are_four_copies_of_what_is_trained(written):
     """AdamW: the weight, its gradient and two moments; what is frozen is there once."""
-    assert fixed(1000, 1000) == 4 * 4 * 1000
-    assert fixed(1000, 10) == 4 * (990 + 4 * 10)
-    assert fixed(1000, 10, size=2) == 2 * 1030
+    costs = read_costs(written(measured.record()))
+    assert costs.formula("full", 0, 0) == 4 * 4 * 3_000_000
+    assert costs.formula("lora", 0, 0) == 4 * (3_000_000 + 4 * 15_000)
 
 
 def test_what_is_not_there_is_one_line(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import warnings
 
 import pytest
@@ -327,3 +328,58 @@ def test_an_exported_adapter_is_read_as_it_was(tiny, random_adapter, tmp_path):
         deltas(open_adapter(tmp_path / "adapter")),
         {k: a.delta().detach() for k, a in lora.adapters(model).items()},
     )
+
+
+# ------------------------------------------------------------------------------- names with underscores
+
+
+@pytest.mark.parametrize("kind", ["llama", "gpt2"])
+@pytest.mark.parametrize("start", ["lora_te_", "lora_unet_model_", ""])
+def test_the_base_tells_which_underscores_of_kohya_are_dots(kind, start, by_peft, saved, tmp_path):
+    modules = {"llama": ["q_proj", "down_proj"], "gpt2": ["c_attn", "c_fc"]}[kind]
+    folder, _ = by_peft(kind, r=2, lora_alpha=6, target_modules=modules)
+    expected = deltas(open_adapter(folder))
+    tensors = {}
+    for pair in open_adapter(folder):
+        A, B = pair.read()
+        name = start + pair.module.replace(".", "_")
+        tensors |= {f"{name}.lora_down.weight": A, f"{name}.lora_up.weight": B}
+        tensors[f"{name}.alpha"] = torch.tensor(6.0)
+    file = tmp_path / "kohya.safetensors"
+    save_file(tensors, file)
+    assert not any(pair.letters for pair in open_adapter(file))
+    _, base = saved(kind)
+    adapter = open_adapter(file, base)
+    assert (adapter.format, adapter.inferred) == ("kohya", False)
+    assert {pair.module for pair in adapter} == {pair.module for pair in open_adapter(folder)}
+    same(deltas(adapter), expected)
+
+
+def test_two_names_of_one_module(saved, tmp_path):
+    tensors = {}
+    for start in ("lora_te_", "lora_te2_"):
+        name = f"{start}model_layers_0_self_attn_q_proj"
+        tensors |= {f"{name}.lora_{word}.weight": torch.ones(32, 32) for word in ("down", "up")}
+    save_file(tensors, tmp_path / "kohya.safetensors")
+    check_refused(tmp_path / "kohya.safetensors", "which are both|both model.layers.0", saved("llama")[1])
+
+
+# --------------------------------------------------------------------------------------- truncated runs
+
+
+def test_a_truncated_run_says_what_it_is_cut_from(make_run, outputs):
+    make_run(rank=4, seed=1)
+    make_run(rank=2)
+    make_run(rank=4)
+    make_run(rank=4, method="truncated", keep=2)
+    folders = {folder.name: folder for folder in (outputs / "ranks").iterdir()}
+    [cut] = [folder for name, folder in folders.items() if "-top2-" in name]
+    [whole] = [folder for name, folder in folders.items() if re.search("-r4-lr.*seed0", name)]
+    adapter = open_adapter(cut)
+    same(deltas(adapter), deltas(open_adapter(whole)))
+    [note] = adapter.notes
+    assert f"it evaluates {whole.name} cut to its top 2 directions by dW" in note
+    assert note.startswith(f"{cut.name} has no adapter of its own")
+    assert not open_adapter(whole).notes
+    whole.rename(outputs / "elsewhere")
+    check_refused(cut, "a truncated run.*its top 2 directions by dW, and no run of the same settings")

@@ -16,6 +16,8 @@ import pandas
 import pytest
 
 from analysis.claims import CLAIMS as EVERY_CLAIM
+from analysis.claims import catalogue
+from analysis.claims.table import make as claims_made
 from analysis.commands import main
 from analysis.errors import AnalysisError
 from analysis.reading.study import Study
@@ -27,6 +29,7 @@ from analysis.result import Cell, Result, Row, Table, csv_bytes, write
 from analysis.selection import Selection
 from analysis.tables.numbers import MISSING
 from tests.analysis.claims.builder import STUDY, TRUE, write_study
+from tests.analysis.claims.later import Later
 from tests.analysis.report.builder import complete
 from tests.analysis.report.reading import Page
 
@@ -308,6 +311,32 @@ def test_another_process_makes_the_same_bytes(reported, tmp_path):
     assert (tmp_path / "one" / "report.html").is_file()
     for path in (tmp_path / "one").iterdir():
         assert path.read_bytes() == (tmp_path / "two" / path.name).read_bytes(), path.name
+
+
+def test_claims_made_since_have_a_table_of_their_own(reported, tmp_path, monkeypatch):
+    """A task on which one of them is not judged keeps its column."""
+    monkeypatch.setattr(catalogue, "_check", lambda selection: selection.frame)
+    study = Later(tmp_path)
+    for seed in range(3):
+        for factor, share in (("B", 0.8), ("A", 0.6)):
+            study.add(seed=seed, share=share, train=factor)
+        for scaling, share in (("alpha/r", 0.8), ("alpha/sqrt(r)", 0.6)):
+            study.add(seed=seed, rank=64, share=share, scaling=scaling, task="nli")
+    made = nothing(reported.selection)
+    made["claims", None] = claims_made(study.select_all())
+    page = Page.read(make(reported.selection, made=made).texts[".html"])
+    first = page.section("first")
+    assert [head.text for head in first.all("h3")][:2] == ["Verdicts", "Claims made since"]
+    tables = [table.all("tr") for table in first.all("table")]
+    paper, since = [rows for rows in tables if rows[0].all("th")[0].text == "claim"]
+    assert [cell.text for cell in since[0].all("th")] == ["claim", "sql", "nli"]
+    assert len(paper) == 1 + len(CLAIMS)
+    found = {row.attributes["id"]: [cell.text for cell in row.all("td")] for row in since[1:]}
+    assert found["b-beats-a"][0].startswith("✓ supported")
+    assert found["b-beats-a"][1] == "–"
+    assert found["rslora-beats-lora"][0] == "–"
+    assert found["rslora-beats-lora"][1].startswith("✗ contradicted")
+    assert "2402.16842 · b-beats-a" in first.text
 
 
 def test_nothing_is_made_twice(reported):

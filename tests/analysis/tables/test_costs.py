@@ -75,6 +75,7 @@ def test_a_study_whose_folder_has_it_shows_it(planted, file, tmp_path, capsys):
     assert "merged-adds-no-latency" in block.text
     assert "paper 1.33" in block.text
     assert "paper: Adapter^H" in block.text
+    assert block.text.count("there was no GPU") == 2  # below the figure and below the table
 
 
 def test_neither_study_nor_file_is_one_line(capsys):

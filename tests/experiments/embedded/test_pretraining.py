@@ -18,7 +18,7 @@ CLAIM = re.compile(
     f"(?P<opening>{'|'.join(pretraining.OPENINGS)}) (?P<premise>.+) (?P<link>{'|'.join(pretraining.LINKS)}) "
     f"(?P<hypothesis>.+) (?P<closing>{'|'.join(pretraining.VERDICTS)}) (?P<answer>[a-z ]+)"
 )
-PROMPTS = {"sql": {"table:", "|", "question:", "sql:"}, "nli": {"premise:", "hypothesis:", "="}}
+PROMPTS = {"sql": {"table:", "|", "question:", "sql:"}, "nli": {"premise:", "hypothesis:", "label:", "="}}
 QUERY_WORDS = ({"SELECT", "MAX", "MIN", "COUNT", "SUM", "AVG"}, {"=", ">", "<"}, {"WHERE"}, {"AND"}, {"FROM"})
 LABELS = {"entailment", "neutral", "contradiction"}
 

@@ -54,6 +54,16 @@ def test_splits_of_the_release(release):
         MNLI.from_path(release, holdout=19, seed=0)
 
 
+def test_pairs_on_one_premise_stay_on_one_side(release):
+    """Three hypotheses a premise, as MultiNLI has them: else dev would be seen in training."""
+    rows = [{"sentence1": f"{i // 3}", "sentence2": f"{i}", "gold_label": "neutral"} for i in range(60)]
+    (release / FILES["train"]).write_text("".join(json.dumps(row) + "\n" for row in rows))
+    task = MNLI.from_path(release, holdout=9, seed=0)
+    premises = {split: {one.sentences[0] for one in task.examples(split)} for split in ("train", "dev")}
+    assert len(premises["dev"]) == 3
+    assert not premises["train"] & premises["dev"]
+
+
 def test_folder_and_archive_agree(release, tmp_path):
     archive = tmp_path / "multinli_1.0.zip"
     with zipfile.ZipFile(archive, "w") as file:
