@@ -160,7 +160,7 @@ def _or(words: tuple[str, ...]) -> str:
 
 def _config_dirs(arguments: Sequence[str]) -> Iterator[Path]:
     """The folder after --config-dir, which is the next word or stands behind a "="."""
-    for word, following in zip(arguments, [*arguments[1:], ""], strict=True):
+    for word, following in zip(arguments, [*arguments, ""][1:], strict=True):
         flag, equals, value = word.partition("=")
         if flag in CONFIG_DIR and (folder := value if equals else following):
             yield Path(folder).expanduser()
