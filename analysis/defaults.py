@@ -26,3 +26,5 @@ DEFAULT_DEVICE = "cpu"
 
 DEFAULT_MARGIN = 1.0
 """Accuracies that differ by less count as equal, in points."""
+WHOLE_BELOW = 1024
+"""Up to this smaller dimension of W a check-up decomposes matrices of its size unasked."""

@@ -241,7 +241,13 @@ def _against_weight(seen: Inspection, alive: pd.DataFrame) -> Iterator[str]:
         f"directions would give {alive['null_factor'].median():.3g}{mark}."
     )
     if seen.dequantised_from is not None:
-        yield rounding_of_weights(seen.dequantised_from)
+        told = rounding_of_weights(seen.dequantised_from)
+        if "weight_below_rounding" in alive:
+            counted = alive.dropna(subset=["weight_below_rounding"])
+            smaller = counted[["d_out", "d_in"]].min(axis=1)
+            share = float((counted["weight_below_rounding"] / smaller).median())
+            told += f" Below the largest that it makes by itself lie {_percent(share)} of W's (median)."
+        yield told
     left, right = (alive[f"share_{side}"].median() for side in ("left", "right"))
     chance = (alive["chance_left"].median(), alive["chance_right"].median())
     yield (

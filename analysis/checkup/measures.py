@@ -11,10 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from analysis.defaults import WHOLE_BELOW
 from analysis.errors import AnalysisError
 from analysis.geometry.amplification import amplification
 from analysis.geometry.dimensions import energy_rank, entropy_rank, left_cosines, stable_rank
-from analysis.geometry.noise import beyond_noise, beyond_untrained
+from analysis.geometry.noise import beyond_noise, beyond_untrained, rounding_edge
 from analysis.geometry.svd import ThinSVD, delta_svd, delta_values
 from analysis.geometry.weight_svd import top_directions
 from analysis.reading.base_weights import BaseWeights
@@ -38,8 +39,6 @@ SAMPLE = 20_000
 FEWEST = 1000
 """Entries below which the test tells too little."""
 LEVEL = 0.01
-WHOLE_BELOW = 1024
-"""Up to this smaller dimension of W its intruder dimensions are counted unasked: they need whole SVDs."""
 INTRUDERS, EPSILON = 10, 0.5
 """Top directions of W + dW that are looked at, and the |cosine| below which one is an intruder."""
 
@@ -116,7 +115,8 @@ def _of_pair(
         if pair.magnitude is not None and base is not None and pair.letters and pair.layer is not None:
             W = _weight(pair, label, factors, base)
             if min(W.shape) <= WHOLE_BELOW:
-                yield _weight_decomposed(pair, label, factors, W, intruders, epsilon)
+                form = base.checkpoint.dequantised_from
+                yield _weight_decomposed(pair, label, factors, W, intruders, epsilon, form)
                 continue
         thin = _thin(factors.A, factors.B, pair.scaling)
         row = _identity(pair, label, factors) | _spectrum(thin) | _nulls(pair, thin)
@@ -124,7 +124,8 @@ def _of_pair(
         row["A_init"] = None if pair.embedding else initial_family(factors.A, factors.stored)
         if base is not None and pair.letters and pair.layer is not None:
             W = _weight(pair, label, factors, base)
-            row |= _beside_weight(W, thin, pair.scaling, intruders, epsilon)
+            form = base.checkpoint.dequantised_from
+            row |= _beside_weight(W, thin, pair.scaling, intruders, epsilon, form)
         values = thin.S.numpy()
         yield Measured(pair, label, row, values, whole if fused else values)
         whole = None
@@ -252,7 +253,13 @@ def _agrees(sample: np.ndarray, family: Any, stored: torch.dtype | None) -> bool
 
 
 def _weight_decomposed(
-    pair: Pair, label: str, factors: Factors, W: Tensor, intruders: int | None, epsilon: float
+    pair: Pair,
+    label: str,
+    factors: Factors,
+    W: Tensor,
+    intruders: int | None,
+    epsilon: float,
+    form: str | None,
 ) -> Measured:
     """DoRA's dW = m (W0 + s B A) / ||W0 + s B A|| - W0, norms of rows: dense, and of full rank.
 
@@ -271,7 +278,7 @@ def _weight_decomposed(
     row = _identity(pair, label, factors) | _spectrum(whole)
     row |= dict.fromkeys(("beyond_untrained", "untrained_sigma", "beyond_noise", "noise_sigma"), math.nan)
     row |= {"rounding": math.nan, "below_rounding": 0, "A_init": initial_family(factors.A, factors.stored)}
-    row |= _beside_weight(W, _thin(Vh[:r], U[:, :r] * S[:r], 1.0), 1.0, 0, epsilon)
+    row |= _beside_weight(W, _thin(Vh[:r], U[:, :r] * S[:r], 1.0), 1.0, 0, epsilon, form)
     row["relative_norm"] = row["norm"] / row["weight_norm"]
     row |= _intruders(W, lambda: dW, whole, intruders, epsilon)
     values = whole.S.numpy()
@@ -292,17 +299,21 @@ def _weight(pair: Pair, label: str, factors: Factors, base: BaseWeights) -> Tens
 
 
 def _beside_weight(
-    W: Tensor, thin: _Thin, scaling: float, intruders: int | None, epsilon: float
+    W: Tensor, thin: _Thin, scaling: float, intruders: int | None, epsilon: float, form: str | None
 ) -> dict[str, Any]:
     A, B = thin.A, thin.B
     amplified = amplification(W, B, A, scaling)
-    row = {
+    row: dict[str, Any] = {
         "weight_norm": amplified.weight_norm,
         "relative_norm": amplified.delta_norm / amplified.weight_norm,
         "factor": amplified.factor,
         "null_factor": amplified.null_factor,
         "lift": amplified.lift,
     }
+    small = min(W.shape) <= WHOLE_BELOW
+    edge = rounding_edge(W, form) if form is not None and small else None
+    if edge is not None:
+        row["weight_below_rounding"] = int((torch.linalg.svdvals(W.double()) < edge).sum())
     if thin.rank:
         row |= _in_top_directions(W, delta_svd(B, A, scaling))
     return row | _intruders(W, lambda: scaling * B @ A, thin, intruders, epsilon)

@@ -66,6 +66,21 @@ def beyond_noise(S: Any, d_out: int, d_in: int, r: int) -> Beyond:
     return Beyond(float((values > bar).sum()), bar)
 
 
+def rounding_edge(W: Float[Tensor, "d_out d_in"], form: str) -> float | None:
+    """The largest singular value that the rounding of a dequantised W makes by itself, of one draw.
+
+    Of Q4_1, whose blocks of 32 entries of a row have 16 levels from their least to their greatest value: the
+    step shows in W itself.  Errors are drawn independently and evenly over a step.  None for other formats.
+    """
+    if form != "Q4_1" or W.shape[1] % 32:
+        return None
+    blocks = W.double().reshape(-1, 32)
+    step = (blocks.amax(1) - blocks.amin(1)) / 15
+    generator = torch.Generator().manual_seed(0)
+    errors = torch.rand(blocks.shape, generator=generator, dtype=torch.float64) - 0.5
+    return float(torch.linalg.svdvals((step[:, None] * errors).reshape(W.shape))[0])
+
+
 def product_edge(d_out: int, r: int, d_in: int) -> float:
     """The largest singular value of B A for large sizes, entries of variance 1 / d_out and 1 / d_in.
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+from analysis.defaults import WHOLE_BELOW
 from analysis.errors import AnalysisError
 from analysis.reading.base_weights import BaseWeights
 from analysis.reading.checkpoint import Checkpoint
@@ -358,7 +359,8 @@ def _notes(
     if any(pair.dora for pair in pairs):
         yield (
             "DoRA: without W (--base) the numbers are of its pair, scaling * B A, alone, as its magnitudes "
-            "change W besides; with W they are of dW = W' - W0, which has full rank"
+            "change W besides; with W they are of dW = W' - W0, which has full rank, as long as a side of W "
+            f"is at most {WHOLE_BELOW:,}"
         )
     if biases:
         yield f"{len(biases)} modules have a bias beside B, which is no part of dW"

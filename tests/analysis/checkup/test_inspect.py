@@ -17,6 +17,7 @@ from analysis.checkup.measures import initial_family
 from analysis.checkup.page import inspection_page
 from analysis.checkup.resize import resize
 from analysis.commands import main
+from analysis.geometry.noise import rounding_edge
 from analysis.reading.base_weights import BaseWeights
 from tests.analysis.checkup.adapters import llama, orthonormal
 
@@ -370,4 +371,12 @@ def test_beside_dequantised_weights_it_is_said(trained):
     assert "dequantised" not in " ".join(inspect(folder, base).sentences)
     settings = json.loads((base / "config.json").read_text())
     (base / "config.json").write_text(json.dumps(settings | {"dequantised_from": "Q4_1"}))
-    assert "W was dequantised from Q4_1" in " ".join(inspect(folder, base).sentences)
+    seen = inspect(folder, base)
+    assert "W was dequantised from Q4_1" in (text := " ".join(seen.sentences))
+    W = BaseWeights.open(base)
+    counts = []
+    for layer in (0, 1):
+        weight = W.projection(layer, "q").double()
+        counts.append(int((torch.linalg.svdvals(weight) < rounding_edge(weight, "Q4_1")).sum()))
+    assert seen.numbers["weight_below_rounding"].tolist() == counts
+    assert "Below the largest that it makes by itself lie" in text

@@ -13,6 +13,7 @@ from analysis.geometry.noise import (
     beyond_untrained,
     product_edge,
     product_spectra,
+    rounding_edge,
 )
 
 
@@ -72,3 +73,19 @@ def test_where_a_null_does_not_apply_nothing_is_counted():
     zero = torch.full((4,), math.nan)
     assert math.isnan(beyond_noise(zero, 9, 9, 4).bar)
     assert math.isnan(beyond_untrained(zero, 0.0, 1.0, 9, 9, 4).bar)
+
+
+@pytest.mark.parametrize("shape", [(256, 512), (512, 192)])
+def test_the_edge_of_a_rounding_is_that_of_the_real_one(shape):
+    """W as gguf quantises and dequantises it, against the error that it really made."""
+    quants, types = pytest.importorskip("gguf.quants"), pytest.importorskip("gguf")
+    generator = torch.Generator().manual_seed(0)
+    W = torch.randn(*shape, generator=generator) @ torch.diag(torch.linspace(0.2, 3, shape[1]))
+    kind = types.GGMLQuantizationType.Q4_1
+    rounded = torch.tensor(quants.dequantize(quants.quantize(W.numpy(), kind), kind))
+    made = float(torch.linalg.svdvals((rounded - W).double())[0])
+    edge = rounding_edge(rounded, "Q4_1")
+    assert edge is not None
+    assert made == pytest.approx(edge, rel=0.05)
+    assert rounding_edge(rounded, "Q8_0") is None
+    assert rounding_edge(rounded[:, :40], "Q4_1") is None
