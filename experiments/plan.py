@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import functools
+import os
 import re
 import shlex
 import shutil
@@ -171,14 +172,17 @@ def plan_experiments(names: Iterable[str], overrides: Sequence[str] = ()) -> lis
 
 
 def make_studies(runs: Iterable[PlannedRun]) -> None:
-    """The folders that the runs go to.  Raises UserError where one cannot be made."""
-    for folder in {run.config.root / run.config.study for run in runs}:
+    """The folders that the runs go to.  Raises UserError where one cannot be made or written."""
+    for root, folder in {(run.config.root, run.config.root / run.config.study) for run in runs}:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UserError(
                 f"{folder} cannot be made ({error.strerror}); give another root or study"
             ) from None
+        for place in (root, folder):  # Hydra writes beside the study, before any run does
+            if not os.access(place, os.W_OK | os.X_OK):
+                raise UserError(f"{place} cannot be written; give another root, or free this one")
 
 
 def experiment_names() -> list[str]:

@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 
 from experiments.config import RunConfig, read_config
 from experiments.errors import UserError
-from experiments.plan import CONF, Plan, experiment_names, plan, plan_experiments
+from experiments.plan import CONF, Plan, experiment_names, make_studies, plan, plan_experiments
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 CHANGES = ["seed=3,4", "study=mine", "task.dev=20", "lr=0.5", "wandb.tags=[a]", "++task.train=70"]
@@ -141,6 +141,19 @@ def test_runs_that_differ_in_the_numbers_alone_are_different() -> None:
 
 def test_the_names_are_the_files() -> None:
     assert {"table5", "table6", "fig3"} <= set(experiment_names())
+
+
+@pytest.mark.parametrize("closed", ["outputs", "outputs/mine"])
+def test_a_store_that_cannot_be_written_is_one_line(
+    closed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a file system that is mounted to be read: the folders are there, and take nothing."""
+    monkeypatch.chdir(tmp_path)
+    runs = plan(["study=mine"]).runs
+    make_studies(runs)
+    monkeypatch.setattr("experiments.plan.os.access", lambda path, mode: str(path) != closed)
+    with pytest.raises(UserError, match=f"^{closed} cannot be written; give another root"):
+        make_studies(runs)
 
 
 def test_planning_imports_no_torch() -> None:
