@@ -171,7 +171,11 @@ class RunConfig:
     warmup: Annotated[
         Number,
         key(
-            TRAINING, TRAINED, "a share of the steps, or from 1 on their number; then linear decay to 0", ge=0
+            TRAINING,
+            TRAINED,
+            "a share of the steps, or from 1 on their number; then linear decay to 0; unless given, the "
+            "model's for this task (model.warmup), or 0.06",
+            ge=0,
         ),
     ]
     weight_decay: Annotated[Number, key(TRAINING, TRAINED, "AdamW's", ge=0)]

@@ -71,6 +71,13 @@ def test_the_learning_rate_follows_method_and_model_unless_given() -> None:
     assert configured("method=full", "lr=0.25").lr == 0.25
 
 
+def test_the_warm_up_follows_model_and_task_unless_given() -> None:
+    assert configured("task=nli").warmup == 0.25
+    assert configured("task=sql").warmup == 0.06
+    assert configured("task=nli", "model=hf", "model.name=some/model").warmup == 0.06
+    assert configured("task=nli", "warmup=0.5").warmup == 0.5
+
+
 def test_the_command_line_beats_a_model_s_values() -> None:
     assert configured("model=gpt2").rank == {"q": 4, "v": 4}
     config = configured("model=gpt2", "rank=2", "alpha=1", "steps=7", "model.max_length=99")

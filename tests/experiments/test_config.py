@@ -348,7 +348,10 @@ def test_every_key_of_the_configuration_is_declared_and_none_else():
     written = yaml.safe_load((CONF / "config.yaml").read_text(encoding="utf-8"))
     assert written.keys() - {"defaults", "hydra"} | {"model", "task"} == keys(RunConfig).keys() | {"budget"}
     assert written["wandb"].keys() == keys(WandbConfig).keys()
-    for group, part, others in (("task", TaskConfig, set()), ("model", ModelConfig, {"budget", "lr"})):
+    for group, part, others in (
+        ("task", TaskConfig, set()),
+        ("model", ModelConfig, {"budget", "lr", "warmup"}),
+    ):
         for file in (CONF / group).glob("*.yaml"):
             values = yaml.safe_load(file.read_text(encoding="utf-8"))
             assert values.get("model", values).keys() <= keys(part).keys() | others | {"defaults"}, file
