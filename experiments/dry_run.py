@@ -15,7 +15,7 @@ from typing import Any
 
 from experiments.config import RunConfig, digest
 from experiments.engine import at_once
-from experiments.errors import UserError
+from experiments.errors import HubError, UserError
 from experiments.identity import INDEX_SUFFIX, PICKLED, SAFETENSORS
 from experiments.job import Outcome, address, check_rank, source_folder, source_of
 from experiments.models import model_identity
@@ -72,13 +72,18 @@ def _outcome(run: PlannedRun) -> Outcome:
     try:
         check_rank(run.config)
         return outcome_of(run, NO_SWEEP)
+    except HubError as error:
+        if _asked_offline():
+            return Outcome("failed", run.config.readable_name(), None, None, str(error), run.command)
+        # Its address follows from the data, which training would fetch.
+        return Outcome("not run", run.config.readable_name(), None, None, None, run.command)
     except (UserError, OSError) as error:
         return Outcome("failed", run.config.readable_name(), None, None, str(error), run.command)
 
 
 def _with_source(run: PlannedRun, outcome: Outcome, rows: Sequence[Row]) -> Outcome:
     """The same, unless the run starts from one that is neither finished nor in the plan."""
-    if outcome.status != "not run":
+    if outcome.status != "not run" or outcome.folder is None:
         return outcome
     source = source_folder(run.config)
     if source is None or source.path in {other.folder for _, other in rows}:
@@ -96,8 +101,12 @@ def _lacks(run: PlannedRun) -> Iterator[str]:
     there = next(folder for folder in (study, *study.absolute().parents) if folder.exists())
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
         yield f"{study} cannot be made or written; give another root or study"
-    if os.environ.get(ASKED_OFFLINE, "0") not in ("", "0"):
+    if _asked_offline():
         yield from (f"{what}: {OFFLINE} is set and it is not in the local cache" for what in _models(run))
+
+
+def _asked_offline() -> bool:
+    return os.environ.get(ASKED_OFFLINE, "0") not in ("", "0")
 
 
 def _of_hub(run: PlannedRun) -> Iterator[str]:
@@ -106,6 +115,8 @@ def _of_hub(run: PlannedRun) -> Iterator[str]:
     try:
         if task_identity(run.config.task) == "hub":
             yield f"the data of task={run.config.task.name}"
+    except HubError:
+        yield f"the data of task={run.config.task.name}"
     except UserError:
         return  # told as missing
 
@@ -135,15 +146,15 @@ def _listed(numbers: Sequence[str]) -> str:
 
 def _cost(rows: Sequence[Row], workers: int | None) -> str:
     """In words, by the finished runs of the store that differ in seed and rank alone."""
-    left = [run.config for run, outcome in rows if outcome.status == "not run"]
+    left = [(run.config, outcome.folder) for run, outcome in rows if outcome.status == "not run"]
     if not left:
         return "nothing is to be trained" if not _failed(rows) else "unknown"
-    known = {root: _seconds(root) for root in {config.root for config in left}}
-    found = [known[config.root].get(_kind_of(config)) for config in left]
+    known = {root: _seconds(root) for root in {config.root for config, _ in left}}
+    found = [known[config.root].get(_kind_of(config)) for config, folder in left if folder is not None]
     seconds = [mean(measured) for measured in found if measured]
     if not seconds:
         return "unknown: no finished run has these settings but for seed and rank"
-    at_most = min(len(left), at_once(left[0]) if workers is None else workers)
+    at_most = min(len(left), at_once(left[0][0]) if workers is None else workers)
     told = f"about {clock(sum(seconds) / at_most)} with {at_most} worker{'s' * (at_most > 1)}"
     some = f" for {len(seconds)} of the {len(left)} runs, unknown for the others" * (len(seconds) < len(left))
     return f"{told}{some} ({mean(seconds):.0f} s a run, by finished runs that differ in seed and rank alone)"

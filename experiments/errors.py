@@ -10,6 +10,10 @@ class UserError(Exception):
     """The message names what was given, what is valid, and what to do."""
 
 
+class HubError(UserError):
+    """Data of the hub that cannot be had now: there is no network, or no such data."""
+
+
 def nearest(word: str, choices: Iterable[str]) -> str:
     """ " Did you mean ...?" where one choice is closer to the word than the others, else nothing."""
     close = difflib.get_close_matches(str(word), list(choices), n=2)

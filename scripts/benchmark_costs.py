@@ -390,13 +390,17 @@ class Training:
         self.optimizer.zero_grad(set_to_none=True)
 
 
+def _fits(subject: Subject, method: str) -> bool:
+    """Whether the method finds something to train in the model; a Llama has no biases."""
+    try:
+        return any(p.requires_grad for p in subject.model(method).parameters())
+    except UserError:
+        return False
+
+
 def trained_methods(subject: Subject) -> list[str]:
     """Those that find something to train, full fine-tuning first and LoRA second."""
-    names = [
-        name
-        for name in METHODS
-        if lookup(name).trains and any(p.requires_grad for p in subject.model(name).parameters())
-    ]
+    names = [name for name in METHODS if lookup(name).trains and _fits(subject, name)]
     return sorted(names, key=lambda name: (name != "full", name != "lora", name))
 
 

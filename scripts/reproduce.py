@@ -124,13 +124,13 @@ def _reproduce(runs: Sequence[PlannedRun], options: argparse.Namespace) -> int:
 
 def _skipped(runs: Sequence[PlannedRun], asked: Sequence[str]) -> dict[str, str]:
     """The results that the analysis need not try, and why."""
-    from analysis.registry import COMMANDS
+    from analysis.registry import COMMANDS, always
 
     not_asked = {*experiment_names()} - {*asked}
     skipped = {
         name: "its experiment was not asked for"
-        for name in COMMANDS
-        if TRAINED_BY.get(name, name) in not_asked
+        for name, command in COMMANDS.items()
+        if TRAINED_BY.get(name, name) in not_asked and command.applies is always
     }
     if len({run.config.seed for run in runs}) == 1:
         skipped |= dict.fromkeys(COMPARE_SEEDS, "it compares seeds, and there is one")

@@ -62,7 +62,11 @@ def imported(folder: Path, *arguments: str) -> tuple[int, set[str], str]:
         (["rank=0"], 2, "error: rank: 0"),
         (["budget=10"], 2, "error: a budget of 10 is too small for targets=qv"),
         (["-m", "rank=1,0"], 2, "error: rank=0: rank: 0"),
-        (["-m", "+experiment=table16b"], 2, "error: experiment=table16b is unknown; valid are baselines"),
+        (
+            ["-m", "+experiment=table16b"],
+            2,
+            "error: experiment=table16b is unknown; valid are attention_",
+        ),
         (["root=null"], 2, "error: root=None is not valid; give the folder"),
         (["root=/proc/x"], 2, "error: /proc/x/default cannot be made"),
         (["study=2024_11_25"], 2, "error: study=20241125 is read as a number"),
@@ -164,7 +168,7 @@ def test_a_sweep_over_tasks_with_a_key_that_the_default_task_lacks(tmp_path: Pat
     assert rows == ["jsonl", "mnli"]
     wrong = run(tmp_path, "-m", "task=jsonl,sql", "task.path=mine.jsonl")
     assert wrong.returncode == 2
-    told = "error: task=sql ++task.path=mine.jsonl: task.path has no meaning for task=sql; task=jsonl, "
+    told = "error: task=sql ++task.path=mine.jsonl: task.path has no meaning for task=sql; task=cola, "
     assert wrong.stderr.startswith(told)
     assert wrong.stderr.count("\n") == 1
 

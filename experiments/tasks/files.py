@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from experiments.errors import UserError
+from experiments.errors import HubError, UserError
 
 Check = Callable[[dict[str, Any]], str | None]
 """What is wrong with a record, or None."""
@@ -46,7 +46,7 @@ def hub_rows(task: str, name: str, revision: str | None = None, configuration: s
     """The splits of a data set on the hub, each an iterable of rows.
 
     Raises:
-        UserError: it cannot be had.
+        HubError: it cannot be had.
     """
     from datasets import load_dataset
 
@@ -54,7 +54,7 @@ def hub_rows(task: str, name: str, revision: str | None = None, configuration: s
         return load_dataset(name, configuration, revision=revision)
     except Exception as error:  # the hub's client raises a dozen unrelated kinds
         reason = " ".join(str(error).split())[:160]
-        raise UserError(
+        raise HubError(
             f"task={task}: {name} cannot be had from the hub; where there is a network download it and give "
             f"its file or folder as task.path ({type(error).__name__}: {reason})"
         ) from error

@@ -38,7 +38,7 @@ def fresh(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 def config(root: Path, mode: str, method: str = "lora") -> RunConfig:
     values = yaml.safe_load((CONF / "config.yaml").read_text(encoding="utf-8"))
-    values |= {"method": method, "lr": 1e-3, "steps": 3, "study": "trial", "root": str(root)}
+    values |= {"method": method, "lr": 1e-3, "warmup": 0.06, "steps": 3, "study": "trial", "root": str(root)}
     values |= {"task": {"name": "sql"}, "model": {"name": "embedded"}}
     values["wandb"] |= {"mode": mode, "project": "p", "tags": ["mine"]}
     return read_config(values)

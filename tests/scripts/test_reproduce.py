@@ -76,7 +76,7 @@ def test_runs_are_those_of_run_py_to_the_byte_and_a_failed_one_is_told(reproduce
     assert "Table 6" in told.out  # what there is is analysed all the same
     assert "\x1b" not in told.out
     place = ["--study", "s", "--root", str(tmp_path / "ours"), "--out", str(tmp_path / "res")]
-    skip = ["--skip", "fig3,fig6,fig8,truncation,baselines,table5,table6,table7,fig4,fig7"]
+    skip = ["--skip", "fig3,fig6,fig8,baselines,table5,table6,table7,fig4,fig7"]
     assert reproduce.asked == [["all", *place, *skip, "--wandb", "disabled", "--project", "lora-section-7"]]
 
     [broken] = (tmp_path / "ours/s").glob("sql-*-lr1e+30-*")
@@ -129,7 +129,7 @@ def test_what_cannot_be_made_is_named_and_not_tried(reproduce, trained, capsys):
     assert "table6" not in told
     assert reproduce("--seeds", "2", "--experiments", "fig4", "task=sql") == 0
     assert reproduce.asked[-1][reproduce.asked[-1].index("--skip") + 1].split(",") == [
-        *("fig3", "fig6", "fig8", "truncation", "baselines", "table5", "table6", "table7"),
+        *("fig3", "fig6", "fig8", "baselines", "table5", "table6", "table7"),
     ]
     reproduce.status = 1  # a result that was asked for could not be made
     assert reproduce("--seeds", "2", "--experiments", "fig4", "task=sql") == 1
@@ -156,7 +156,10 @@ def test_a_finished_run_that_cannot_be_read_is_told_with_its_repair(reproduce, t
     ("arguments", "error"),
     [
         (["--seeds", "0"], "this is a sweep of 0 runs; give one of 1 to 10,000"),
-        (["--experiments", "table9"], "experiment=table9 is unknown; valid are baselines, fig3"),
+        (
+            ["--experiments", "table9"],
+            "experiment=table9 is unknown; valid are attention_or_mlp",
+        ),
         (["--sudy", "x"], "--sudy is not an option"),
         (["rnak=3"], "rnak is not a key; did you mean rank?"),
         (["+experiment=fig3"], "give one experiment a command"),

@@ -314,9 +314,11 @@ def test_what_the_study_left_out_stays_named(source, made):
 
 
 def test_what_cannot_be_archived(copy, source, tmp_path):
-    study = Study.open(STUDY, source)
+    shutil.copytree(source, tmp_path / "one-seed")
+    for run in (tmp_path / "one-seed" / STUDY).glob("*-seed[1-9]*"):
+        shutil.rmtree(run)
     with pytest.raises(AnalysisError, match="lacks"):
-        archive(study, tmp_path / "out", {"fig8": COMMANDS["fig8"]})
+        archive(Study.open(STUDY, tmp_path / "one-seed"), tmp_path / "out", {"fig4": COMMANDS["fig4"]})
     shutil.copytree(source, tmp_path / "damaged")
     [run] = (tmp_path / "damaged" / STUDY).glob("sql-qv-r8-seed0-*")
     (run / PREDICTIONS).write_text("{")
