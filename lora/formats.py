@@ -214,10 +214,14 @@ def peft_scaling(settings: Mapping[str, Any], module: str, rank: int) -> float:
 
 
 def _of_pattern(patterns: Mapping[str, Any] | None, module: str, default: Any) -> Any:
-    matching = (
-        value for pattern, value in (patterns or {}).items() if re.match(rf"(.*\.)?({pattern})$", module)
-    )
-    return next(matching, default)
+    for pattern, value in (patterns or {}).items():
+        try:
+            matches = re.match(rf"(.*\.)?({pattern})$", module)
+        except re.error as error:
+            raise ValueError(f"its pattern {pattern!r} is no regular expression ({error})") from None
+        if matches:
+            return value
+    return default
 
 
 def _components(told: Mapping[str, Any]) -> list[str]:

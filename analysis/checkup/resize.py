@@ -26,7 +26,7 @@ from analysis.geometry.svd import ThinSVD, delta_svd
 from analysis.geometry.weight_svd import top_directions
 from analysis.reading.base_weights import BaseWeights
 from analysis.reading.files import open_tensors
-from analysis.reading.pairs import NATIVE, Adapter, Pair, open_adapter
+from analysis.reading.pairs import NATIVE, PLAIN_SETTINGS, Adapter, Pair, open_adapter
 from analysis.result import Cell, Row, Table
 from experiments.identity import ADAPTER_CONFIG
 from lora.architectures import ARCHITECTURES, Architecture, architecture_of, plain_config
@@ -159,6 +159,13 @@ def resize(
     """
     size = Size(rank, energy, error)
     adapter = open_adapter(path, base)
+    init = adapter.settings.get("init_lora_weights")
+    if init not in PLAIN_SETTINGS:
+        raise AnalysisError(
+            f"{adapter.source}: init_lora_weights = {init!r} makes PEFT change W0 by the rank as it loads: a "
+            "copy of another rank would stand on another W0; convert it to plain LoRA first (save_pretrained "
+            "with path_initial_model_for_weight_conversion)"
+        )
     for pair in adapter:
         if pair.dora:
             raise AnalysisError(

@@ -241,6 +241,9 @@ def test_what_cannot_be_resized_is_one_line(by_peft, planted, saved, tmp_path):
 
     _, folder = by_peft("llama", "dora", r=2, target_modules=["q_proj"], use_dora=True)
     refused("is DoRA, whose magnitudes", folder)
+    for init in ("pissa", "olora"):  # which PEFT does again, at the copy's rank, as it loads
+        _, folder = by_peft("llama", init, r=2, target_modules=["q_proj"], init_lora_weights=init)
+        refused(f"init_lora_weights = '{init}' makes PEFT change W0", folder)
     path = planted({llama(0, "q"): (torch.zeros(4, 2), torch.ones(2, 8))}, "zero", r=2)
     refused("dW = 0 in every module", path)
     refused("give one of a rank from 1", path, rank=0)
