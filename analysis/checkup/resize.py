@@ -31,7 +31,7 @@ from analysis.result import Cell, Row, Table
 from experiments.identity import ADAPTER_CONFIG
 from lora.architectures import ARCHITECTURES, Architecture, architecture_of, plain_config
 from lora.files import safetensors_bytes, write_atomically
-from lora.formats import KOHYA, PEFT, ROOT
+from lora.formats import KOHYA, LORALIB, MLX, PEFT, PLAIN, ROOT
 
 WEIGHTS = "adapter_model.safetensors"
 
@@ -172,10 +172,10 @@ def resize(
                 f"{adapter.source}: {pair.module} is DoRA, whose magnitudes belong to the directions of the "
                 "whole pair; a cut pair needs others: train them again"
             )
-    unknown = next((pair.module for pair in adapter if "." not in pair.module), None)
-    if adapter.format == KOHYA and unknown is not None:
+    flat = next((pair.module for pair in adapter if "." not in pair.module), None)
+    if adapter.format == KOHYA and flat is not None:
         raise AnalysisError(
-            f"{adapter.source}: a file of kohya, whose names ({unknown}) do not tell the "
+            f"{adapter.source}: a file of kohya, whose names ({flat}) do not tell the "
             "modules' paths that PEFT needs; give the base model, which does (--base MODEL, base=)"
         )
     tensors: dict[str, Tensor] = {}
@@ -192,6 +192,12 @@ def resize(
             tensors |= _tensors(module, *_factors(svd, cut.rank, scaling), layout)
     extra, saved, left = _extra(adapter)
     notes = [*adapter.notes]
+    unknown = [pair.module for pair in adapter if not pair.letters and not pair.shape.kernel]
+    if adapter.format in (LORALIB, MLX, PLAIN) and unknown:
+        notes.append(
+            f"taken for linear modules, as names of {adapter.format} do not tell: {len(unknown)}, such as "
+            f"{unknown[0]}; where one is an embedding or a convolution, PEFT does not load its pair"
+        )
     if left:
         notes.append(f"left out: {len(left)} other tensors, such as {left[0]}, which are no task head")
     settings = dict(adapter.settings)

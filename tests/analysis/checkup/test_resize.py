@@ -233,6 +233,13 @@ def test_an_adapter_of_a_fully_tuned_model(saved, tiny, tmp_path, kind):
     assert {cut.rank for cut in exact.cuts} == {2}
 
 
+def test_a_module_of_unknown_kind_is_told(tmp_path):
+    """loralib's Embedding has the names of its Linear, and PEFT's has others."""
+    torch.save({"wte.lora_A": torch.ones(2, 9), "wte.lora_B": torch.ones(4, 2)}, tmp_path / "a.pt")
+    (note,) = resize(tmp_path / "a.pt", tmp_path / "small", rank=1).notes[1:]
+    assert note.startswith("taken for linear modules, as names of loralib do not tell: 1, such as wte;")
+
+
 def test_what_cannot_be_resized_is_one_line(by_peft, planted, saved, tmp_path):
     def refused(message, path, **size):
         with pytest.raises(AnalysisError, match=message):

@@ -354,6 +354,12 @@ def test_a_name_that_only_ends_like_another_method(tmp_path):
     assert [pair.module for pair in open_adapter(tmp_path / "a.safetensors")] == ["soft_moe"]
 
 
+@pytest.mark.parametrize("name", ["a\nb", "\x1b[31mred"])
+def test_names_that_cannot_be_printed(tmp_path, name):
+    save_file({f"{name}.lora_{f}.weight": torch.ones(2, 2) for f in "AB"}, tmp_path / "a.safetensors")
+    check_refused(tmp_path / "a.safetensors", "with characters that cannot be printed")
+
+
 def test_methods_that_are_no_pairs(tmp_path):
     save_file({"x.hada_w1_a": torch.zeros(2, 2)}, tmp_path / "a.safetensors")
     check_refused(tmp_path / "a.safetensors", r"its tensors are hada_w1_a \(x\.hada_w1_a\), which is no pair")
