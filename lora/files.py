@@ -147,4 +147,8 @@ def _unpickled(path: Path, modified: int, size: int) -> dict[str, Tensor]:
         raise ValueError(
             f"{path}: holds no tensors by name; give a state dict or what save_pretrained writes"
         )
-    return dict(tensors)
+    for name, tensor in tensors.items():
+        if tensor.layout is not torch.strided or tensor.is_meta:
+            kind = "without its numbers (device meta)" if tensor.is_meta else f"of layout {tensor.layout}"
+            raise ValueError(f"{path}: {name} is a tensor {kind}; save dense tensors of the CPU")
+    return {name: tensor.detach() for name, tensor in tensors.items()}  # parameters as plain tensors

@@ -86,12 +86,14 @@ def named_pairs(keys: Iterable[str]) -> tuple[dict[str, NamedPair], list[str]]:
     """The pairs by module, in the file's order, and the keys of what belongs to none.
 
     Raises:
-        ValueError: there is no pair, a factor has none beside it, one is there twice, or the tensors are of
-            a method that is no pair (named).
+        ValueError: there is no pair, a factor has none beside it, one is there twice, a name cannot be
+            printed, or the tensors are of a method that is no pair (named).
     """
     pairs: dict[str, NamedPair] = {}
     others, beside, adapters = [], [], set()
     for key in keys:
+        if not key.isprintable():  # it would break lines and steer terminals
+            raise ValueError(f"has a tensor of the name {key!r}, with characters that cannot be printed")
         wrong = _NO_PAIR.search(key)
         if wrong:
             raise ValueError(f"its tensors are {wrong[0]} ({key}), which is no pair (A, B) of LoRA")
@@ -214,10 +216,14 @@ def peft_scaling(settings: Mapping[str, Any], module: str, rank: int) -> float:
 
 
 def _of_pattern(patterns: Mapping[str, Any] | None, module: str, default: Any) -> Any:
-    matching = (
-        value for pattern, value in (patterns or {}).items() if re.match(rf"(.*\.)?({pattern})$", module)
-    )
-    return next(matching, default)
+    for pattern, value in (patterns or {}).items():
+        try:
+            matches = re.match(rf"(.*\.)?({pattern})$", module)
+        except re.error as error:
+            raise ValueError(f"its pattern {pattern!r} is no regular expression ({error})") from None
+        if matches:
+            return value
+    return default
 
 
 def _components(told: Mapping[str, Any]) -> list[str]:

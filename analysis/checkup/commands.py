@@ -127,7 +127,10 @@ def _write(seen: Any, options: argparse.Namespace, page: Callable[[Any], str]) -
     for form, content in forms.items():
         path = getattr(options, form)
         if path is not None:
-            write_atomically(path, content())
+            try:
+                write_atomically(path, content())
+            except OSError as error:
+                raise AnalysisError(f"{path} cannot be written: {error.strerror or error}") from None
             print(path)
 
 

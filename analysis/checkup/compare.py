@@ -37,6 +37,8 @@ BEGAN = "same initialisation"
 CERTAIN = 6
 """Standard deviations of chance from which a cosine is one of the same initialisation, if above `ALIGNED`."""
 ALIGNED = 0.2
+COARSEST = 0.15
+"""The largest relative error that two dW of one adapter may have, however coarsely they are stored."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -287,12 +289,20 @@ def _relation(factors: Sequence[Factors], norms: Sequence[float], cosine: float)
     """Whether dW is the same, up to a factor, and how the factors then differ; and that factor."""
     if not norms[0] or not norms[1]:
         return (SAME, 1.0) if norms[0] == norms[1] else (UNRELATED, math.nan)
-    tolerance = max(1e-5, *(4 * torch.finfo(one.stored or torch.float64).eps for one in factors))
+    tolerance = _tolerance(1e-5, [one.stored or torch.float64 for one in factors])
     if math.sqrt(max(0.0, 1 - cosine**2)) > tolerance:
         return UNRELATED, math.nan
     ratio = math.copysign(norms[1] / norms[0], cosine)
     kind = SAME if abs(ratio - 1) <= tolerance else SCALED
     return f"{kind}: {COPIES[_difference(factors[0], factors[1], tolerance)]}", ratio
+
+
+def _tolerance(least: float, stored: Sequence[torch.dtype]) -> float:
+    """The relative error up to which two dW are the same: what rounding to the coarsest dtype may make.
+
+    With 8 bits four times eps would be 0.5 or 1, which anything passes.
+    """
+    return max(least, min(COARSEST, 4 * max(torch.finfo(dtype).eps for dtype in stored)))
 
 
 def _difference(one: Factors, other: Factors, tolerance: float) -> str:
@@ -346,11 +356,17 @@ def _sentences(seen: Comparison, first: int, second: int) -> Iterator[str]:
             yield f"{one} and {other}: {relation}{scale} in {number} of {count} shared projections{alike}."
     if sum(number for relation, number in kinds.items() if relation.startswith((SAME, SCALED))) == count:
         return
+    numbers = numbers.dropna(subset=["cosine"])
+    moved = len(numbers)
+    if moved < count:
+        yield f"{one} and {other}: dW = 0 in one or both in {count - moved} of {count} shared projections."
+    if not moved:
+        return
     cosine, chance = numbers["cosine"], 3 * numbers["cosine_chance"]
     yield (
         f"{one} and {other}: the cosine of dW is {cosine.median():.2g} ({cosine.min():.2g} to "
-        f"{cosine.max():.2g}) in {count} shared projections; by chance it is within ±{chance.median():.1g}, "
-        f"which {int((cosine.abs() > chance).sum())} exceed."
+        f"{cosine.max():.2g}) in {moved} shared projections; by chance it is within "
+        f"±{chance.median():.1g}, which {int((cosine.abs() > chance).sum())} exceed."
     )
     yield (
         "They share "
@@ -370,7 +386,7 @@ def _merges(seen: Comparison) -> Iterator[str]:
         return
     scale: np.ndarray = np.sqrt(seen.inner.diagonal())
     gram = seen.inner / np.outer(scale, scale)
-    tolerance = max(1e-4, *(4 * torch.finfo(_stored(adapter)).eps for adapter in seen.adapters))
+    tolerance = _tolerance(1e-4, [_stored(adapter) for adapter in seen.adapters])
     for number in range(count):
         others = [i for i in range(count) if i != number]
         if np.abs(gram[number, others]).max() > 1 - tolerance:

@@ -286,7 +286,7 @@ def _weight_decomposed(
 
 
 def _weight(pair: Pair, label: str, factors: Factors, base: BaseWeights) -> Tensor:
-    """W0 of a projection.  Raises AnalysisError where it has another shape than dW."""
+    """W0 of a projection.  Raises AnalysisError where it is zero, not finite, or of another shape than dW."""
     assert pair.layer is not None
     W = base.projection(pair.layer, label)
     shape = len(factors.B), factors.A.shape[1]
@@ -295,6 +295,10 @@ def _weight(pair: Pair, label: str, factors: Factors, base: BaseWeights) -> Tens
             f"{pair.module}: dW_{label} of layer {pair.layer} is {shape}; W of {base.checkpoint.source} is "
             f"{tuple(W.shape)}"
         )
+    total = W.abs().sum(dtype=torch.float64)
+    if not total or not torch.isfinite(total):
+        wrong = "has entries that are NaN or infinite" if total else "is zero"
+        raise AnalysisError(f"{base.checkpoint.source}: W_{label} of layer {pair.layer} {wrong}")
     return W
 
 

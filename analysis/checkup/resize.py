@@ -26,12 +26,12 @@ from analysis.geometry.svd import ThinSVD, delta_svd
 from analysis.geometry.weight_svd import top_directions
 from analysis.reading.base_weights import BaseWeights
 from analysis.reading.files import open_tensors
-from analysis.reading.pairs import NATIVE, Adapter, Pair, open_adapter
+from analysis.reading.pairs import NATIVE, PLAIN_SETTINGS, Adapter, Pair, open_adapter
 from analysis.result import Cell, Row, Table
 from experiments.identity import ADAPTER_CONFIG
 from lora.architectures import ARCHITECTURES, Architecture, architecture_of, plain_config
 from lora.files import safetensors_bytes, write_atomically
-from lora.formats import KOHYA, PEFT, ROOT
+from lora.formats import KOHYA, LORALIB, MLX, PEFT, PLAIN, ROOT
 
 WEIGHTS = "adapter_model.safetensors"
 
@@ -159,16 +159,23 @@ def resize(
     """
     size = Size(rank, energy, error)
     adapter = open_adapter(path, base)
+    init = adapter.settings.get("init_lora_weights")
+    if init not in PLAIN_SETTINGS:
+        raise AnalysisError(
+            f"{adapter.source}: init_lora_weights = {init!r} makes PEFT change W0 by the rank as it loads: a "
+            "copy of another rank would stand on another W0; convert it to plain LoRA first (save_pretrained "
+            "with path_initial_model_for_weight_conversion)"
+        )
     for pair in adapter:
         if pair.dora:
             raise AnalysisError(
                 f"{adapter.source}: {pair.module} is DoRA, whose magnitudes belong to the directions of the "
                 "whole pair; a cut pair needs others: train them again"
             )
-    unknown = next((pair.module for pair in adapter if "." not in pair.module), None)
-    if adapter.format == KOHYA and unknown is not None:
+    flat = next((pair.module for pair in adapter if "." not in pair.module), None)
+    if adapter.format == KOHYA and flat is not None:
         raise AnalysisError(
-            f"{adapter.source}: a file of kohya, whose names ({unknown}) do not tell the "
+            f"{adapter.source}: a file of kohya, whose names ({flat}) do not tell the "
             "modules' paths that PEFT needs; give the base model, which does (--base MODEL, base=)"
         )
     tensors: dict[str, Tensor] = {}
@@ -185,6 +192,12 @@ def resize(
             tensors |= _tensors(module, *_factors(svd, cut.rank, scaling), layout)
     extra, saved, left = _extra(adapter)
     notes = [*adapter.notes]
+    unknown = [pair.module for pair in adapter if not pair.letters and not pair.shape.kernel]
+    if adapter.format in (LORALIB, MLX, PLAIN) and unknown:
+        notes.append(
+            f"taken for linear modules, as names of {adapter.format} do not tell: {len(unknown)}, such as "
+            f"{unknown[0]}; where one is an embedding or a convolution, PEFT does not load its pair"
+        )
     if left:
         notes.append(f"left out: {len(left)} other tensors, such as {left[0]}, which are no task head")
     settings = dict(adapter.settings)

@@ -78,7 +78,7 @@ def delta_svd(B: Any, A: Any, scaling: float = 1.0) -> ThinSVD:
         raise AnalysisError(f"scaling={scaling}: give the finite factor applied to B A, such as alpha / r")
     Q1, R1 = torch.linalg.qr(B)
     Q2, R2 = torch.linalg.qr(A.T)
-    U, S, Vh = torch.linalg.svd(scaling * (R1 @ R2.T), full_matrices=False)
+    U, S, Vh = torch.linalg.svd(_core(R1, R2, scaling), full_matrices=False)
     rank = _rank(S, abs(scaling) * float(R1.norm() * R2.norm()), max(len(Q1), len(Q2)))
     return _within_rank(Q1 @ U, S, Vh @ Q2.T, rank)
 
@@ -92,9 +92,17 @@ def delta_values(
         R_B, R_A: the triangular factors of B and of A^T.
         largest_dimension: max(d_out, d_in).
     """
-    S = torch.linalg.svdvals(scaling * (R_B @ R_A.T))
+    S = torch.linalg.svdvals(_core(R_B, R_A, scaling))
     rank = _rank(S, abs(scaling) * float(R_B.norm() * R_A.norm()), largest_dimension)
     return zero_beyond(rank, S), rank
+
+
+def _core(R_B: Float[Tensor, "k r"], R_A: Float[Tensor, "n r"], scaling: float) -> Float[Tensor, "k n"]:
+    """scaling * R_B R_A^T.  Raises AnalysisError where finite factors have an infinite product."""
+    product = scaling * (R_B @ R_A.T)
+    if not torch.isfinite(product).all():
+        raise AnalysisError("scaling * B A is beyond float64: the factors' entries are too large")
+    return product
 
 
 def right_singular(A: Any) -> tuple[Any, Any]:

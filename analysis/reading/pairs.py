@@ -174,15 +174,22 @@ def open_adapter(source: str | Path, base: BaseWeights | str | Path | None = Non
             names, extra = named_pairs(opened.keys())
             if known is not None:
                 names = _with_paths(names, *known)
+            alphas = _alphas(path, names)
             shapes, scalings = {}, {}
             for module, pair in names.items():
                 sizes = (tuple(opened.get_slice(pair.keys[factor]).get_shape()) for factor in "AB")
                 shape = shapes[module] = pair_shape(pair, *sizes)
-                alpha = float(opened.get_tensor(pair.keys["alpha"])) if "alpha" in pair.keys else None
-                scalings[module] = stated_scaling(pair, shape.rank // shape.parts, settings, metadata, alpha)
+                rank = shape.rank // shape.parts
+                scalings[module] = stated_scaling(pair, rank, settings, metadata, alphas.get(module))
         except (ValueError, TypeError) as error:
             raise AnalysisError(f"{path}: {error}") from None
+    if settings.get("use_dora") and not any("magnitude" in pair.keys for pair in names.values()):
+        raise AnalysisError(
+            f"{path}: its config says DoRA, and it holds no magnitudes (lora_magnitude_vector); it is not "
+            "whole"
+        )
     located = _located(path, shapes, known, base is not None)
+    _check_single(path, located)
     labels = _labels(list(names))
     pairs = []
     for module, pair in names.items():
@@ -308,6 +315,38 @@ def _config_of(path: Path) -> dict[str, Any] | None:
     return config if isinstance(config, dict) else None
 
 
+def _alphas(path: Path, names: Mapping[str, NamedPair]) -> dict[str, float]:
+    """By module the value of its tensor X.alpha, of any dtype: numpy has no bfloat16.
+
+    Raises:
+        ValueError: one is no real number.
+    """
+    keys = {module: pair.keys["alpha"] for module, pair in names.items() if "alpha" in pair.keys}
+    if not keys:
+        return {}
+    with open_tensors(path) as opened:
+        tensors = {module: opened.get_tensor(key) for module, key in keys.items()}
+    for module, tensor in tensors.items():
+        if tensor.numel() != 1 or tensor.is_complex():
+            raise ValueError(
+                f"{keys[module]} is {tuple(tensor.shape)} of {tensor.dtype}; one real number is expected"
+            )
+    return {module: float(tensor) for module, tensor in tensors.items()}
+
+
+def _check_single(path: Path, located: _Located) -> None:
+    """Raises AnalysisError where two modules are the same projection, each of them only in part dW then."""
+    holders: dict[tuple[int, str], str] = {}
+    for module, (layer, letters, _) in located.letters.items():
+        for letter in letters:
+            other = holders.setdefault((layer, letter), module)
+            if other != module:
+                raise AnalysisError(
+                    f"{path}: has {other} and {module}, which are both {letter} of layer {layer + 1}; "
+                    "save one alone"
+                )
+
+
 def _parameters(shape: PairShape) -> int:
     return shape.rank * shape.d_in + shape.d_out * shape.rank // shape.parts
 
@@ -356,11 +395,17 @@ def _notes(
             f"The file does not state the scale{which}: alpha/r = 1 is taken, and every number that depends "
             "on it is marked with ?"
         )
+    wide = [pair for pair in pairs if pair.rank // pair.shape.parts > max(pair.shape.d_out, pair.shape.d_in)]
+    if wide:
+        yield (
+            f"{wide[0].module} is of rank {wide[0].rank}, and dW is only {wide[0].shape.d_out} x "
+            f"{wide[0].shape.d_in} ({len(wide)} such of {len(pairs)}): are A and B exchanged?"
+        )
     if any(pair.dora for pair in pairs):
         yield (
-            "DoRA: without W (--base) the numbers are of its pair, scaling * B A, alone, as its magnitudes "
-            "change W besides; with W they are of dW = W' - W0, which has full rank, as long as a side of W "
-            f"is at most {WHOLE_BELOW:,}"
+            "DoRA: without W (--base), and in a comparison, the numbers are of its pair, scaling * B A, "
+            "alone, as its magnitudes change W besides; inspected with W they are of dW = W' - W0, which has "
+            f"full rank, as long as a side of W is at most {WHOLE_BELOW:,}"
         )
     if biases:
         yield f"{len(biases)} modules have a bias beside B, which is no part of dW"

@@ -57,6 +57,12 @@ def test_pickled_tensors_are_read_like_safetensors(tmp_path, nested, zipped):
         assert torch.equal(opened.get_tensor("a"), tensors["a"])
 
 
+def test_pickled_parameters_are_plain_tensors(tmp_path):
+    torch.save({"a": torch.nn.Parameter(torch.ones(2))}, tmp_path / "file.pt")
+    with open_tensors(tmp_path / "file.pt") as opened:
+        assert opened.get_tensor("a").numpy().tolist() == [1, 1]
+
+
 class Harmful:
     def __reduce__(self):
         return (print, ("this must not be printed",))
@@ -65,10 +71,14 @@ class Harmful:
 def test_what_is_no_file_of_tensors_is_one_line(tmp_path, capsys):
     torch.save({"a": Harmful()}, tmp_path / "harmful.bin")
     torch.save([1, 2], tmp_path / "list.pth")
+    torch.save({"a": torch.ones(2, 2).to_sparse()}, tmp_path / "sparse.pt")
+    torch.save({"a": torch.ones(2, 2, device="meta")}, tmp_path / "meta.pt")
     (tmp_path / "text.safetensors").write_text("text")
     for name, message in (
         ("harmful.bin", "not a file of tensors alone"),
         ("list.pth", "holds no tensors by name"),
+        ("sparse.pt", "a is a tensor of layout torch.sparse_coo"),
+        ("meta.pt", "a is a tensor without its numbers"),
         ("text.safetensors", "not a safetensors file, or not a whole one"),
         ("nowhere.bin", "no such file"),
         ("", "is a folder"),

@@ -68,6 +68,8 @@ def test_pefts_rule_of_the_scale():
     assert peft_scaling(settings | {"use_rslora": True}, "h.0.q", 4) == 8 / math.sqrt(4)
     with pytest.raises(ValueError, match="of rank 3 in the tensors, and of rank 4 in the config"):
         peft_scaling(settings, "h.0.q", 3)
+    with pytest.raises(ValueError, match=r"its pattern '\(' is no regular expression"):
+        peft_scaling(settings | {"alpha_pattern": {"(": 3}}, "h.0.q", 4)
 
 
 @pytest.mark.parametrize("settings", [{"r": 4}, {"r": 4, "lora_alpha": None}])

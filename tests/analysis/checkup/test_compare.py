@@ -70,6 +70,18 @@ def test_unrelated_adapters_are_called_nothing(planted, one):
     assert set(seen.numbers["shared_right"]) == {0.0}
 
 
+@pytest.mark.parametrize("dtype", [torch.float8_e4m3fn, torch.float8_e5m2])
+def test_eight_bits_neither_hide_a_copy_nor_make_one(planted, one, dtype):
+    other = {module: drawn(50 + i) for i, module in enumerate(places())}
+    paths = [
+        planted(one, "one", r=4),
+        planted(one, "coarse", dtype, r=4),
+        planted(other, "other", dtype, r=4),
+    ]
+    assert set(compare(paths[:2]).numbers["relation"]) == {"same dW: the same factors"}
+    assert set(compare(paths[1:]).numbers["relation"]) == {""}
+
+
 ROTATION = orthonormal(4, 4, seed=9)
 PERMUTATION = torch.eye(4, dtype=torch.float64)[[2, 0, 3, 1]]
 
@@ -153,6 +165,16 @@ def test_no_movement_has_no_direction(planted, one):
     assert all(math.isnan(value) for value in seen.numbers["shared_right"])
     assert json.dumps(seen.record(), allow_nan=False)
     assert "In words" in comparison_page(seen)
+    assert seen.sentences[1:] == ["one and still: dW = 0 in one or both in 6 of 6 shared projections."]
+
+
+def test_still_projections_do_not_count_among_the_compared(planted, one):
+    other = {module: (B * (i > 1), A) for i, (module, (B, A)) in enumerate(one.items())}
+    other[places()[2]] = drawn(70)
+    seen = compare([planted(one, "one", r=4), planted(other, "other", r=4)])
+    words = " ".join(seen.sentences)
+    assert "dW = 0 in one or both in 2 of 6 shared projections" in words
+    assert "in 4 shared projections" in words
 
 
 def test_what_cannot_be_compared_is_one_line(planted, one, tiny, random_adapter, tmp_path):

@@ -10,6 +10,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from analysis import AnalysisError
 from analysis.checkup.inspect import inspect
@@ -244,6 +245,24 @@ def test_an_adapter_of_another_model_is_one_line(trained, saved):
         inspect(folder, other)
 
 
+@pytest.mark.parametrize(("value", "told"), [(0.0, "is zero"), (math.nan, "has entries that are NaN")])
+def test_a_broken_weight_of_the_base_is_named(trained, saved, value, told):
+    _, folder, _ = trained("llama", ["q_proj"])
+    _, base = saved("llama", "broken")
+    weights = load_file(base / "model.safetensors")
+    weights["model.layers.1.self_attn.q_proj.weight"] *= value
+    save_file(weights, base / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(AnalysisError, match=f"broken: W_q of layer 1 {told}"):
+        inspect(folder, base)
+
+
+def test_factors_whose_product_is_beyond_float64(planted):
+    B, A = torch.full((4, 2), 1e200, dtype=torch.float64), torch.full((2, 4), 1e200, dtype=torch.float64)
+    path = planted({"x": (B, A)}, dtype=torch.float64, r=2)
+    with pytest.raises(AnalysisError, match="beyond float64"):
+        inspect(path)
+
+
 # ---------------------------------------------------------------------------------------- the command
 
 
@@ -262,6 +281,12 @@ def test_the_command_writes_every_form(planted, tmp_path, capsys):
     page = files[2].read_text()
     assert page.index("<img") < page.index("In words") < page.index("In numbers")
     assert "http" not in page.replace("http-equiv", "")
+
+
+def test_a_file_that_cannot_be_written_is_named(planted, tmp_path, capsys):
+    path = planted({"x": with_spectrum(SPECTRUM)}, r=4)
+    assert main(["inspect", str(path), "--json", str(tmp_path)]) == 1
+    assert capsys.readouterr().err == f"error: {tmp_path} cannot be written: Is a directory\n"
 
 
 def test_what_is_no_adapter_is_one_line(tmp_path, capsys):

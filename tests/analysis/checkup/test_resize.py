@@ -233,6 +233,13 @@ def test_an_adapter_of_a_fully_tuned_model(saved, tiny, tmp_path, kind):
     assert {cut.rank for cut in exact.cuts} == {2}
 
 
+def test_a_module_of_unknown_kind_is_told(tmp_path):
+    """loralib's Embedding has the names of its Linear, and PEFT's has others."""
+    torch.save({"wte.lora_A": torch.ones(2, 9), "wte.lora_B": torch.ones(4, 2)}, tmp_path / "a.pt")
+    (note,) = resize(tmp_path / "a.pt", tmp_path / "small", rank=1).notes[1:]
+    assert note.startswith("taken for linear modules, as names of loralib do not tell: 1, such as wte;")
+
+
 def test_what_cannot_be_resized_is_one_line(by_peft, planted, saved, tmp_path):
     def refused(message, path, **size):
         with pytest.raises(AnalysisError, match=message):
@@ -241,6 +248,9 @@ def test_what_cannot_be_resized_is_one_line(by_peft, planted, saved, tmp_path):
 
     _, folder = by_peft("llama", "dora", r=2, target_modules=["q_proj"], use_dora=True)
     refused("is DoRA, whose magnitudes", folder)
+    for init in ("pissa", "olora"):  # which PEFT does again, at the copy's rank, as it loads
+        _, folder = by_peft("llama", init, r=2, target_modules=["q_proj"], init_lora_weights=init)
+        refused(f"init_lora_weights = '{init}' makes PEFT change W0", folder)
     path = planted({llama(0, "q"): (torch.zeros(4, 2), torch.ones(2, 8))}, "zero", r=2)
     refused("dW = 0 in every module", path)
     refused("give one of a rank from 1", path, rank=0)

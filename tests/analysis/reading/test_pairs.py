@@ -202,6 +202,27 @@ def test_kohyas_file(tmp_path):
     same(deltas(adapter), {(0, "attentions_0_proj_in"): 0.5 * B @ A})
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float8_e4m3fn, torch.int64])
+@pytest.mark.parametrize("shape", [(), (1,)])
+def test_a_scale_of_any_dtype(tmp_path, dtype, shape):
+    tensors = {
+        "x.lora_down.weight": draw(4, 6),
+        "x.lora_up.weight": draw(5, 4),
+        "x.alpha": torch.full(shape, 2.0).to(dtype),
+    }
+    save_file(tensors, tmp_path / "a.safetensors")
+    torch.save(tensors, tmp_path / "a.pt")
+    for name in ("a.safetensors", "a.pt"):
+        assert open_adapter(tmp_path / name).pairs[0].scaling == 0.5
+
+
+@pytest.mark.parametrize("value", [torch.tensor([2.0, 3.0]), torch.tensor(2j)])
+def test_a_scale_that_is_not_one_number(tmp_path, value):
+    tensors = {"x.lora_down.weight": draw(4, 6), "x.lora_up.weight": draw(5, 4), "x.alpha": value}
+    save_file(tensors, tmp_path / "a.safetensors")
+    check_refused(tmp_path / "a.safetensors", r"x\.alpha is .*; one real number is expected")
+
+
 def test_a_scale_that_is_no_number(tmp_path):
     tensors = {
         "x.lora_down.weight": draw(4, 6),
@@ -288,6 +309,30 @@ def test_factors_that_are_no_pair(by_peft, tmp_path):
     check_refused(tmp_path / "nowhere.bin", "no such file")
 
 
+def test_exchanged_factors_are_told(tmp_path):
+    """A square module's pair is one either way round, of rank d."""
+    tensors = {"x.lora_A.weight": draw(32, 2), "x.lora_B.weight": draw(2, 32)}
+    save_file(tensors, tmp_path / "a.safetensors")
+    assert "x is of rank 32, and dW is only 2 x 2" in open_adapter(tmp_path / "a.safetensors").notes[1]
+    save_file({name: value.T.contiguous() for name, value in tensors.items()}, tmp_path / "b.safetensors")
+    assert not any("exchanged" in note for note in open_adapter(tmp_path / "b.safetensors").notes)
+
+
+def test_dora_without_magnitudes_is_not_whole(by_peft):
+    folder, _ = by_peft("llama", r=2, target_modules=["q_proj"], use_dora=True)
+    path = folder / "adapter_model.safetensors"
+    tensors = load_file(path)
+    save_file({key: value for key, value in tensors.items() if "magnitude" not in key}, path)
+    check_refused(folder, "its config says DoRA, and it holds no magnitudes")
+
+
+def test_one_projection_under_two_names(tmp_path):
+    names = [f"{start}layers.0.self_attn.q_proj" for start in ("model.", "")]
+    tensors = {f"{name}.lora_{f}.weight": draw(4, 4, seed=len(name)) for name in names for f in "AB"}
+    save_file(tensors, tmp_path / "a.safetensors")
+    check_refused(tmp_path / "a.safetensors", "which are both q of layer 1; save one alone")
+
+
 class Harmful:
     def __reduce__(self):
         return (print, ("this must not be printed",))
@@ -307,6 +352,12 @@ def test_pickles_that_hold_more_than_tensors(tmp_path, capsys):
 def test_a_name_that_only_ends_like_another_method(tmp_path):
     save_file({f"soft_moe.lora_{f}.weight": torch.ones(2, 2) for f in "AB"}, tmp_path / "a.safetensors")
     assert [pair.module for pair in open_adapter(tmp_path / "a.safetensors")] == ["soft_moe"]
+
+
+@pytest.mark.parametrize("name", ["a\nb", "\x1b[31mred"])
+def test_names_that_cannot_be_printed(tmp_path, name):
+    save_file({f"{name}.lora_{f}.weight": torch.ones(2, 2) for f in "AB"}, tmp_path / "a.safetensors")
+    check_refused(tmp_path / "a.safetensors", "with characters that cannot be printed")
 
 
 def test_methods_that_are_no_pairs(tmp_path):
