@@ -143,11 +143,12 @@ def _run(options: argparse.Namespace) -> int:
                 if options.command != ALL:
                     raise
                 where = name if len(selections) == 1 else f"{name}, {selection.task}"
-                print(f"error: {where}: {error}", file=sys.stderr)
+                asked = command.asked(together)
+                print(f"{'error' if asked else 'not made'}: {where}: {error}", file=sys.stderr)
                 folder = _folder(options, selection, len(selections) > 1)
                 if (folder / f"{name}.json").exists():
                     print(f"  {folder} has {name} of an earlier time, which stays", file=sys.stderr)
-                status = FAILED
+                status = FAILED if asked else status
                 continue
             for path in write(result, _folder(options, selection, len(selections) > 1)):
                 print(path)
@@ -238,7 +239,7 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> Any:
         given = re.match(r"argument COMMAND: invalid choice: '([^']*)'", message)
         if given:
-            names = (*COMMANDS, ALL, ARCHIVE, ACROSS)
+            names = (*COMMANDS, ALL, ARCHIVE, ACROSS, *checkup.HELP)
             message = f"{given[1]!r} is no command; valid are {', '.join(names)}{_meant(given[1], names)}"
         self.exit(WRONG_USE, f"error: {message} (see {self.prog} --help)\n")
 

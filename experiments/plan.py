@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 EXPERIMENT = "experiment"
 OTHER_CONFIG = ("--config-name", "--config-path", "--config-dir", "-cn", "-cp", "-cd")
 MULTIRUN = ("--multirun", "-m")
+OPTIONS = ("-m", "--multirun", "--dry-run", "--help")
 SHOW_ONLY = ("--cfg", "-c", "--info", "-i", "--help", "-h", "--hydra-help", "--version", "--shell-completion")
 DISCRETE_SWEEPERS = (
     "hydra._internal.core_plugins.basic_sweeper.BasicSweeper",
@@ -123,6 +124,11 @@ def plan(arguments: Sequence[str]) -> Plan:
         name = flag.lstrip("-").replace("-", "_")
         if name := OTHER_NAMES.get(name, name if name in keys(RunConfig) or name == "budget" else ""):
             raise UserError(f"{flag} is not an option; write {name}=..., without --")
+    for word in _unknown_options(arguments):
+        raise UserError(
+            f"{word} is not an option; valid are {', '.join(OPTIONS)} and Hydra's own (--hydra-help)"
+            f"{nearest(word.partition('=')[0], OPTIONS)}"
+        )
     if flags & {*OTHER_CONFIG, *SHOW_ONLY}:
         return Plan([], sweep=bool(flags & {*MULTIRUN}))
     with _hydra() as parser:
@@ -188,6 +194,14 @@ def make_studies(runs: Iterable[PlannedRun]) -> None:
 def experiment_names() -> list[str]:
     """The experiments that there are, by name."""
     return sorted(file.stem for file in (CONF / EXPERIMENT).glob("*.yaml"))
+
+
+def _unknown_options(arguments: Sequence[str]) -> list[str]:
+    """What Hydra's command line would answer with its usage."""
+    from hydra._internal.utils import get_args_parser
+
+    _, unknown = get_args_parser().parse_known_args([*arguments])
+    return [word for word in unknown if word.startswith("-")]
 
 
 def plan_jobs(

@@ -49,16 +49,16 @@ class Size:
     error: float | None = None
 
     def __post_init__(self) -> None:
-        given = [value for value in (self.rank, self.energy, self.error) if value is not None]
+        named = [f"{name}={value}" for name, value in vars(self).items() if value is not None]
         fits = (
-            len(given) == 1
+            len(named) == 1
             and (self.rank is None or self.rank >= 1)
             and (self.energy is None or 0 < self.energy <= 1)
             and (self.error is None or 0 <= self.error < 1)
         )
         if not fits:
             raise AnalysisError(
-                f"rank={self.rank}, energy={self.energy}, error={self.error}: give one of a rank from 1, a "
+                f"{', '.join(named) or 'nothing is given'}: give one of a rank from 1, a "
                 "share of the energy above 0 and at most 1, a relative error from 0 and below 1"
             )
 

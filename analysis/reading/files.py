@@ -80,7 +80,9 @@ def read_json(path: Path) -> dict[str, Any]:
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise AnalysisError(f"{path} {unreadable(error)}") from None
+    except ValueError as error:
         raise AnalysisError(f"{path}: not a JSON file, or not a whole one ({error})") from None
     if not isinstance(content, dict):
         raise AnalysisError(f"{path}: holds a {type(content).__name__}; a JSON object is expected")

@@ -16,6 +16,7 @@ FEASIBLE = 100
 """More seeds than so many that a plan asks for are called not feasible."""
 MOST_EXAMPLES = 10**9
 ONE_SEED = "one seed does not tell how much seeds differ; train at least three"
+ALIKE = "in every seed the two score alike"
 ONE_PAIR = "one pair of seeds does not tell how much pairs differ; train at least three seeds"
 
 
@@ -67,6 +68,8 @@ def seeds_needed(comparison: Comparison, *, alpha: float = ALPHA, power: float =
         distance, at = abs(margin - abs(comparison.difference)), "the margin"
     if distance == 0:
         return Needed(None, None, None, f"the difference is exactly {at}; no number of seeds decides it")
+    if not comparison.difference and comparison.p_value >= alpha and not _variance(found, 1, 1):
+        return Needed(None, None, None, f"{ALIKE} on {found.examples:,} examples; more examples would tell")
     # Beyond the margin either side may decide, within it both tests must at their own level.
     one_sided = alpha if margin is not None and abs(comparison.difference) < margin else alpha / 2
 

@@ -25,6 +25,7 @@ from experiments.budget import nearest_rank
 if TYPE_CHECKING:
     from pandas import DataFrame
 
+    from analysis.selection import Selection
 
 TABLE5_TARGETS = ("q", "k", "v", "o", "qk", "qv", "qkvo")
 TABLE6_TARGETS = ("q", "qv", "qkvo")
@@ -33,7 +34,18 @@ BUDGET_TARGETS, BUDGET_RANK = "q", 8
 """What Table 5's budget is the cost of."""
 
 
-@accuracy_table("table5", "which weights to adapt at equal budget, ours beside the paper's", "Table 5")
+def has_budget(selection: Selection) -> bool:
+    """Whether there is a run of which Table 5's budget is the cost."""
+    settings = (run.settings for run in selection.study.runs)
+    return any(
+        (one["method"], one["targets"], one["rank"]) == ("lora", BUDGET_TARGETS, BUDGET_RANK)
+        for one in settings
+    )
+
+
+@accuracy_table(
+    "table5", "which weights to adapt at equal budget, ours beside the paper's", "Table 5", has_budget
+)
 def table5(
     frame: DataFrame,
     *,
@@ -60,7 +72,7 @@ def table5(
     nearest = [nearest_rank(cost * int(rank), int(size)) for size, rank in sizes]
     at_budget = lora[(lora["rank"] == nearest) & lora["targets"].isin(TABLE5_TARGETS)]
     if at_budget.empty:
-        raise AnalysisError(f"no run of the study costs {cost:,} parameters; give budget, or train such runs")
+        raise AnalysisError(f"no run of the study costs {cost:,} parameters; train such runs")
     ranks = dict(zip(at_budget["targets"], map(int, at_budget["rank"]), strict=True))
     papers = {row["targets"]: int(row["rank"]) for row in paper_values.table("table5").rows}
     return fixed(
@@ -122,7 +134,7 @@ def _cost_of_q(lora: DataFrame) -> int:
     if found.empty:
         raise AnalysisError(
             f"the study lacks a run of {BUDGET_TARGETS} at r={BUDGET_RANK}, whose parameters are Table 5's "
-            "budget; train one, or give budget"
+            "budget; train one (in Python there is table5(frame, budget=...), too)"
         )
     return int(found["adapter_parameters"].iloc[0])
 

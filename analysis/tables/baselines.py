@@ -20,9 +20,11 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
     from analysis.paper_values import PaperValue
+    from analysis.selection import Selection
 
 BASE, FULL, BIAS = ("none", 0), ("full", 0), ("bias", 0)
 """Runs of another method stand where LoRA's have targets and rank."""
+_METHODS = tuple(method for method, _ in (BASE, FULL, BIAS))
 
 ROWS: dict[Place, str] = {
     BASE: "base model",
@@ -42,10 +44,15 @@ _COLUMNS = (
 )
 
 
+def has_baselines(selection: Selection) -> bool:
+    return any(run.settings["method"] in _METHODS for run in selection.study.runs)
+
+
 @accuracy_table(
     "baselines",
     "LoRA beside the model as it is, full fine-tuning and biases: what adapting reaches",
     "Baselines",
+    has_baselines,
 )
 def baselines(frame: DataFrame, *, checkpoint: str = "last", split: str = "test") -> AccuracyTable:
     """LoRA on W_q and W_v beside what it is measured against; a learning rate is chosen as in `table5`.
@@ -97,11 +104,11 @@ def _placed(frame: DataFrame) -> DataFrame:
 
     if frame.empty:
         raise AnalysisError("the study has no finished run; train some with python run.py -m")
-    others = frame[frame["method"].isin([place[0] for place in (BASE, FULL, BIAS)])].copy()
+    others = frame[frame["method"].isin(_METHODS)].copy()
     if others.empty:
         raise AnalysisError(
             "the study lacks runs of the base model, full fine-tuning and biases; python run.py -m "
-            "+experiment=baselines study=... trains them"
+            "+experiment=baselines, with this study's study=, root=, model and task, trains them"
         )
     others["targets"], others["rank"] = others["method"], 0
     others["lr"] = others["lr"].fillna(0.0) if "lr" in others else 0.0  # of the base model

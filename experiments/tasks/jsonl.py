@@ -153,16 +153,24 @@ class _Form:
         wanted = {"text", "label"} if "label" in columns else {"prompt", "target"}
         missing = wanted - columns.keys() - ({"prompt", "text"} if config.template else set())
         if missing:
+            example = "text: ..., label: ..." if "label" in columns else "prompt: ..., target: ..."
             raise UserError(
                 f"{where} has {', '.join(row)}, and {' and '.join(sorted(missing))} is wanted; a row has "
                 "prompt and target to generate text, or text and label to classify it: name yours by "
-                "'task.columns={prompt: ..., target: ...}', or build the prompt by task.template"
+                f"'task.columns={{{example}}}', or build the prompt by task.template"
             )
         fields = CLASSIFICATION if "label" in columns else GENERATION
         return cls({field: name for field, name in columns.items() if field in fields}, config.template)
 
     def examples(self, rows: Sequence[Row]) -> list[Read]:
         """Of the rows of a split.  Raises UserError for the first that is not as it should be."""
+        answer = self.columns["label" if self.label else "target"]
+        if rows and not any(answer in row for _, row in rows):
+            where, row = rows[0]
+            raise UserError(
+                f"{where} lacks {answer}, and so does every row beside it; it has {', '.join(row)}"
+                f"{nearest(answer, row)} (a release's test rows often have none: leave their file out)"
+            )
         return [(where, self._example(where, str(number), row)) for number, (where, row) in enumerate(rows)]
 
     def _example(self, where: str, number: str, row: Mapping[str, Any]) -> Example:

@@ -179,6 +179,8 @@ def test_planning_imports_no_torch() -> None:
         (["target_modules=qv"], ["target_modules is not a key; here it is targets"]),
         (["r=8"], ["r is not a key; here it is rank"]),
         (["--rank", "8"], ["--rank is not an option; write rank=..., without --"]),
+        (["--dryrun"], ["--dryrun is not an option; valid are -m,", "did you mean --dry-run?"]),
+        (["--dry-run=yes", "-m"], ["--dry-run=yes is not an option", "did you mean --dry-run?"]),
         (["--learning-rate=1e-3"], ["--learning-rate is not an option; write lr=..., without --"]),
         (["-m", "rank=1,", "2,", "4"], ["'rank=1,' cannot be read; write the values without spaces"]),
         (["rank", "8"], ["'rank' cannot be read; write key=value, as in rank=8"]),

@@ -253,8 +253,8 @@ def test_what_cannot_be_resized_is_one_line(by_peft, planted, saved, tmp_path):
         refused(f"init_lora_weights = '{init}' makes PEFT change W0", folder)
     path = planted({llama(0, "q"): (torch.zeros(4, 2), torch.ones(2, 8))}, "zero", r=2)
     refused("dW = 0 in every module", path)
-    refused("give one of a rank from 1", path, rank=0)
-    refused("give one of a rank from 1", path, rank=1, energy=0.5)
+    refused("^rank=0: give one of a rank from 1", path, rank=0)
+    refused("^rank=1, energy=0.5: give one of a rank from 1", path, rank=1, energy=0.5)
     refused("give one of a rank from 1", path, energy=1.5)
     tensors = {f"lora_unet_x_0_q.lora_{word}.weight": torch.ones(2, 2) for word in ("down", "up")}
     save_file(tensors, tmp_path / "kohya.safetensors")

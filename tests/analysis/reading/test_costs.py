@@ -40,7 +40,7 @@ def test_without_input_there_are_four_copies_of_what_is_trained(written):
 
 
 def test_what_is_not_there_is_one_line(tmp_path):
-    with pytest.raises(AnalysisError, match=r"gone\.json: not a JSON file"):
+    with pytest.raises(AnalysisError, match=r"gone\.json cannot be read: No such file or directory$"):
         read_costs(tmp_path / "gone.json")
 
 

@@ -56,6 +56,15 @@ def test_a_decided_comparison_needs_none():
     assert found.examples is None
 
 
+def test_where_all_answers_are_alike_seeds_are_not_what_lacks():
+    found = Components(seeds=2, examples=30, between_seeds=0, between_examples=0, residual=0)
+    alike = Comparison(0.0, -0.1, 0.1, 0.7, None, 2, 30, "", 0.95, None, (), found, -0.01)
+    found = seeds_needed(alike)
+    assert (found.more_seeds, found.seeds, found.examples) == (None, None, None)
+    assert found.reason == "in every seed the two score alike on 30 examples; more examples would tell"
+    assert seeds_needed(replace(alike, p_value=0.001)).more_seeds == 0
+
+
 def test_examples_may_be_what_lacks():
     """The examples' share of the variance stays, however many seeds there are."""
     difference, variance = 0.01, 0.2

@@ -184,6 +184,7 @@ LABELLED = [{"text": f"t{i}", "label": ANIMALS[i % 2]} for i in range(4)]
         ([GOOD | {"prompt": ""}], {}, "line 1: prompt is empty"),
         ([{"a": 1, "b": 2}], {}, "line 1 has a, b, and prompt and target is wanted; a row has prompt and"),
         ([{"prompt": "a"}], {}, "line 1 has prompt, and target is wanted"),
+        ([{"s1": "a", "label": "x"}], {}, r"text is wanted; .* by 'task.columns={text: ..., label: ...}'"),
         ([GOOD | {"label": "x"}], {}, "line 1 has both a target and a label; say which"),
         ([*LABELLED, {"text": "x", "label": 0.5}], {}, "line 5: label is 0.5; it must be a text, an integer"),
         ([*LABELLED, {"text": "x", "label": None}], {}, "line 5: label is null"),
@@ -213,6 +214,14 @@ def test_what_is_wrong_is_one_line(loaded, rows, settings, says):
     with pytest.raises(UserError, match=says) as caught:
         loaded(rows, **settings)
     assert "\n" not in str(caught.value)
+
+
+def test_a_split_without_answers_is_told_apart_from_a_row(tmp_path):
+    write(tmp_path / "train.jsonl", LABELLED)
+    write(tmp_path / "test.jsonl", [{"text": "a"}, {"text": "b"}])
+    says = r"test\.jsonl, line 1 lacks label, and so does every row beside it; .* leave their file out"
+    with pytest.raises(UserError, match=says):
+        load_task(TaskConfig("jsonl", path=str(tmp_path)))
 
 
 def test_a_label_that_no_training_row_has(tmp_path):
