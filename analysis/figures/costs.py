@@ -100,6 +100,7 @@ def _memory(axes: Any, costs: Costs) -> None:
     axes.set_yticks(range(len(steps)), [name_of(step.method) for step in steps])
     axes.set_xlabel("MiB")
     axes.set_title("memory of a training step")
+    axes.set_xlim(0, 1.5 * axes.get_xlim()[1])  # room for the legend beside the bars
     axes.legend(loc="lower right")
 
 
