@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from experiments.errors import UserError
-from experiments.tasks.files import json_document, release_files, wrong_field
-from experiments.tasks.generation import GenerationTask, Group, filled, with_texts
+from experiments.tasks.files import json_document, release_files
+from experiments.tasks.generation import GenerationTask, Group, filled, records, with_texts
 from experiments.tasks.task import TASKS
 from experiments.tasks.webnlg import written
 
@@ -36,14 +36,7 @@ class DART(GenerationTask):
 
 
 def _groups(content: Any, where: str) -> Iterator[Group]:
-    if not isinstance(content, list):
-        raise UserError(f"{where} is no list of records")
-    for number, record in enumerate(content, start=1):
-        record_at = f"{where}, record {number}"
-        if not isinstance(record, dict):
-            raise UserError(f"{record_at} is no object")
-        if reason := wrong_field(record, {"tripleset": list, "annotations": list}):
-            raise UserError(f"{record_at}: {reason}")
+    for record_at, record in records(content, where, {"tripleset": list, "annotations": list}):
         triples = record["tripleset"]
         if not triples or any(
             not isinstance(triple, list) or [*map(type, triple)] != [str] * 3 for triple in triples

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import sys
 from abc import abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -17,7 +17,7 @@ from typing import Any, ClassVar, Self
 from experiments.errors import UserError
 from experiments.metrics import References, metric
 from experiments.parts import DECODING, TaskConfig
-from experiments.tasks.files import release_path
+from experiments.tasks.files import release_path, wrong_field
 from experiments.tasks.task import SPLITS, Example, ReleaseTask
 
 MARK = " ||"
@@ -108,6 +108,23 @@ class GenerationTask(ReleaseTask):
     def _target(cls, text: str) -> str:
         # Most tokenizers write a word with the blank before it; after a line's end there is none.
         return text if cls.ending[-1:].isspace() else f" {text}"
+
+
+def records(content: Any, where: str, fields: Mapping[str, type]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The objects of a list in JSON, each behind where it stands.
+
+    Raises:
+        UserError: it is no list, or one is no object with these fields of these types.
+    """
+    if not isinstance(content, list):
+        raise UserError(f"{where} is no list of records")
+    for number, record in enumerate(content, start=1):
+        record_at = f"{where}, record {number}"
+        if not isinstance(record, dict):
+            raise UserError(f"{record_at} is no object")
+        if reason := wrong_field(record, fields):
+            raise UserError(f"{record_at}: {reason}")
+        yield record_at, record
 
 
 def consecutive(pairs: Iterable[tuple[str, str]]) -> list[Group]:

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from experiments.errors import UserError
-from experiments.tasks.files import json_document, named_files, wrong_field
-from experiments.tasks.generation import GenerationTask, Group, filled
+from experiments.tasks.files import json_document, named_files
+from experiments.tasks.generation import GenerationTask, Group, filled, records
 from experiments.tasks.task import TASKS
 
 FILES = {"train": "train.json", "dev": "val.json", "test": "test.json"}
@@ -38,13 +38,6 @@ class SAMSum(GenerationTask):
 
 
 def _groups(content: Any, where: str) -> Iterator[Group]:
-    if not isinstance(content, list):
-        raise UserError(f"{where} is no list of records")
-    for number, record in enumerate(content, start=1):
-        record_at = f"{where}, record {number}"
-        if not isinstance(record, dict):
-            raise UserError(f"{record_at} is no object")
-        if reason := wrong_field(record, {"dialogue": str, "summary": str}):
-            raise UserError(f"{record_at}: {reason}")
+    for record_at, record in records(content, where, {"dialogue": str, "summary": str}):
         dialogue = "\n".join(filled(record_at, "dialogue", record["dialogue"]).splitlines())
         yield Group(dialogue, (filled(record_at, "summary", record["summary"]),))
