@@ -10,6 +10,9 @@ SEEDS ?= 5
 WORKERS ?=
 RUN := $(VENV)/bin/python
 
+help:
+	@sed -n 's/^# //p' Makefile
+
 sweep: $(VENV)/installed
 	$(RUN) run.py -m rank=1,2,4,8 targets=qv
 
@@ -41,4 +44,4 @@ $(VENV)/installed-dev: $(VENV)/installed
 clean:
 	rm -rf $(VENV)
 
-.PHONY: sweep reproduce test check notebooks clean
+.PHONY: help sweep reproduce test check notebooks clean

@@ -34,7 +34,9 @@ def resolve_device(name: str) -> str:
     if name == "auto":
         return available[1] if len(available) > 1 else "cpu"
     if name not in available:
-        raise UserError(f"device={name} is not here; available are auto, {', '.join(available)}")
+        raise UserError(
+            f"device={name} is not available on this machine; valid are auto, {', '.join(available)}"
+        )
     return name
 
 

@@ -21,7 +21,7 @@ CPU = torch.device("cpu")
 def test_devices():
     assert resolve_device("cpu") == "cpu"
     assert resolve_device("auto").partition(":")[0] in ("cpu", "cuda", "mps")
-    with pytest.raises(UserError, match=r"device=tpu is not here; available are auto, cpu"):
+    with pytest.raises(UserError, match=r"device=tpu is not available on this machine; valid are auto, cpu"):
         resolve_device("tpu")
 
 

@@ -94,7 +94,7 @@ def test_the_cost_is_that_of_finished_runs_that_differ_in_seed_and_rank(planned,
     [
         ({"task.name": "mnli", "task.path": "/not/there"}, "task.path=/not/there does not exist"),
         ({"model.name": "/not/there"}, "model.name=/not/there: there is no such folder"),
-        ({"device": "tpu"}, "device=tpu is not here; available are auto, cpu"),
+        ({"device": "tpu"}, "device=tpu is not available on this machine; valid are auto, cpu"),
         ({"rank": 300}, "rank=300 is too large for W_q"),
         ({"method": "truncated"}, "is none; train it first: python run.py"),
     ],

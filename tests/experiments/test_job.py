@@ -122,7 +122,7 @@ def test_how_it_ended_is_one_line(config, trained):
     assert outcome.line("1/2").startswith(line)
     assert outcome.score == dev
     failed = run_job(config(device="gpu7"))
-    assert failed.line().startswith(f"FAILED    {failed.name}: device=gpu7 is not here")
+    assert failed.line().startswith(f"FAILED    {failed.name}: device=gpu7 is not available")
     assert failed.score is None
 
 
@@ -208,7 +208,7 @@ def test_run_of_another_process_is_left_alone(config, trained):
 def test_unknown_device_is_one_line(config, trained):
     outcome = run_job(config(device="gpu7"))
     assert outcome.status == "failed"
-    assert outcome.error.startswith("device=gpu7 is not here; available are auto, cpu")
+    assert outcome.error.startswith("device=gpu7 is not available on this machine; valid are auto, cpu")
 
 
 def test_method_none_evaluates_the_base_model(config, trained):
