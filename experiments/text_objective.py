@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -113,8 +114,10 @@ class TextObjective(Objective):
 
     def _logits(self, model: PreTrainedModel, ids: torch.Tensor, where: torch.Tensor) -> torch.Tensor:
         """Float32 logits (positions, vocabulary) at the chosen positions; the rest are never computed."""
-        hidden = model.base_model(input_ids=ids, use_cache=False).last_hidden_state
-        logits = model.get_output_embeddings()(hidden[where]).float()
+        return self._head(model, model.base_model(input_ids=ids, use_cache=False).last_hidden_state[where])
+
+    def _head(self, model: PreTrainedModel, hidden: torch.Tensor) -> torch.Tensor:
+        logits = model.get_output_embeddings()(hidden).float()
         cap = getattr(model.config, "final_logit_softcapping", None)  # Gemma's
         return cap * torch.tanh(logits / cap) if cap else logits
 
@@ -124,6 +127,7 @@ class TextObjective(Objective):
             return self._likeliest_labels(model, prompts, self.task.labels, device)
         return self._generate(model, prompts, device)
 
+    @torch.no_grad()
     def _likeliest_labels(
         self,
         model: PreTrainedModel,
@@ -131,31 +135,59 @@ class TextObjective(Objective):
         labels: Sequence[str],
         device: torch.device,
     ) -> list[str]:
-        """The label whose tokens, with the end of text, have the highest total log-probability."""
-        answers = self._ids([f" {label}" for label in labels])
+        """The label whose tokens, with the end of text, have the highest total log-probability.
+
+        A prompt is read once: each label continues from the keys and values that are left of it.
+        """
+        ids, mask = self._left_padded(prompts, device)
+        read = model.base_model(
+            input_ids=ids, attention_mask=mask, position_ids=_positions(mask), use_cache=True
+        )
+        first = F.log_softmax(self._head(model, read.last_hidden_state[:, -1]), dim=-1)
         scores = []
-        for answer in answers:
-            full = [Encoded((*p, *answer, self.tokenizer.eos_token_id), len(p)) for p in prompts]
-            ids, predicting = self._right_padded(full, device)
-            log_probs = F.log_softmax(self._logits(model, ids, predicting), dim=-1)
-            chosen = log_probs.gather(1, ids[:, 1:][predicting[:, :-1]].unsqueeze(1))
-            scores.append(chosen.view(len(prompts), -1).sum(1))
+        for answer in self._ids([f" {label}" for label in labels]):
+            tokens = torch.tensor(answer, device=device).expand(len(prompts), -1)
+            longer = F.pad(mask, (0, len(answer)), value=1)
+            hidden = model.base_model(
+                input_ids=tokens,
+                attention_mask=longer,
+                position_ids=_positions(longer)[:, -len(answer) :],
+                past_key_values=copy.deepcopy(read.past_key_values),
+                use_cache=True,
+            ).last_hidden_state
+            log_probs = F.log_softmax(self._head(model, hidden), dim=-1)
+            following = torch.tensor([*answer[1:], self.tokenizer.eos_token_id], device=device)
+            later = log_probs.gather(2, following.expand(len(prompts), -1).unsqueeze(2)).sum((1, 2))
+            scores.append(first[:, answer[0]] + later)
         return [labels[index] for index in torch.stack(scores).argmax(0).tolist()]
 
-    def _generate(
-        self, model: PreTrainedModel, prompts: list[tuple[int, ...]], device: torch.device
-    ) -> list[str]:
+    def _left_padded(
+        self, prompts: Sequence[tuple[int, ...]], device: torch.device
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Ids (batch, time) and a mask that is 0 at the padding, so that every prompt ends in the last column."""
         width = max(map(len, prompts))
         ids = torch.full((len(prompts), width), self.tokenizer.pad_token_id)
         mask = torch.zeros_like(ids)
         for row, prompt in enumerate(prompts):
             ids[row, width - len(prompt) :] = torch.tensor(prompt)
             mask[row, width - len(prompt) :] = 1
+        return ids.to(device), mask.to(device)
+
+    def _generate(
+        self, model: PreTrainedModel, prompts: list[tuple[int, ...]], device: torch.device
+    ) -> list[str]:
+        ids, mask = self._left_padded(prompts, device)
+        width = ids.shape[1]
         decoding = self.task.decoding
         output = model.generate(
-            input_ids=ids.to(device),
-            attention_mask=mask.to(device),
+            input_ids=ids,
+            attention_mask=mask,
             generation_config=decoding.settings(self.tokenizer, self.answer_room),
             logits_processor=decoding.processors(width),
         )
         return decoded(self.tokenizer, output[:, width:])
+
+
+def _positions(mask: torch.Tensor) -> torch.Tensor:
+    """Of each token among those that the mask shows, counted from 0; the padding's do not matter."""
+    return (mask.cumsum(1) - 1).clamp(min=0)

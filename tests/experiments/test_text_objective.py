@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -154,6 +155,21 @@ def test_a_tokenizer_without_a_vocabulary_is_refused():
         objective.encoded("train")
 
 
+class _OfItsLastToken:
+    """A text model whose next token has chances (vocabulary, vocabulary) by the token before it alone."""
+
+    config = None
+
+    def __init__(self, chances):
+        self.chances = chances
+
+    def base_model(self, input_ids, **_):
+        return SimpleNamespace(last_hidden_state=input_ids, past_key_values=None)
+
+    def get_output_embeddings(self):
+        return lambda ids: self.chances[ids].log()
+
+
 def test_labels_of_several_lengths_are_compared_by_their_whole_probability(bench, word_model):
     """Of all tokens and the end of text, not by their mean; the probabilities here are set by hand."""
     from experiments.tasks.mnli import MNLI
@@ -173,13 +189,13 @@ def test_labels_of_several_lengths_are_compared_by_their_whole_probability(bench
     chances[contradiction, end], chances[contradiction, neutral] = 0.6, 0.4
     example = bench("nli").task.examples("dev")[0]
     objective = TextObjective(tokenizer, Long({"train": [example], "dev": [example]}), 96)
-    objective._logits = lambda model, ids, where: chances[ids[where]].log()
+    model = _OfItsLastToken(chances)
     batch = objective.encoded("dev")
     # Up to a factor, 0.3 * 0.2 = 0.06 against 0.3 * 0.8 * 0.6 = 0.14, and nothing for the third.
-    assert objective.predict(word_model.model, batch, CPU) == ["neutral contradiction"]
+    assert objective.predict(model, batch, CPU) == ["neutral contradiction"]
     # With 0.53 for the end after neutral: 0.16, 0.08 and 0.13, the third of which has the best mean.
     chances[neutral, end], chances[entailment, contradiction] = 0.9, 1.0
-    assert objective.predict(word_model.model, batch, CPU) == ["neutral"]
+    assert objective.predict(model, batch, CPU) == ["neutral"]
     # With 0.11: 0.03, 0.16 and 0.03; without the end of text the first would be the best.
     chances[neutral, end] = 0.1
-    assert objective.predict(word_model.model, batch, CPU) == ["neutral contradiction"]
+    assert objective.predict(model, batch, CPU) == ["neutral contradiction"]
