@@ -164,7 +164,7 @@ class TextObjective(Objective):
     def _left_padded(
         self, prompts: Sequence[tuple[int, ...]], device: torch.device
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Ids (batch, time) and a mask that is 0 at the padding, so that every prompt ends in the last column."""
+        """Ids (batch, time) and a mask, 0 at the padding; every prompt ends in the last column."""
         width = max(map(len, prompts))
         ids = torch.full((len(prompts), width), self.tokenizer.pad_token_id)
         mask = torch.zeros_like(ids)
