@@ -6,8 +6,6 @@ Nothing here imports torch, scipy, pandas or matplotlib before a command is real
 from __future__ import annotations
 
 import argparse
-import json
-import math
 import re
 import sys
 import textwrap
@@ -15,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from analysis import arguments
 from analysis.checkup import commands as checkup
 from analysis.defaults import (
     BASES,
@@ -28,14 +27,13 @@ from analysis.defaults import (
     DEFAULT_TARGETS,
     SPLITS,
 )
-from analysis.errors import AnalysisError
+from analysis.errors import AnalysisError, UsageError
 from analysis.provenance import folder_of
 from analysis.reading.files import unreadable
 from analysis.reading.needs import targets_name
 from analysis.registry import COMMANDS, MADE, SELECTION, Command, Made
 from experiments.errors import nearest
 from experiments.wandb_run import DEFAULT_PROJECT, MODES, default_project
-from lora.targets import parse_targets
 
 if TYPE_CHECKING:
     from analysis.reading.study import Study
@@ -90,17 +88,17 @@ FROM = "from_"
 """A word of Python's own needs another name as a parameter."""
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; its exit status: 0, 1 (an AnalysisError), 2 (wrong arguments) or 130 (Ctrl-C)."""
+def main(words: Sequence[str] | None = None) -> int:
+    """Run one command; its exit status: 0, 1 where it cannot be done, 2 for wrong use, 130 for Ctrl-C."""
     try:
-        options = _parser().parse_args(arguments)
+        options = _parser().parse_args(words)
     except SystemExit as end:  # argparse has printed help (0) or the error (2)
         return int(end.code or 0)
     try:
         return _run(options)
     except AnalysisError as error:
         print(f"error: {error}", file=sys.stderr)
-        return FAILED
+        return WRONG_USE if isinstance(error, UsageError) else FAILED
     except KeyboardInterrupt:
         print("interrupted: files already written are whole", file=sys.stderr)
         return INTERRUPTED
@@ -177,9 +175,7 @@ def _without_runs(options: argparse.Namespace) -> Study:
     from analysis.reading.study import Study
 
     if options.from_ is None:
-        raise AnalysisError(
-            f"{options.command}: give the study with --study, or a file of its own with --from"
-        )
+        raise UsageError(f"{options.command}: give the study with --study, or a file of its own with --from")
     return Study(options.from_.stem, options.root, (), ())
 
 
@@ -278,7 +274,11 @@ def _parser() -> argparse.ArgumentParser:
     all_of_them = commands.add_parser(ALL, help=everything, description=everything, **style)
     _add_options(all_of_them, options, True)
     all_of_them.add_argument(
-        "--skip", type=_commands, default=[], metavar="NAME,NAME", help="what need not be made, such as fig4"
+        "--skip",
+        type=arguments.commands,
+        default=[],
+        metavar="NAME,NAME",
+        help="what need not be made, such as fig4",
     )
     slim = "a slim copy of the study, without most adapters, that every command reads with --root"
     _add_archive_options(commands.add_parser(ARCHIVE, help=slim, description=slim, **style))
@@ -317,14 +317,14 @@ def _add_archive_options(parser: argparse.ArgumentParser) -> None:
     add("--out", type=Path, required=True, metavar="DIR", help="the run store that gets DIR/STUDY")
     add(
         "--adapters",
-        type=_figures,
+        type=arguments.figures,
         default=["fig3"],
         metavar="fig3,table7",
         help="keep the adapters of the runs that these read; or none (default: fig3)",
     )
     add(
         "--rounded",
-        type=lambda text: None if text == "none" else targets_name(_targets(text)),
+        type=lambda text: None if text == "none" else targets_name(arguments.targets(text)),
         default=DEFAULT_TARGETS,
         metavar="TARGETS",
         help="keep the other adapters of these targets in float16, for the geometry of every seed; or none "
@@ -350,7 +350,7 @@ def _options(every_task: bool) -> dict[str, dict[str, Any]]:
             "help": "one task alone (default: all)" if every_task else "needed where the study has several"
         },
         "targets": {
-            "type": _targets,
+            "type": arguments.targets,
             "default": DEFAULT_TARGETS,
             "help": "the runs that adapt these projections (default: %(default)s)",
         },
@@ -370,35 +370,35 @@ def _options(every_task: bool) -> dict[str, dict[str, Any]]:
             "help": "whose answers are compared (default: %(default)s)",
         },
         "margin": {
-            "type": _points,
+            "type": arguments.points,
             "default": DEFAULT_MARGIN,
             "metavar": "POINTS",
             "help": "accuracies that differ by less are equal (default: %(default)g)",
         },
         "paper": {"action": "store_true", "help": "the paper's numbers beside the study's"},
         "ranks": {
-            "type": _ranks,
+            "type": arguments.ranks,
             "metavar": "R,R",
             "help": "the two ranks that Figures 3 and 6 compare (default: the paper's 8,64, or the least and "
             "the largest there are)",
         },
         "rank": {
-            "type": _rank,
+            "type": arguments.rank,
             "metavar": "R",
             "help": "the rank of Figures 4 and 7 (default: the paper's 64, or the largest there is)",
         },
         "layer": {
-            "type": _positive,
+            "type": arguments.layer,
             "metavar": "N",
             "help": "from 1 (default: the middle one, as the paper's 48 of 96; claims: all)",
         },
         "seeds": {
-            "type": _seeds,
+            "type": arguments.seeds,
             "metavar": "0,1",
             "help": "seeds to use, in this order (default: all)",
         },
         "choose": {
-            "type": _setting,
+            "type": arguments.setting,
             "action": "append",
             "default": [],
             "metavar": "KEY=VALUE",
@@ -427,76 +427,3 @@ def _options(every_task: bool) -> dict[str, dict[str, Any]]:
             f"{DEFAULT_PROJECT})",
         },
     }
-
-
-def _targets(text: str) -> str:
-    try:
-        parse_targets(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-    return text
-
-
-def _setting(text: str) -> tuple[str, Any]:
-    """A setting of runs; numbers, true, false and null as in YAML."""
-    key, equals, value = text.partition("=")
-    if not (key and equals):
-        raise argparse.ArgumentTypeError(f"{text!r} is no setting; write KEY=VALUE, as in lr=0.01")
-    try:
-        return key, json.loads(value)
-    except ValueError:
-        return key, value
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no layer; layers are counted from 1")
-    return int(text)
-
-
-def _rank(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no rank; give one from 1, such as 16")
-    return int(text)
-
-
-def _ranks(text: str) -> tuple[int, int]:
-    ranks = sorted({_rank(word.strip()) for word in text.split(",")})
-    if len(ranks) != 2:
-        raise argparse.ArgumentTypeError(f"{text!r}: give two different ranks, as in 4,16")
-    return ranks[0], ranks[1]
-
-
-def _points(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 < value <= 100:
-        raise argparse.ArgumentTypeError(f"{text!r} is no margin; give points above 0, such as 1")
-    return value
-
-
-def _figures(text: str) -> list[str]:
-    """Names of commands that read adapters; "none" is none."""
-    known = [name for name, command in COMMANDS.items() if not command.every_task]
-    names = [] if text == "none" else text.split(",")
-    for name in names:
-        if name not in known:
-            raise argparse.ArgumentTypeError(f"{name!r} is unknown; valid are none, {', '.join(known)}")
-    return names
-
-
-def _commands(text: str) -> list[str]:
-    names = text.split(",")
-    for name in names:
-        if name not in COMMANDS:
-            raise argparse.ArgumentTypeError(f"{name!r} is unknown; valid are {', '.join(COMMANDS)}")
-    return names
-
-
-def _seeds(text: str) -> tuple[int, ...]:
-    words = text.split(",")
-    if not all(word.strip().isdecimal() for word in words) or len(set(map(int, words))) < len(words):
-        raise argparse.ArgumentTypeError(f"{text!r} is no list of seeds; give different integers, as in 0,1")
-    return tuple(int(word) for word in words)

@@ -1,4 +1,4 @@
-"""The error that analysis raises on purpose, and the one kind of it that some catch."""
+"""The error that analysis raises on purpose, and the kinds of it that some catch."""
 
 
 class AnalysisError(ValueError):
@@ -7,3 +7,7 @@ class AnalysisError(ValueError):
 
 class NotMeasuredError(AnalysisError):
     """A run has no score of the metric that is asked for."""
+
+
+class UsageError(AnalysisError):
+    """Arguments that do not go together, whatever the files say."""

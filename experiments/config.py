@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -92,6 +93,12 @@ def _forgetting(value: Any) -> bool | str:
     if isinstance(value, list | dict) or (isinstance(value, str) and not value.strip()):
         raise UserError(f"forgetting={value} is not valid; give true, false, or a file of text")
     return bool(value) if value is None or isinstance(value, bool) else str(value)
+
+
+def _device(value: Any) -> str:
+    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", str(value)):
+        raise UserError(f"device={value} is not valid; valid are auto, cpu, cuda, cuda:1 and so on, mps")
+    return str(value)
 
 
 def _root(value: Any) -> Path:
@@ -191,7 +198,7 @@ class RunConfig:
         Literal["auto", "float32", "bfloat16"],
         key(TRAINING, ALWAYS, "of matrix products; auto: bfloat16 on a GPU that has it, float32 on a CPU"),
     ]
-    device: Annotated[Text, key(TRAINING, NEVER, "auto, cpu, cuda, cuda:1, mps")]
+    device: Annotated[str, BeforeValidator(_device), key(TRAINING, NEVER, "auto, cpu, cuda, cuda:1, mps")]
     forgetting: Annotated[
         bool | str,
         BeforeValidator(_forgetting),

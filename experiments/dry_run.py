@@ -27,7 +27,7 @@ from experiments.tasks import task_identity
 
 OFFLINE = "HF_HUB_OFFLINE"
 ASKED_OFFLINE = "LORA_SECTION7_ASKED_OFFLINE"
-READY, LACKING = 0, 2
+READY, LACKING = 0, 1
 WORDS = {"kept": "finished", "not run": "to train", "failed": "cannot run", "busy": "busy elsewhere"}
 NO_SWEEP = math.nan
 VARYING = ("seed", "rank")
@@ -47,7 +47,7 @@ def dry_run(runs: Sequence[PlannedRun], workers: int | None) -> int:
         workers: as for `engine.train`.
 
     Returns:
-        The exit status: 0 where the command could run, 2 where something is missing.
+        The exit status: 0 where the command could run, 1 where something is missing.
     """
     rows = [(run, _outcome(run)) for run in runs]
     rows = [(run, _with_source(run, outcome, rows)) for run, outcome in rows]

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from analysis.errors import AnalysisError
+from analysis import arguments
+from analysis.errors import AnalysisError, UsageError
 
 PATH = "a PEFT, loralib, kohya, diffusers, mlx-lm or plain file or folder, or a run of a study"
 HELP = {
@@ -48,9 +49,15 @@ def add(commands: Any, style: dict[str, Any]) -> None:
 def _add_resize(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("path", metavar="PATH", nargs="?", help=PATH)
     size = parser.add_mutually_exclusive_group(required=True)
-    size.add_argument("--rank", type=int, help="of every module")
-    size.add_argument("--energy", type=float, help="the smallest rank of each module that keeps this share")
-    size.add_argument("--error", type=float, help="the smallest rank of each module with this relative error")
+    size.add_argument("--rank", type=arguments.rank, help="of every module")
+    size.add_argument(
+        "--energy", type=arguments.share, help="the smallest rank of each module that keeps this share"
+    )
+    size.add_argument(
+        "--error",
+        type=arguments.relative_error,
+        help="the smallest rank of each module with this relative error",
+    )
     parser.add_argument(
         "--from-full", metavar="TUNED", help="take dW from this fully fine-tuned model instead"
     )
@@ -103,10 +110,10 @@ def _resize(options: argparse.Namespace) -> int:
     size = {"rank": options.rank, "energy": options.energy, "error": options.error}
     if options.from_full is not None:
         if options.base is None or options.path is not None:
-            raise AnalysisError("--from-full TUNED takes --base BASE, and no PATH: dW is TUNED - BASE")
+            raise UsageError("--from-full TUNED takes --base BASE, and no PATH: dW is TUNED - BASE")
         made = from_full(options.from_full, options.base, options.out, **size)
     elif options.path is None:
-        raise AnalysisError("give the PATH of an adapter, or --from-full TUNED --base BASE")
+        raise UsageError("give the PATH of an adapter, or --from-full TUNED --base BASE")
     else:
         made = resize(options.path, options.out, base=options.base, **size)
     print(made.printed())

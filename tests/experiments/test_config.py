@@ -72,7 +72,8 @@ def address(**changes):
         ("lr", True, "lr=True is not valid; give a number above 0"),
         ("dropout", -0.1, "of at least 0 and below 1"),
         ("steps", "many", "steps=many is not valid; give an integer of at least 1, or null"),
-        ("device", None, "device=None is not valid; give text"),
+        ("device", None, "device=None is not valid; valid are auto, cpu, cuda, cuda:1 and so on, mps"),
+        ("device", "tpu", "device=tpu is not valid; valid are auto, cpu, cuda, cuda:1 and so on, mps"),
         ("model.max_length", 4, "model.max_length=4 is not valid; give an integer of at least 8, or null"),
         ("wandb.entity", True, "wandb.entity=True is not valid; give text, or null"),
     ],
@@ -401,5 +402,5 @@ def test_what_is_not_declared_or_not_valid_is_refused_in_code_too(make):
 
 
 def test_numbers_that_are_names_are_taken_as_text():
-    config = read_config(values(device=0, **{"model.name": 2024, "model.revision": 1234567}))
-    assert (config.device, config.model.name, config.model.revision) == ("0", "2024", "1234567")
+    config = read_config(values(**{"model.name": 2024, "model.revision": 1234567}))
+    assert (config.model.name, config.model.revision) == ("2024", "1234567")

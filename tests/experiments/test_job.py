@@ -121,8 +121,8 @@ def test_how_it_ended_is_one_line(config, trained):
     line = f"finished  1/2  {outcome.name}  dev {100 * dev:.1f}%  test {100 * test:.1f}%  "
     assert outcome.line("1/2").startswith(line)
     assert outcome.score == dev
-    failed = run_job(config(device="gpu7"))
-    assert failed.line().startswith(f"FAILED    {failed.name}: device=gpu7 is not available")
+    failed = run_job(config(device="cuda:7"))
+    assert failed.line().startswith(f"FAILED    {failed.name}: device=cuda:7 is not available")
     assert failed.score is None
 
 
@@ -206,9 +206,9 @@ def test_run_of_another_process_is_left_alone(config, trained):
 
 
 def test_unknown_device_is_one_line(config, trained):
-    outcome = run_job(config(device="gpu7"))
+    outcome = run_job(config(device="cuda:7"))
     assert outcome.status == "failed"
-    assert outcome.error.startswith("device=gpu7 is not available on this machine; valid are auto, cpu")
+    assert outcome.error.startswith("device=cuda:7 is not available on this machine; valid are auto, cpu")
 
 
 def test_method_none_evaluates_the_base_model(config, trained):

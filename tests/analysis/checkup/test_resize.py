@@ -277,7 +277,7 @@ def test_the_command(by_peft, tmp_path, capsys):
     assert len(load_file(out / "adapter_model.safetensors")) == 4
     assert main(["resize", str(folder), "--rank", "1", "--out", str(out)]) == 1
     assert "holds an adapter already" in capsys.readouterr().err
-    assert main(["resize", str(folder), "--rank", "1", "--out", str(tmp_path / "x"), "--from-full", "y"]) == 1
+    assert main(["resize", str(folder), "--rank", "1", "--out", str(tmp_path / "x"), "--from-full", "y"]) == 2
     assert "--from-full TUNED takes --base BASE, and no PATH" in capsys.readouterr().err
 
 
