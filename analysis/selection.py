@@ -120,7 +120,7 @@ class Selection:
             if runs and value not in there:
                 raise AnalysisError(
                     f"--choose {key}={value}: no run of study {self.study.name} has it; there are "
-                    f"{', '.join(map(str, sorted(there, key=str)))}"
+                    f"{', '.join(f'{key}={one}' for one in sorted(there, key=str))}"
                 )
 
     @property

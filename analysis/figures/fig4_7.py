@@ -133,8 +133,9 @@ def _rows(panels: Sequence[Panel], random: Sequence[Panel]) -> list[list[Panel]]
 def _pairs_of(selection: Selection, rank: int | None) -> list[Pair]:
     """Every pair of seeds, the first two seeds first."""
     if rank is None:
-        there = [r for r in selection.ranks if len(selection.seeds_of(r)) > 1]
-        rank = there[-1] if there and PAPER_RANK not in selection.ranks else PAPER_RANK
+        several = [r for r in selection.ranks if len(selection.seeds_of(r)) > 1]
+        there = several or selection.ranks
+        rank = PAPER_RANK if PAPER_RANK in selection.ranks or not there else there[-1]
     seeds = selection.seeds_with((rank,), count=2)
     found = selection.runs((rank,), seeds)
     return [(found[rank, one], found[rank, other]) for one, other in itertools.combinations(seeds, 2)]

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from experiments.errors import UserError
-from experiments.tasks.files import named_files
+from experiments.tasks.files import named_files, utf8
 from experiments.tasks.generation import GenerationTask, Group, consecutive, filled
 from experiments.tasks.task import TASKS
 
@@ -48,7 +48,7 @@ class E2E(GenerationTask):
 
 def _lines(content: bytes, where: str) -> Iterator[tuple[str, str]]:
     """`name : Aromi | Type : pub||Aromi is a pub.`, one a line."""
-    for number, line in enumerate(_text(content, where).split("\n"), start=1):
+    for number, line in enumerate(utf8(content, where).split("\n"), start=1):
         if not line.strip():
             continue
         parts = line.split(SEPARATOR)
@@ -66,7 +66,7 @@ def _lines(content: bytes, where: str) -> Iterator[tuple[str, str]]:
 
 def _rows(content: bytes, where: str) -> Iterator[tuple[str, str]]:
     """`"name[Aromi], eatType[pub]","Aromi is a pub."` below a header; written as `name : Aromi | ...`."""
-    reader = csv.reader(io.StringIO(_text(content, where), newline=""), strict=True)
+    reader = csv.reader(io.StringIO(utf8(content, where), newline=""), strict=True)
     try:
         header = next(reader, [])
         if [name.strip().lower() for name in header] != HEADER:
@@ -89,10 +89,3 @@ def _attributes(where: str, text: str) -> str:
             f"{where}: mr is {text[:60]!r}; it must be attributes such as name[Aromi], food[French]"
         )
     return " | ".join(f"{name.strip()} : {value.strip()}" for name, value in found)
-
-
-def _text(content: bytes, where: str) -> str:
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise UserError(f"{where} is not UTF-8 at byte {error.start}: {error.reason}") from error

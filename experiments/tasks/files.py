@@ -208,7 +208,7 @@ def json_document(content: bytes, where: str) -> Any:
         UserError: it is no JSON, or an object in it names a field twice.
     """
     try:
-        return json.loads(content.decode("utf-8-sig"), object_pairs_hook=_without_doubles)
+        return json.loads(utf8(content, where), object_pairs_hook=_without_doubles)
     except ValueError as error:
         raise UserError(f"{where} is not JSON: {error}") from error
 
@@ -224,21 +224,32 @@ def tab_rows(
     Raises:
         UserError: it is not UTF-8, or its first line lacks one of `columns`.
     """
-    lines = io.TextIOWrapper(io.BytesIO(content), encoding="utf-8-sig")
-    number = 0
+    for number, line in enumerate(io.StringIO(utf8(content, where), newline=None), start=1):
+        fields = line.rstrip("\n").split("\t")
+        if header is None:
+            header = fields
+            if missing := [column for column in columns if column not in header]:
+                raise UserError(
+                    f"{where}, line 1 has no column {missing[0]}; it has {', '.join(header)[:200]}"
+                )
+        elif line.strip():
+            yield f"{where}, line {number}", dict(zip(header, fields, strict=False))
+
+
+def utf8(content: bytes, where: str) -> str:
+    """The text; a mark of its encoding at the front is left out.
+
+    Raises:
+        UserError: it is not UTF-8; with the first line that is not.
+    """
     try:
-        for number, line in enumerate(lines, start=1):
-            fields = line.rstrip("\n").split("\t")
-            if header is None:
-                header = fields
-                if missing := [column for column in columns if column not in header]:
-                    raise UserError(
-                        f"{where}, line 1 has no column {missing[0]}; it has {', '.join(header)[:200]}"
-                    )
-            elif line.strip():
-                yield f"{where}, line {number}", dict(zip(header, fields, strict=False))
+        return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise UserError(f"{where}, after line {number}, is not UTF-8: {error.reason}") from error
+        line = 1 + error.object[: error.start].count(b"\n")
+        byte = error.object[error.start]
+        raise UserError(
+            f"{where}, line {line} is not UTF-8 (byte 0x{byte:02x}: {error.reason}); save the file as UTF-8"
+        ) from error
 
 
 def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

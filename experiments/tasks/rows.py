@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.errors import UserError
-from experiments.tasks.files import hub_rows, json_lines
+from experiments.tasks.files import hub_rows, json_lines, utf8
 
 Row = tuple[str, dict[str, Any]]
 
@@ -101,8 +101,9 @@ def _separated_rows(file: Path, shown: str) -> Iterator[Row]:
                 line = reader.line_num
         except csv.Error as error:
             raise UserError(f"{shown}, line {line + 1} cannot be read: {error}") from error
-        except UnicodeDecodeError as error:
-            raise UserError(f"{shown}, after line {line}, is not UTF-8: {error.reason}") from error
+        except UnicodeDecodeError:
+            utf8(file.read_bytes(), shown)  # says on which line
+            raise
 
 
 def _parquet_rows(file: Path, shown: str) -> Iterator[Row]:

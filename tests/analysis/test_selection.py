@@ -173,11 +173,11 @@ def test_a_copy_of_full_fine_tuning_is_refused(planted, tmp_path):
 
 
 def test_a_value_that_no_run_has_comes_with_those_there_are(planted):
-    with pytest.raises(AnalysisError, match=r"lr=0\.1: no run of study planted has it; there are 0\.02$"):
+    with pytest.raises(AnalysisError, match=r"lr=0\.1: no run of study planted has it; there are lr=0\.02$"):
         _ = planted.select(choice={"lr": 0.1}).frame
 
 
 def test_a_value_that_no_run_has_is_named_with_those_there_are(planted):
     selection = planted.select(choice={"lr": 0.5})
-    with pytest.raises(AnalysisError, match=r"--choose lr=0\.5: no run of study .* has it; there are 0\.0"):
+    with pytest.raises(AnalysisError, match=r"--choose lr=0\.5: no run of .* has it; there are lr=0\.0"):
         selection.runs((8,), (0,))

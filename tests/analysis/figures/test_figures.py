@@ -273,3 +273,9 @@ def test_what_the_study_lacks_of_the_papers_figure_is_one_line_and_the_rest_is_d
     assert "at r = 2 and 16;" in result.drawings[""].caption
     with pytest.raises(MissingRunsError, match="qv r=8 seed=0"):
         fig3(selection, ranks=(8, 16))
+
+
+def test_a_second_seed_is_asked_for_at_a_rank_that_the_study_has(planted, tmp_path):
+    write_run(tmp_path, planted.base, 8, 0)
+    with pytest.raises(MissingRunsError, match="qv r=8 seed=1"):
+        fig4(Selection.of(Study.open(STUDY, tmp_path)))

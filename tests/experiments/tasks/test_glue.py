@@ -190,7 +190,7 @@ def test_what_is_no_release_is_told(glue, tmp_path):
     with pytest.raises(UserError, match=r"holds a CoLA/dev.tsv without a row"):
         load("cola", glue)
     (glue / "SST-2/dev.tsv").write_bytes(b"sentence\tlabel\na\xff\t1\n")
-    with pytest.raises(UserError, match=r"SST-2/dev.tsv, after line 0, is not UTF-8"):
+    with pytest.raises(UserError, match=r"SST-2/dev.tsv, line 2 is not UTF-8 \(byte 0xff"):
         load("sst2", glue)
     (tmp_path / "two").mkdir()
     write_glue(tmp_path / "two/one")

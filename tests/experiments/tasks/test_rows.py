@@ -84,7 +84,7 @@ def test_a_folder_has_its_splits_by_name(tmp_path):
             {"train.csv": 'a,b\n1,2\n3,"4\n5,6\n'},
             r"train\.csv, line 3 cannot be read: unexpected end",
         ),
-        ({"train.csv": b"a,b\n1,\xff\n"}, r"train\.csv, after line \d, is not UTF-8"),
+        ({"train.csv": b"a,b\n1,\xff\n"}, r"train\.csv, line 2 is not UTF-8"),
         ({"train.parquet": "no such"}, r"train\.parquet cannot be read as a parquet file \("),
     ],
 )
