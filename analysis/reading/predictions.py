@@ -92,9 +92,10 @@ def read_records(run: str | os.PathLike[str]) -> list[dict[str, Any]]:
     path = folder / PREDICTIONS
     if not is_file(path) and is_file(folder / PACKED):
         path = folder / PACKED
+    needed = {*KEYS}
     try:
         records = read_jsonl(path)
-        if not all(record.keys() >= {*KEYS} and not record.keys().isdisjoint(OUTCOMES) for record in records):
+        if not all(record.keys() >= needed and not record.keys().isdisjoint(OUTCOMES) for record in records):
             raise ValueError(f"a line without {', '.join(KEYS)} or without {' or '.join(OUTCOMES)}")
     except FileNotFoundError:
         raise AnalysisError(f"{folder.name} has no {PREDICTIONS}; train the run again") from None

@@ -269,3 +269,10 @@ def test_jsonl_round_trip(tmp_path):
     records = [{"step": 1, "loss": 0.5}, {"step": 2, "text": "é\n"}]
     store.write_jsonl(tmp_path / "h.jsonl", records)
     assert store.read_jsonl(tmp_path / "h.jsonl") == records
+
+
+@pytest.mark.parametrize("text", ['{"a": 1}\n{"b": 2\n', '{"a": 1\n"b": 2}\n', '{"a": 1}, {"b": 2}\n'])
+def test_a_line_that_is_no_record_is_an_error_also_where_the_lines_together_would_be_json(tmp_path, text):
+    (tmp_path / "h.jsonl").write_text(text)
+    with pytest.raises(ValueError):
+        store.read_jsonl(tmp_path / "h.jsonl")
