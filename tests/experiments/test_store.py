@@ -274,5 +274,5 @@ def test_jsonl_round_trip(tmp_path):
 @pytest.mark.parametrize("text", ['{"a": 1}\n{"b": 2\n', '{"a": 1\n"b": 2}\n', '{"a": 1}, {"b": 2}\n'])
 def test_a_line_that_is_no_record_is_an_error_also_where_the_lines_together_would_be_json(tmp_path, text):
     (tmp_path / "h.jsonl").write_text(text)
-    with pytest.raises(ValueError):
+    with pytest.raises(json.JSONDecodeError):
         store.read_jsonl(tmp_path / "h.jsonl")
