@@ -16,7 +16,8 @@ from omegaconf import DictConfig
 from experiments.config import CONF
 from experiments.errors import UserError
 from experiments.job import SWEEP
-from experiments.plan import LAUNCHED, make_studies, plan, quoted
+from experiments.overrides import quoted
+from experiments.plan import LAUNCHED, make_studies, plan
 from experiments.terminal import spoken
 
 DRY_RUN = "--dry-run"

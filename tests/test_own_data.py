@@ -16,7 +16,8 @@ import torch
 from analysis.reading.needs import MissingRunsError, Need
 from analysis.reading.study import Study
 from experiments.errors import UserError
-from experiments.plan import plan, quoted
+from experiments.overrides import quoted
+from experiments.plan import plan
 from experiments.tasks import load_task, task_identity
 from experiments.tasks.task import TASKS
 
