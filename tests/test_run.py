@@ -54,7 +54,7 @@ def imported(folder: Path, *arguments: str) -> tuple[int, set[str], str]:
         (["--cfg", "job"], 0, ""),
         (["-m", "rank=1,2", "--dry-run"], 0, ""),
         (["rnak=3", "--dry-run"], 2, "error: rnak is not a key; did you mean rank?"),
-        (["-m", "rank=300,2", "--dry-run"], 2, ""),
+        (["-m", "rank=300,2", "--dry-run"], 1, ""),
         (["--cfg", "job", "--dry-run"], 2, "error: --dry-run shows a plan, and here there is none"),
         (["rnak=3"], 2, "error: rnak is not a key; did you mean rank?"),
         (["task=foo"], 2, "error: task=foo is unknown; valid are cola, "),

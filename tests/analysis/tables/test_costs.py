@@ -79,7 +79,7 @@ def test_a_study_whose_folder_has_it_shows_it(planted, file, tmp_path, capsys):
 
 
 def test_neither_study_nor_file_is_one_line(capsys):
-    assert main(["costs"]) == 1
+    assert main(["costs"]) == 2
     assert capsys.readouterr().err == (
         "error: costs: give the study with --study, or a file of its own with --from\n"
     )
