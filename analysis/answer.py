@@ -24,10 +24,11 @@ learning rate on dev is in none of them.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from analysis.cells import CHOSEN_ON
 from analysis.defaults import DEFAULT_MARGIN
@@ -229,7 +230,7 @@ class Answer:
         """Every cell that is smaller than those named."""
         first = self.undecided[0] if self.undecided else self.smallest
         smaller = [cell for cell in self.compared if first and cell.result.trainable < first.result.trainable]
-        if not smaller:
+        if first is None or not smaller:
             return ""
         nearest = max(smaller, key=lambda cell: cell.result.mean.mean)
         other = decision.worse[nearest][0]
@@ -238,8 +239,10 @@ class Answer:
         against = "" if other is decision.top else f" against {other.name}"
         told = f"{nearest.name}{against}: {self._difference(nearest, other)}"
         if len(smaller) == 1:
-            return f"The smaller one is worse by more than that, {told}."
-        return f"All {len(smaller)} smaller ones are worse by more than that, the nearest {told}."
+            return f"The only one smaller than {first.name} is worse by more than that, {told}."
+        return (
+            f"All {len(smaller)} smaller than {first.name} are worse by more than that, the nearest {told}."
+        )
 
     def _what_would_decide(self) -> str:
         if self.needed is None or self.rival is None:
@@ -334,7 +337,7 @@ def answer(grid: Grid, margin: float, selection: Selection) -> Answer | None:
     compared = tuple(cell for cell in ordered if cell.seeds >= FEWEST_SEEDS)
     alone = tuple(cell for cell in ordered if cell.seeds < FEWEST_SEEDS)
     if len(compared) < 2:
-        commands = _commands(selection, {cell: ENOUGH_SEEDS - cell.seeds for cell in ordered})
+        commands = _commands(selection, ordered, ENOUGH_SEEDS)
         missing = commands if len(ordered) > 1 else ()
         return Answer(grid, margin, compared, alone, None, None, (), None, None, missing)
     decision = decide({cell: cell.result.outcomes for cell in compared}, margin)
@@ -356,7 +359,8 @@ def answer(grid: Grid, margin: float, selection: Selection) -> Answer | None:
         family = len(compared) - (ruled_out if is_near else 1)  # at worst: Simes asks for less
         needed = seeds_needed(found, alpha=ALPHA / family)  # two-sided, so that each side has half of it
         if needed.more_seeds is not None and needed.more_seeds <= FEASIBLE:
-            lines = _commands(selection, dict.fromkeys((first, rival), max(1, needed.more_seeds)))
+            paired = len({*first.result.outcomes.seeds} & {*rival.result.outcomes.seeds})
+            lines = _commands(selection, (first, rival), paired + max(1, needed.more_seeds))
     return Answer(grid, margin, compared, alone, decision, smallest, undecided, needed, rival, lines)
 
 
@@ -373,20 +377,32 @@ def of_study(name: str, root: Path) -> list[str]:
     return [made.sentences for made in found if made]
 
 
-def _commands(selection: Selection, more: Mapping[GridCell, int]) -> tuple[str, ...]:
-    """The lines that train so many further seeds of each cell, as its runs were trained."""
+def _commands(selection: Selection, cells: Sequence[GridCell], count: int) -> tuple[str, ...]:
+    """The lines that train, as before, what these cells lack of `count` seeds that all of them have.
+
+    First the seeds that some have already, then new ones: runs are compared by pairs of a seed.
+    """
     study = selection.study
     by_id = {run.id: run for run in study.runs}
     groups: dict[str, tuple[Run, list[Need]]] = {}
     lines = []
-    for cell, count in more.items():
+    there = [{*cell.result.outcomes.seeds} for cell in cells]
+    shared, some = set.intersection(*there), set.union(*there)
+    after = itertools.count(max(some) + 1)
+    wanted = [*sorted(shared), *sorted(some - shared), *itertools.islice(after, count)][:count]
+    for cell, has in zip(cells, there, strict=True):
         run = by_id[cell.result.runs[-1]]
-        first = max(by_id[one].settings["seed"] for one in cell.result.runs) + 1
-        seeds = range(first, first + count)
+        seeds = [seed for seed in wanted if seed not in has]
+        if not seeds:
+            continue
         recipe = {key: value for key, value in run.settings.items() if key not in SWEPT}
         if cell.rank is None:
             ranks = ", ".join(f"{letter}: {rank}" for letter, rank in run.record["config"]["rank"].items())
-            swept = {"targets": [cell.targets], "rank": [f"{{{ranks}}}"], "seed": [*seeds]}
+            swept: dict[str, list[Any]] = {
+                "targets": [cell.targets],
+                "rank": [f"{{{ranks}}}"],
+                "seed": [*seeds],
+            }
             lines.append(command(study.name, study.training_root, recipe, swept, run.overrides))
             continue
         needs = groups.setdefault(repr(sorted(recipe.items(), key=str)), (run, []))[1]

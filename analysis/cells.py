@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from analysis import paper_values
-from analysis.errors import AnalysisError
+from analysis.errors import AnalysisError, LackingError
 from analysis.reading.predictions import CHECKPOINTS, read_predictions
+from analysis.reading.run import LATER
 from analysis.result import Cell
 from analysis.statistics import Best, CellMean, Outcomes, best_together, mean_score
 from analysis.tables.numbers import MISSING
@@ -302,7 +303,7 @@ def task_results(runs: DataFrame, places: Sequence[Place], evaluation: Evaluatio
         results.append(TaskResult(task, column, of_task.metric, cells, best, differing))
     if not results:
         rate = "" if evaluation.lr is None else f" at lr={evaluation.lr:g}"
-        raise AnalysisError(f"the study has no run for this table{rate}")
+        raise LackingError(f"the study has no run for this table{rate}")
     return results
 
 
@@ -338,7 +339,8 @@ def differing_settings(found: DataFrame, but: Iterable[str]) -> dict[str, list[A
     # The model's folder may have moved between runs: its identity, where a run has one, tells the weights.
     moved = ("model",) if "model.identity" in settings and found["model.identity"].notna().all() else ()
     names = [name for name in settings if name not in ("run", "path", *moved, *but)]
-    values = {name: list(dict.fromkeys(found[name].dropna().tolist())) for name in names}
+    told = found.fillna({name: LATER[name] for name in names if name in LATER})
+    values = {name: list(dict.fromkeys(told[name].dropna().tolist())) for name in names}
     return {name: several for name, several in values.items() if len(several) > 1}
 
 

@@ -5,6 +5,10 @@ class AnalysisError(ValueError):
     """What was given cannot be analysed: one line with what was given, what is valid and what to do."""
 
 
+class LackingError(AnalysisError):
+    """The study has not the runs that this is made of."""
+
+
 class NotMeasuredError(AnalysisError):
     """A run has no score of the metric that is asked for."""
 

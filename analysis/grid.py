@@ -198,10 +198,23 @@ def _titles(blocks: Mapping[tuple[Any, ...], Sequence[Run]]) -> dict[tuple[Any, 
             values = {
                 name for key in alike for name in {*key} if any(name not in {*other} for other in alike)
             }
-            for key in alike:
-                told = ", ".join(f"{name}={value}" for name, value in key if (name, value) in values)
-                titles[key] = f"{title}, {told}"
+            told = {key: [one for one in key if one in values] for key in alike}
+            names = {key: _words(settings) for key, settings in told.items()}
+            if len({*names.values()}) < len(alike):  # what the data is counts where nothing else tells
+                names = {key: _words(settings, identities=True) for key, settings in told.items()}
+            titles |= {key: ", ".join(filter(None, (title, name))) for key, name in names.items()}
     return titles
+
+
+def _words(settings: Iterable[tuple[str, Any]], identities: bool = False) -> str:
+    """ "task.train=100, task.test=40"; with the first signs of what data and model are known by."""
+    words = []
+    for name, value in settings:
+        if not name.endswith(".identity"):
+            words.append(f"{name}={_shown(value)}")
+        elif identities:
+            words.append(f"{name.partition('.')[0]} {str(value).rpartition(':')[2][:6]}")
+    return ", ".join(words)
 
 
 def _model(run: Run) -> str:

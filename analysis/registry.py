@@ -51,7 +51,6 @@ class Command:
         title: in headings and links, such as "Figure 3"; the name where it has none.
         place: where the report has it: among what came out, the subspaces, the tables, or folded at the end.
         applies: whether a study asked for it; `all` and the report leave it out without a word where not.
-        asked: the same of what the paper has and the report names as a gap; `all` does not fail for it.
         alone: it needs no study where a file is given with --from.
     """
 
@@ -63,7 +62,6 @@ class Command:
     title: str = ""
     place: Place = "tables"
     applies: Callable[[Selection], bool] = always
-    asked: Callable[[Selection], bool] = always
     alone: bool = False
 
     @property

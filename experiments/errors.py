@@ -11,7 +11,7 @@ class UserError(Exception):
 
 
 class HubError(UserError):
-    """Data of the hub that cannot be had now: there is no network, or no such data."""
+    """Data of the hub that is out of reach: there is no network, or no such data."""
 
 
 def nearest(word: str, choices: Iterable[str]) -> str:

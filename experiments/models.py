@@ -64,7 +64,7 @@ def model_identity(config: ModelConfig) -> str:
 def projection_shapes(config: ModelConfig) -> tuple[dict[str, tuple[int, int]], int]:
     """(d_out, d_in) of each letter's W, and the number of layers, from config.json alone, without torch.
 
-    Raises UserError when the file cannot be had or is of an unknown architecture.
+    Raises UserError when the file cannot be loaded or is of an unknown architecture.
     """
     folder = _embedded_folder() if config.name == EMBEDDED else _folder(config.name)
     try:
@@ -96,7 +96,7 @@ def load_base(config: ModelConfig, labels: int | None) -> BaseModel:
 
     `labels` is the number of outputs of an encoder's head: classes, or one for a number; None where the task
     wants generated text.
-    Raises UserError when the model cannot be had, is of an unknown architecture, or cannot do the task.
+    Raises UserError when the model cannot be loaded, is of an unknown architecture, or cannot do the task.
     """
     _quiet()
     if config.name == EMBEDDED:

@@ -20,7 +20,7 @@ class Workbench:
 
 @functools.lru_cache(maxsize=2)
 def workbench(model: ModelConfig, task: TaskConfig) -> Workbench:
-    """Load once, use for every run of a sweep.  Raises UserError where model or data cannot be had."""
+    """Load once, use for every run of a sweep.  Raises UserError where model or data cannot be loaded."""
     from experiments.class_objective import ClassObjective, NumberObjective
     from experiments.text_objective import TextObjective
 

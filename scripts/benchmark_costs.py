@@ -183,7 +183,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def subject_of(name: str, device: str, quick: bool) -> Subject:
-    """Load or build the model.  Raises UserError where it cannot be had."""
+    """Load or build the model.  Raises UserError where it cannot be loaded."""
     place = torch.device(resolve_device(device))
     words = ["method=lora", f"rank={RANK}", f"targets={TARGETS}", "wandb.mode=disabled", "dropout=0"]
     [planned] = plan(words).runs

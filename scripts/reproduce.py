@@ -6,8 +6,8 @@
     python scripts/reproduce.py --dry-run              what would be trained, and what is missing for it
 
 The runs are those of the experiments in conf/experiment, each trained once. Finished ones are kept, a failed
-one does not stop the rest, and after Ctrl-C or worse the same command goes on with what is missing. What is
-not an option is an override, as for run.py, and beats the experiments.
+one does not stop the rest, and after Ctrl-C, a crash or kill -9 the same command goes on with the rest.
+What is not an option is an override, as for run.py, and beats the experiments.
 """
 
 from __future__ import annotations

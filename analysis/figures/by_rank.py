@@ -104,7 +104,8 @@ def _looks(grids: Sequence[Grid], axis: Axis) -> dict[str, dict[str, Any]]:
             "linestyle": "none" if name not in long else "-" if number < len(colours) else "--",
         }
     references = dict.fromkeys(cell.line for grid in grids for cell in grid.references if not cell.is_mark)
-    ordered = {name: looks[name] for name in names}
+    drawn = {cell.line for grid in grids for cell in grid.cells if axis != "rank" or cell.rank is not None}
+    ordered = {name: looks[name] for name in names if name in drawn}
     for number, name in enumerate(dict.fromkeys(c.line for g in grids for c in _marks(g, axis))):
         ordered[name] = {"color": "black", "linestyle": "none", "markersize": 4 + number // len(MARKERS)}
         ordered[name]["marker"] = MARKERS[number % len(MARKERS)]

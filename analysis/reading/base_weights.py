@@ -61,7 +61,7 @@ class BaseWeights:
             revision: the hub's branch, tag or commit; None is main.
 
         Raises:
-            AnalysisError: the checkpoint cannot be had, holds no weights, is of an architecture that
+            AnalysisError: the checkpoint cannot be found, holds no weights, is of an architecture that
                 `lora.architectures` does not know, is quantised, or holds adapted weights: those are not W0.
         """
         checkpoint = Checkpoint.find(source, revision)

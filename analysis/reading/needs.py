@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from analysis.defaults import DEFAULT_ROOT
-from analysis.errors import AnalysisError
+from analysis.errors import AnalysisError, LackingError
 from experiments.config import CONF
 from lora.targets import parse_targets
 from lora.targets import targets_name as joined
@@ -50,7 +50,7 @@ class Need:
         return f"{self.targets} r={self.rank} seed={self.seed}"
 
 
-class MissingRunsError(AnalysisError):
+class MissingRunsError(LackingError):
     """Runs are needed that the study does not have.
 
     Attributes:

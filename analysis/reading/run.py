@@ -122,7 +122,7 @@ class Run:
                 run.json.
 
         Raises:
-            AnalysisError: it cannot be had, or its weights are not those that run.json has the sha256 of.
+            AnalysisError: it cannot be found, or its weights are not those that run.json has the sha256 of.
         """
         told = self.record["model"]
         revision = told["revision"] if source is None else None

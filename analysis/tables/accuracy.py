@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from analysis import paper_values
 from analysis.cells import Evaluation, lora_runs
-from analysis.errors import AnalysisError
+from analysis.errors import LackingError
 from analysis.result import Cell, Row
 from analysis.tables.lines import AccuracyTable, accuracy_table, fixed
 from analysis.tables.numbers import MISSING
@@ -25,7 +25,6 @@ from experiments.budget import nearest_rank
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-    from analysis.selection import Selection
 
 TABLE5_TARGETS = ("q", "k", "v", "o", "qk", "qv", "qkvo")
 TABLE6_TARGETS = ("q", "qv", "qkvo")
@@ -34,15 +33,7 @@ BUDGET_TARGETS, BUDGET_RANK = "q", 8
 """What Table 5's budget is the cost of."""
 
 
-def has_budget(selection: Selection) -> bool:
-    """Whether there is a run of which Table 5's budget is the cost."""
-    budget = {"method": "lora", "targets": BUDGET_TARGETS, "rank": BUDGET_RANK}
-    return any(budget.items() <= run.settings.items() for run in selection.study.runs)
-
-
-@accuracy_table(
-    "table5", "which weights to adapt at equal budget, ours beside the paper's", "Table 5", has_budget
-)
+@accuracy_table("table5", "which weights to adapt at equal budget, ours beside the paper's", "Table 5")
 def table5(
     frame: DataFrame,
     *,
@@ -61,7 +52,8 @@ def table5(
         budget: parameters of the adapter; None: those of q at r = 8, as in the paper.
 
     Raises:
-        AnalysisError: the study has no such runs, runs that cannot stand in one table, or damaged ones.
+        AnalysisError: the study has no such runs (a LackingError), runs that cannot stand in one table, or
+            damaged ones.
     """
     lora = _lora(frame)
     cost = budget or _cost_of_q(lora)
@@ -69,7 +61,7 @@ def table5(
     nearest = [nearest_rank(cost * int(rank), int(size)) for size, rank in sizes]
     at_budget = lora[(lora["rank"] == nearest) & lora["targets"].isin(TABLE5_TARGETS)]
     if at_budget.empty:
-        raise AnalysisError(f"no run of the study costs {cost:,} parameters; train such runs")
+        raise LackingError(f"no run of the study costs {cost:,} parameters; train such runs")
     ranks = dict(zip(at_budget["targets"], map(int, at_budget["rank"]), strict=True))
     papers = {row["targets"]: int(row["rank"]) for row in paper_values.table("table5").rows}
     return fixed(
@@ -99,8 +91,9 @@ def table6(
     lora = _lora(frame)
     lora = lora[lora["targets"].isin(TABLE6_TARGETS)]
     if lora.empty:
-        raise AnalysisError(
-            f"the study has no LoRA run of {', '.join(TABLE6_TARGETS)} at one rank; train some"
+        raise LackingError(
+            f"the study has no LoRA run of {', '.join(TABLE6_TARGETS)} at one rank; train some, or see "
+            "what it has with python -m analysis grid"
         )
     ranks = sorted({*TABLE6_RANKS, *map(int, lora["rank"])})
     there = {*zip(lora["targets"], lora["rank"], strict=True)}
@@ -119,17 +112,17 @@ def table6(
 def _lora(frame: DataFrame) -> DataFrame:
     """The LoRA runs with one rank."""
     if frame.empty:
-        raise AnalysisError("the study has no finished run; train some with python run.py -m")
+        raise LackingError("the study has no finished run; train some with python run.py -m")
     lora = lora_runs(frame)
     if lora.empty:
-        raise AnalysisError("the study has no LoRA run of one rank; train some with python run.py -m")
+        raise LackingError("the study has no LoRA run of one rank; train some with python run.py -m")
     return lora
 
 
 def _cost_of_q(lora: DataFrame) -> int:
     found = lora[(lora["targets"] == BUDGET_TARGETS) & (lora["rank"] == BUDGET_RANK)]
     if found.empty:
-        raise AnalysisError(
+        raise LackingError(
             f"the study lacks a run of {BUDGET_TARGETS} at r={BUDGET_RANK}, whose parameters are Table 5's "
             "budget; train one (in Python there is table5(frame, budget=...), too)"
         )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from analysis import paper_values
 from analysis.cells import Evaluation, Place, TaskResult, lora_runs, task_results
-from analysis.errors import AnalysisError
+from analysis.errors import LackingError
 from analysis.result import Cell, Row, Table
 from analysis.tables.lines import MEAN, AccuracyTable, accuracy_table, as_frame, facts, numbers, runs_of
 from analysis.tables.notes import notes
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
     from analysis.paper_values import PaperValue
-    from analysis.selection import Selection
 
 BASE, FULL, BIAS = ("none", 0), ("full", 0), ("bias", 0)
 """Runs of another method stand where LoRA's have targets and rank."""
@@ -44,15 +43,10 @@ _COLUMNS = (
 )
 
 
-def has_baselines(selection: Selection) -> bool:
-    return any(run.settings["method"] in _METHODS for run in selection.study.runs)
-
-
 @accuracy_table(
     "baselines",
     "LoRA beside the model as it is, full fine-tuning and biases: what adapting reaches",
     "Baselines",
-    has_baselines,
 )
 def baselines(frame: DataFrame, *, checkpoint: str = "last", split: str = "test") -> AccuracyTable:
     """LoRA on W_q and W_v beside what it is measured against; a learning rate is chosen as in `table5`.
@@ -103,10 +97,10 @@ def _placed(frame: DataFrame) -> DataFrame:
     import pandas
 
     if frame.empty:
-        raise AnalysisError("the study has no finished run; train some with python run.py -m")
+        raise LackingError("the study has no finished run; train some with python run.py -m")
     others = frame[frame["method"].isin(_METHODS)].copy()
     if others.empty:
-        raise AnalysisError(
+        raise LackingError(
             "the study lacks runs of the base model, full fine-tuning and biases; python run.py -m "
             "+experiment=baselines, with this study's study=, root=, model and task, trains them"
         )

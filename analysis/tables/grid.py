@@ -133,8 +133,10 @@ def _each(rows: Sequence[tuple[Grid, GridCell, Answer | None]], selection: Selec
         groups=tuple(map(tuple, groups.values())),
         notes=(
             "To the highest: the difference of paired runs, with its 95% interval. Margin: whether the cell "
-            "is shown to be within the margin of the best, or worse by more; else undecided. Seconds: of a "
-            "run, their mean.",
+            "is shown to be within the margin of the best, or worse by more, against every other cell and "
+            "corrected for their number; else undecided. Marks ask less, whether a cell is worse than the "
+            "highest at all: one may bear a mark and be worse by the margin, or be undecided without a mark. "
+            "Seconds: of a run, their mean.",
         ),
         long=len(rows) > MANY_CELLS,
     )

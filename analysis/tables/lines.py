@@ -10,7 +10,7 @@ from analysis import paper_values
 from analysis.cells import CHOSEN_ON, Evaluation, Place, TaskResult, task_results
 from analysis.errors import AnalysisError
 from analysis.provenance import provenance_of, stem_of
-from analysis.registry import ANSWERS, COMMANDS, Command, always
+from analysis.registry import ANSWERS, COMMANDS, Command
 from analysis.result import Cell, Result, Row, Table
 from analysis.tables.notes import PAPER_TASKS, notes
 from analysis.tables.numbers import MISSING
@@ -196,13 +196,11 @@ def fixed(
 # ----------------------------------------------------------------------------------------------- the commands
 
 
-def accuracy_table(
-    name: str, help: str, title: str, asked: Callable[[Selection], bool] = always
-) -> Callable[[Make], Make]:
+def accuracy_table(name: str, help: str, title: str) -> Callable[[Make], Make]:
     """Register a function that makes a table of a study's frame as a command, all tasks in one table.
 
     Args:
-        name, help, title, asked: as of `analysis.registry.Command`.
+        name, help, title: as of `analysis.registry.Command`.
     """
 
     def register(make: Make) -> Make:
@@ -210,7 +208,7 @@ def accuracy_table(
             made = make(selection.frame, checkpoint=selection.checkpoint, split=selection.split)
             return _as_result(selection, name, made)
 
-        command = Command(name, of, help, ANSWERS, every_task=True, title=title, asked=asked)
+        command = Command(name, of, help, ANSWERS, every_task=True, title=title)
         COMMANDS.register(command, make)
         return make
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from analysis import paper_values
 from analysis.cells import CHOSEN_ON, CellResult, Cells, Evaluation, Place, lora_runs
-from analysis.errors import AnalysisError, NotMeasuredError
+from analysis.errors import LackingError, NotMeasuredError
 from analysis.provenance import provenance_of, stem_of
 from analysis.registry import ANSWERS, command
 from analysis.result import Cell, Result, Row, Table
@@ -91,7 +91,7 @@ def make(selection: Selection, paper: bool = False) -> Result:
         if columns and len(runs):
             by_task[task] = rows_of(runs, evaluation, columns)
     if not by_task:
-        raise AnalysisError(
+        raise LackingError(
             f"study {selection.study.name} has no LoRA run that generates text and records its loss; train "
             "some with task=e2e, webnlg, dart or samsum"
         )

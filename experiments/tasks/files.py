@@ -46,7 +46,7 @@ def hub_rows(task: str, name: str, revision: str | None = None, configuration: s
     """The splits of a data set on the hub, each an iterable of rows.
 
     Raises:
-        HubError: it cannot be had.
+        HubError: it cannot be fetched.
     """
     from datasets import load_dataset
 
@@ -55,8 +55,8 @@ def hub_rows(task: str, name: str, revision: str | None = None, configuration: s
     except Exception as error:  # the hub's client raises a dozen unrelated kinds
         reason = " ".join(str(error).split())[:160]
         raise HubError(
-            f"task={task}: {name} cannot be had from the hub; where there is a network download it and give "
-            f"its file or folder as task.path ({type(error).__name__}: {reason})"
+            f"task={task}: {name} cannot be fetched from the hub; where there is a network download it and "
+            f"give its file or folder as task.path ({type(error).__name__}: {reason})"
         ) from error
 
 

@@ -136,7 +136,7 @@ class _Form:
         """As the first training row has it.
 
         Raises:
-            UserError: it has too little, or both target and label.
+            UserError: it has too little, or both target and label, or no use for a column that is named.
         """
         columns = {field: field for field in (*GENERATION, *CLASSIFICATION) if field in row}
         named = dict(config.columns or ())
@@ -160,6 +160,12 @@ class _Form:
                 f"'task.columns={{{example}}}', or build the prompt by task.template"
             )
         fields = CLASSIFICATION if "label" in columns else GENERATION
+        if unused := [field for field in named if field not in fields]:
+            how = "label to be chosen" if "label" in columns else "target to be generated"
+            raise UserError(
+                f"task.columns names {unused[0]}, and these rows have a {how}, of which the fields are "
+                f"{', '.join(fields)}"
+            )
         return cls({field: name for field, name in columns.items() if field in fields}, config.template)
 
     def examples(self, rows: Sequence[Row]) -> list[Read]:

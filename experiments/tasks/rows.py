@@ -125,7 +125,7 @@ def remote_rows(task: str, hub: str) -> dict[str, list[Row]]:
     A dev or test split whose labels are all hidden is left out.
 
     Raises:
-        UserError: the name is none, it cannot be had, or it has no train split or an empty one.
+        UserError: the name is none, it cannot be fetched, or it has no train split or an empty one.
     """
     words = hub.split("/")
     if len(words) not in (2, 3) or not all(words):

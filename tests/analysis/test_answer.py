@@ -147,7 +147,7 @@ def test_decided(study):
         "sql: q r=2, 4,096 parameters, is the smallest that is not worse than the best (81.0, q r=8) by more "
         "than 5 points: -1.0 ["
     )
-    assert "The smaller one is worse by more than that, q r=1: -31.0 [-" in found.sentences
+    assert "The only one smaller than q r=2 is worse by more than that, q r=1: -31.0 [-" in found.sentences
     assert "On dev q r=8 is the highest too." in found.sentences
     assert [found.status(cell) for cell in found.grid.cells] == ["worse", "within", "within"]
 
@@ -211,6 +211,22 @@ def test_a_plan_that_is_met_asks_for_one_seed_more(study, monkeypatch):
     found = the_answer(study)
     assert "q r=1 against q r=4: a further seed may decide." in found.sentences
     assert found.commands[0].endswith("rank=1,4 seed=2")
+
+
+def test_further_seeds_are_those_that_another_cell_has_before_new_ones(study):
+    for seed in (0, 1, 4):
+        study.run(targets="q", rank=1, seed=seed, share=0.60 + 0.03 * seed)
+    for seed in (0, 1):
+        study.run(targets="q", rank=4, seed=seed, share=0.64 + 0.01 * seed)
+    found = the_answer(study)
+    count = found.needed.more_seeds
+    assert count > 1
+    new = ",".join(map(str, range(5, 4 + count)))
+    asked = {line.partition(" targets=")[2] for line in found.commands}
+    assert asked == {f"q rank=4 seed=4,{new}", f"q rank=1 seed={new}"} or asked == {
+        f"q rank=1,4 seed={new}",
+        "q rank=4 seed=4",
+    }
 
 
 def test_one_cell_alone(study):

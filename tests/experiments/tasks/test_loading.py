@@ -1,4 +1,4 @@
-"""From a configuration to a task: sizes, draws, and what is said when the data cannot be had."""
+"""From a configuration to a task: sizes, draws, and what is said when the data cannot be loaded."""
 
 from __future__ import annotations
 

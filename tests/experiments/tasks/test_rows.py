@@ -157,7 +157,7 @@ def test_no_hub(monkeypatch):
         raise ConnectionError("no\nroute")
 
     monkeypatch.setattr("datasets.load_dataset", unreachable)
-    with pytest.raises(UserError, match=r"owner/name cannot be had from the hub; .*no route") as caught:
+    with pytest.raises(UserError, match=r"owner/name cannot be fetched from the hub; .*no route") as caught:
         remote_rows("jsonl", "owner/name")
     assert "\n" not in str(caught.value)
 
