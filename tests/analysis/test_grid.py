@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from analysis.commands import main
 from analysis.errors import AnalysisError
 from analysis.grid import grids
 from analysis.reading.study import Study
@@ -193,3 +194,18 @@ def test_settings_that_runs_do_not_tell_are_the_defaults(study):
     study.runs[-1].record["config"] |= {"dora": True}
     [grid] = grids(select(study))
     assert [cell.name for cell in grid.cells] == ["qv r=8 dora=False", "qv r=8 dora=True"]
+
+
+def test_all_does_not_fail_for_what_the_study_was_not_asked_for(study, tmp_path, capsys, monkeypatch):
+    for seed in (0, 1):
+        study.run(targets="v-up", rank=3, ranks={"v": 3, "up": 3}, seed=seed, share=0.5 + 0.1 * seed)
+    opened = select(study).study
+    monkeypatch.setattr(Study, "open", lambda *_: opened)
+    place = ["--study", "mine", "--out", str(tmp_path / "results")]
+    skip = "--skip=claims,report,spectra,table7,fig3,fig4,fig6,fig7"
+    assert main(["all", *place, skip]) == 0
+    error = capsys.readouterr().err
+    assert "not made: fig8: study" in error
+    assert "not made: table6: the study has no LoRA run of q, qv, qkvo at one rank" in error
+    assert not any(line.startswith("error") for line in error.splitlines())
+    assert main(["all", *place, f"{skip},grid"]) == 1  # nothing is made
