@@ -240,9 +240,8 @@ class Answer:
         told = f"{nearest.name}{against}: {self._difference(nearest, other)}"
         if len(smaller) == 1:
             return f"The only one smaller than {first.name} is worse by more than that, {told}."
-        return (
-            f"All {len(smaller)} smaller than {first.name} are worse by more than that, the nearest {told}."
-        )
+        are = "Both" if len(smaller) == 2 else f"All {len(smaller)}"
+        return f"{are} smaller than {first.name} are worse by more than that, the nearest {told}."
 
     def _what_would_decide(self) -> str:
         if self.needed is None or self.rival is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from analysis import paper_values
@@ -64,6 +64,10 @@ def make(selection: Selection, margin: float = DEFAULT_MARGIN, paper: bool = Fal
     stem += f"-margin{margin:g}" * (margin != DEFAULT_MARGIN) + "-paper" * paper
     used = {run for grid in found for run in grid.runs}
     runs = [run for run in selection.study.runs if run.id in used]
+    drawn = _drawings(found, selection)
+    tables = _by_rank(found, selection, paper), _each(rows, selection, margin)
+    said = [made.sentences for made in answers]
+    sure = [HOW_SURE] if any(made.decision for made in answers) else []
     return Result(
         stem,
         as_frame([_number(*row, evaluation) for row in rows], _COLUMNS),
@@ -72,17 +76,26 @@ def make(selection: Selection, margin: float = DEFAULT_MARGIN, paper: bool = Fal
             "margin": margin,
             "not_in_the_grid": sorted({*_others(found), *_not_chosen(selection)}),
         },
-        drawings=_drawings(found, selection),
-        tables=(
-            _by_rank(found, selection, paper),
-            _each(rows, selection, margin),
-        ),
+        drawings=drawn,
+        texts={".html": _page(selection, said, sure, drawn, tables)},
+        tables=tables,
         commands=_commands(answers, selection),
-        answers=[
-            *(made.sentences for made in answers),
-            *([HOW_SURE] if any(a.decision for a in answers) else []),
-        ],
+        answers=[*said, *sure],
     )
+
+
+def _page(
+    selection: Selection,
+    answers: Sequence[str],
+    sure: Sequence[str],
+    drawn: Mapping[str, Drawing],
+    tables: Sequence[Table],
+) -> str:
+    from analysis.report.sheet import sheet
+
+    lead = " ".join(answers) or "No run of this study has a rank."
+    title = f"Weights and rank: study {selection.study.name}"
+    return sheet("LoRA (Hu et al., 2021), Section 7", title, lead, sure, drawn.values(), tables)
 
 
 # ---------------------------------------------------------------------------------------------- the tables

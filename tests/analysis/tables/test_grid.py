@@ -6,6 +6,7 @@ import pytest
 
 from analysis.result import write
 from analysis.tables.grid import make
+from tests.analysis.report.reading import Page
 from tests.analysis.test_grid import reference, select, study
 
 __all__ = ["study"]
@@ -114,13 +115,21 @@ def test_every_form_is_written(study, tmp_path):
     fill(study)
     files = {path.name for path in write(make(select(study)), tmp_path / "out")}
     assert files == {
-        *(f"grid{end}" for end in (".md", ".tex", ".csv", ".json")),
+        *(f"grid{end}" for end in (".md", ".tex", ".csv", ".json", ".html")),
         *(f"grid{suffix}.{end}" for suffix in ("", "-parameters") for end in ("png", "pdf", "txt")),
     }
     markdown = (tmp_path / "out" / "grid.md").read_text()
     assert "is the smallest" in markdown or "is shown to be" in markdown
     assert "In at most" in markdown or "in at most 5% of studies" in markdown
     assert "$W_q" not in (tmp_path / "out" / "grid.csv").read_text()
+    page = Page.read((tmp_path / "out" / "grid.html").read_text()).root
+    assert page.one("h1").text == "Weights and rank: study mine"
+    assert page.one("p", class_="lead").text.startswith("sql: up r=3, 6,144 parameters, is ")
+    assert [image.attributes["src"][:21] for image in page.all("img")] == ["data:image/png;base64"] * 2
+    by_rank, each = (table.rows() for table in page.all("table"))
+    assert ["sql", "Wup", "mean", "82.0 ±0.0", "–", "–"] in by_rank
+    assert [row[1] for row in each[1:]] == ["v r=3", "v r=5", "up r=3", "full fine-tuning", "base model"]
+    assert not page.all("script")
 
 
 def test_a_study_of_references_alone_has_no_picture(study):
