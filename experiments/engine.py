@@ -96,7 +96,7 @@ def train(
         progress.learn(one.run.config, one.folder.read())
     try:
         if in_process:
-            walk([one.run for one in missing], sweep, progress.ended)
+            walk([one.run for one in missing], sweep, progress.ended, progress.waits)
         elif missing:
             _Workers(missing, sweep, workers, progress).train()
     finally:
@@ -104,10 +104,15 @@ def train(
     return [outcome_in(one.run, one.folder, sweep) for one in stored]
 
 
-def walk(runs: Sequence[PlannedRun], sweep: float, ended: Callable[[RunConfig, Outcome], None]) -> None:
+def walk(
+    runs: Sequence[PlannedRun],
+    sweep: float,
+    ended: Callable[[RunConfig, Outcome], None],
+    waits: Callable[[str], None] = lambda name: None,
+) -> None:
     """Train the runs one after the other, with one thread unless OMP_NUM_THREADS says otherwise.
 
-    What other processes train is waited for, to see how it ends.
+    What other processes train is waited for, to see how it ends; `waits` is told its name.
     """
     import torch
 
@@ -124,6 +129,8 @@ def walk(runs: Sequence[PlannedRun], sweep: float, ended: Callable[[RunConfig, O
                 else:
                     ended(run.config, outcome)
             if busy == waiting:  # others are at all that is left
+                for run in busy:
+                    waits(address(run.config).folder.id)
                 time.sleep(BUSY_SECONDS)
             waiting = busy
     finally:

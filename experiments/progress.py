@@ -76,11 +76,16 @@ class Progress:
     ) -> None:
         """What each worker does now, what waits for one, and the runs that other processes train."""
         self._running, self._waiting, self._workers = [*activities.values()], [*waiting], workers
-        for name in {*elsewhere} - self._waited_for:
-            self._waited_for.add(name)
-            self.note(f"busy      {name}: another process trains it; it is waited for")
+        for name in elsewhere:
+            self.waits(name)
         if self._panel:
             self._live.update(self.panel(), refresh=True)
+
+    def waits(self, name: str) -> None:
+        """Say once that another process trains this run."""
+        if name not in self._waited_for:
+            self._waited_for.add(name)
+            self.note(f"busy      {name}: another process trains it; it is waited for")
 
     def panel(self) -> RenderableType:
         """A line for the sweep, and one for each worker: what it does, a bar, and its time."""

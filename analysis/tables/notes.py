@@ -47,7 +47,7 @@ def notes(
     ]
     varied = {name: values for result in results for name, values in result.differing.items()}
     if varied:
-        told = "; ".join(f"{name} ({', '.join(map(str, values))})" for name, values in varied.items())
+        told = "; ".join(f"{name} ({', '.join(map(_shown, values))})" for name, values in varied.items())
         lines.append(f"The cells differ in more than weights and rank: {told}.")
     noises = ", ".join(
         f"±{paper_values.table('table5').quantities[result.column]['noise']} on {PAPER_TASKS[result.column]}"
@@ -131,3 +131,7 @@ def _rate_note(cells: Sequence[CellResult], evaluation: Evaluation) -> str:
     if not rates:
         return ""
     return f"Learning rate: {told}{', fixed' if len(rates) == 1 else ', by cell as the study has it'}."
+
+
+def _shown(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)

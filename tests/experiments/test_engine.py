@@ -302,12 +302,15 @@ def test_a_run_that_another_process_trains_is_waited_for(planned, monkeypatch) -
 
     monkeypatch.setattr(engine, "run_job", run_job)
     ended: list[tuple[int, str]] = []
+    waits: list[str] = []
     walk(
         [planned(seed=seed) for seed in range(3)],
         0.0,
         lambda config, outcome: ended.append((config.seed, outcome.status)),
+        waits.append,
     )
     assert asked == [0, 1, 2, 0, 1, 0]
+    assert [re.search(r"seed(\d)-", name)[1] for name in waits] == ["0"]  # while there is other work, none
     assert ended == [(2, "failed"), (1, "finished"), (0, "kept")]
 
 
