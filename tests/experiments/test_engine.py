@@ -293,7 +293,7 @@ def test_costly_runs_first_and_finished_ones_never(planned, played, capsys) -> N
 
 def test_a_run_that_another_process_trains_is_waited_for(planned, monkeypatch) -> None:
     monkeypatch.setattr(engine, "BUSY_SECONDS", 0.01)
-    statuses = {0: ["busy", "busy", "kept"], 1: ["busy", "finished"], 2: ["failed"]}
+    statuses = {0: ["busy", "busy", "busy", "kept"], 1: ["busy", "finished"], 2: ["failed"]}
     asked: list[int] = []
 
     def run_job(run, sweep):
@@ -309,7 +309,7 @@ def test_a_run_that_another_process_trains_is_waited_for(planned, monkeypatch) -
         lambda config, outcome: ended.append((config.seed, outcome.status)),
         waits.append,
     )
-    assert asked == [0, 1, 2, 0, 1, 0]
+    assert asked == [0, 1, 2, 0, 1, 0, 0]
     assert [re.search(r"seed(\d)-", name)[1] for name in waits] == ["0"]  # while there is other work, none
     assert ended == [(2, "failed"), (1, "finished"), (0, "kept")]
 
