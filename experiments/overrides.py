@@ -148,7 +148,7 @@ def parse(parser: OverridesParser, overrides: Iterable[str]) -> list[Override]:
             parsed += parser.parse_overrides([override])
         except HydraException as error:
             if override.endswith(",") or override.startswith(","):
-                hint = "write the values without spaces between them, as in rank=1,2,4"
+                hint = "write the values with a comma between them and no space, as in rank=1,2,4"
             elif "=" not in override:
                 hint = "write key=value, as in rank=8"
             else:

@@ -200,7 +200,7 @@ def _judged(one: Claim, task: str, evidence: Evidence, p_holm: float, alpha: flo
 def _untested(one: Claim, task: str, error: AnalysisError) -> Judgement:
     missing: tuple[Need, ...] = ()
     commands: tuple[str, ...] = ()
-    note = str(error)
+    note = f"{str(error).rstrip('.')}."
     if isinstance(error, MissingRunsError):
         missing, commands = error.missing, error.commands
         note = f"Lacks {len(missing)} run{'s' if len(missing) > 1 else ''}. {error.reason}".strip()
