@@ -19,7 +19,10 @@ from experiments.plan import plan
         (["--dryrun"], ["--dryrun is not an option; valid are -m,", "did you mean --dry-run?"]),
         (["--dry-run=yes", "-m"], ["--dry-run=yes is not an option", "did you mean --dry-run?"]),
         (["--learning-rate=1e-3"], ["--learning-rate is not an option; write lr=..., without --"]),
-        (["-m", "rank=1,", "2,", "4"], ["'rank=1,' cannot be read; write the values without spaces"]),
+        (
+            ["-m", "rank=1,", "2,", "4"],
+            ["'rank=1,' cannot be read; write the values with a comma between them and no space"],
+        ),
         (["rank", "8"], ["'rank' cannot be read; write key=value, as in rank=8"]),
         (["rank=[1,2,4]"], ["an integer of at least 1; for a run with each, -m rank=1,2"]),
         (["targets=[q_proj,v_proj]"], ["'q_proj' is written q; valid are q k v o"]),
