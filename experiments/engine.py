@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.config import RunConfig
-from experiments.device import available_memory, idle_cores
+from experiments.device import available_memory, idle_cores, one_thread
 from experiments.errors import UserError
 from experiments.job import TRIES, Outcome, address, check_rank, outcome_in, run_job
 from experiments.models import projection_shapes
@@ -109,12 +109,8 @@ def walk(runs: Sequence[PlannedRun], sweep: float, ended: Callable[[RunConfig, O
 
     What other processes train is waited for, to see how it ends.
     """
-    import torch
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(threads if "OMP_NUM_THREADS" in os.environ else 1)
     waiting = [*runs]
-    try:
+    with one_thread() if waiting else contextlib.nullcontext():
         while waiting:
             busy = []
             for run in waiting:
@@ -126,8 +122,6 @@ def walk(runs: Sequence[PlannedRun], sweep: float, ended: Callable[[RunConfig, O
             if busy == waiting:  # others are at all that is left
                 time.sleep(BUSY_SECONDS)
             waiting = busy
-    finally:
-        torch.set_num_threads(threads)
 
 
 # --------------------------------------------------------------------------------- in the worker's process

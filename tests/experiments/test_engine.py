@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -24,13 +24,22 @@ from experiments.store import HISTORY, RunFolder
 
 ROOT = Path(__file__).resolve().parents[2]
 DEADLINE = 240.0
-ENVIRONMENT = {key: value for key, value in os.environ.items() if key != "COLUMNS"}
+UNSET = ("COLUMNS", "OMP_NUM_THREADS")
+ENVIRONMENT = {key: value for key, value in os.environ.items() if key not in UNSET}
+ONE_THREAD = {"OMP_NUM_THREADS": "1"}
+"""With which workers need not ask torch for how many threads there are, whose import takes seconds."""
 
 
 class Sweep:
     """`python run.py -m ...` in a process group of its own, as a terminal starts it."""
 
-    def __init__(self, folder: Path, *overrides: str, workers: int | None = 2) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *overrides: str,
+        workers: int | None = 2,
+        threads: Mapping[str, str] = ONE_THREAD,
+    ) -> None:
         self.folder, self.notes = folder, folder / "notes"
         words = [
             *overrides,
@@ -40,7 +49,7 @@ class Sweep:
         self.process = subprocess.Popen(
             [sys.executable, str(ROOT / "tests" / "played.py"), "-m", *words],
             cwd=folder,
-            env={**ENVIRONMENT, "PLAYED": str(self.notes)},
+            env={**ENVIRONMENT, **threads, "PLAYED": str(self.notes)},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -86,7 +95,7 @@ def alive(pid: int) -> bool:
 
 
 def test_a_failure_does_not_stop_the_rest_and_what_is_finished_is_kept(tmp_path: Path) -> None:
-    first = Sweep(tmp_path, "rank=1,2,3").end()
+    first = Sweep(tmp_path, "rank=1,2,3", threads={}).end()
     assert first.status == 1, first.err
     assert first.rows() == {"1": "finished", "2": "FAILED", "3": "finished"}
     assert "#1 failed: no luck\n    python run.py rank=2 wandb.mode=disabled\n" in first.out
@@ -220,7 +229,7 @@ def test_other_launchers_share_the_store(tmp_path: Path, launcher: str) -> None:
         done = subprocess.run(
             [sys.executable, str(ROOT / "run.py"), "-m", *words, *small],
             cwd=tmp_path,
-            env={**ENVIRONMENT, "OMP_NUM_THREADS": "1"},
+            env={**ENVIRONMENT, **ONE_THREAD},
             capture_output=True,
             text=True,
             timeout=DEADLINE,
