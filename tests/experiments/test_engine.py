@@ -220,28 +220,38 @@ def test_two_sweeps_at_once_train_each_run_once(tmp_path: Path) -> None:
     assert [len(sweeps[0].did(f"r{rank}")) for rank in range(13, 19)] == [1] * 6
 
 
-@pytest.mark.parametrize("launcher", ["joblib", "submitit_local", "basic"])
-def test_other_launchers_share_the_store(tmp_path: Path, launcher: str) -> None:
-    """One run a job; what one launcher has finished the other keeps.  A step of training, really taken."""
+def really_train(folder: Path, *words: str) -> dict[str, str]:
+    """A step of training, really taken; rank -> status."""
     small = ["task.train=16", "task.dev=2", "task.test=2", "steps=1", "wandb.mode=disabled"]
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "run.py"), "-m", *words, *small],
+        cwd=folder,
+        env={**ENVIRONMENT, **ONE_THREAD},
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE,
+    )
+    assert done.returncode == 0, done.stderr + done.stdout
+    assert "Warning" not in done.stderr
+    return dict(re.findall(r"^\d+ +qv +(\d+) .*?(finished|kept)  ", done.stdout, flags=re.MULTILINE))
 
-    def sweep(*words: str) -> dict[str, str]:
-        done = subprocess.run(
-            [sys.executable, str(ROOT / "run.py"), "-m", *words, *small],
-            cwd=tmp_path,
-            env={**ENVIRONMENT, **ONE_THREAD},
-            capture_output=True,
-            text=True,
-            timeout=DEADLINE,
-        )
-        assert done.returncode == 0, done.stderr + done.stdout
-        assert "Warning" not in done.stderr
-        return dict(re.findall(r"^\d+ +qv +(\d+) .*?(finished|kept)  ", done.stdout, flags=re.MULTILINE))
 
+@pytest.fixture(scope="module")
+def with_rank_3(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in whose store this project's launcher has finished rank 3."""
+    folder = tmp_path_factory.mktemp("launchers")
+    assert really_train(folder, "rank=3", "hydra.launcher.workers=1") == {"3": "finished"}
+    return folder
+
+
+@pytest.mark.parametrize("launcher", ["joblib", "submitit_local", "basic"])
+def test_other_launchers_share_the_store(tmp_path: Path, with_rank_3: Path, launcher: str) -> None:
+    """One run a job; what one launcher has finished the other keeps."""
+    shutil.copytree(with_rank_3, tmp_path, dirs_exist_ok=True)
     jobs = ["hydra.launcher.n_jobs=1"] if launcher == "joblib" else []
-    assert sweep(f"hydra/launcher={launcher}", *jobs, "rank=1,2") == {"1": "finished", "2": "finished"}
-    assert sweep("rank=2,3", "hydra.launcher.workers=1") == {"2": "kept", "3": "finished"}
-    assert sweep(f"hydra/launcher={launcher}", *jobs, "rank=3") == {"3": "kept"}
+    words = [f"hydra/launcher={launcher}", *jobs]
+    assert really_train(tmp_path, *words, "rank=1,2,3") == {"1": "finished", "2": "finished", "3": "kept"}
+    assert really_train(tmp_path, "rank=2,3", "hydra.launcher.workers=1") == {"2": "kept", "3": "kept"}
     assert len([*(tmp_path / "outputs/default").iterdir()]) == 3
 
 
