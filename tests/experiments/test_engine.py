@@ -18,8 +18,8 @@ import pytest
 from experiments import engine
 from experiments.engine import ending, look_up, train, walk
 from experiments.errors import UserError
-from experiments.job import Outcome
-from experiments.plan import PlannedRun
+from experiments.job import Outcome, address
+from experiments.plan import PlannedRun, plan
 from experiments.store import HISTORY, RunFolder
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -194,20 +194,13 @@ def test_a_sweep_that_ends_takes_nothing_from_another(tmp_path: Path) -> None:
 
 def test_a_failure_that_the_store_cannot_hold_is_told_all_the_same(tmp_path: Path) -> None:
     """A lock that is a folder: the run can neither be trained nor, by its worker, be marked as failed."""
-    assert Sweep(tmp_path, "rank=1").end().status == 0
-    [folder] = (tmp_path / "outputs/default").glob("sql-*-r1-*")
-    lost = Path(str(folder).replace("-r1-", "-r3-"))
-    shutil.rmtree(folder)
-    trial = Sweep(tmp_path, "rank=3,4", workers=1).end()
-    assert trial.status == 0
-    [third] = (tmp_path / "outputs/default").glob("sql-*-r3-*")
-    shutil.rmtree(third)
-    (third / ".lock").mkdir(parents=True)
+    [third] = plan(["rank=3", "wandb.mode=disabled"]).runs
+    lost = tmp_path / address(third.config).folder.path
+    (lost / ".lock").mkdir(parents=True)
     sweep = Sweep(tmp_path, "rank=3,8").end()
     assert sweep.status == 1
-    assert sweep.rows()["8"] == "finished"
-    assert "FAILED" in sweep.out
-    assert lost.parent == third.parent
+    assert sweep.rows() == {"3": "FAILED", "8": "finished"}
+    assert re.search(rf"^0 .* FAILED +outputs/default/{lost.name}$", sweep.out, flags=re.MULTILINE)
 
 
 def test_two_sweeps_at_once_train_each_run_once(tmp_path: Path) -> None:
