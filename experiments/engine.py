@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.config import RunConfig
-from experiments.device import available_memory, idle_cores
+from experiments.device import available_memory, idle_cores, one_thread
 from experiments.errors import UserError
 from experiments.job import TRIES, Outcome, address, check_rank, outcome_in, run_job
 from experiments.models import projection_shapes
@@ -114,12 +114,8 @@ def walk(
 
     What other processes train is waited for, to see how it ends; `waits` is told its name.
     """
-    import torch
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(threads if "OMP_NUM_THREADS" in os.environ else 1)
     waiting = [*runs]
-    try:
+    with one_thread() if waiting else contextlib.nullcontext():
         while waiting:
             busy = []
             for run in waiting:
@@ -133,8 +129,6 @@ def walk(
                     waits(address(run.config).folder.id)
                 time.sleep(BUSY_SECONDS)
             waiting = busy
-    finally:
-        torch.set_num_threads(threads)
 
 
 # --------------------------------------------------------------------------------- in the worker's process

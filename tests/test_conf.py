@@ -42,13 +42,19 @@ def test_the_groups_offer_what_the_code_knows() -> None:
 
 @pytest.mark.parametrize("model", choices("model"))
 def test_every_method_and_every_task_is_a_valid_run(model: str) -> None:
-    for method, task in [(method, "sql") for method in METHODS] + [("lora", task) for task in TASKS]:
-        data = ["task.path=mine.jsonl"] * (task == "jsonl" or issubclass(TASKS[task], GenerationTask))
-        config = configured(
-            f"method={method}", f"task={task}", f"model={model}", "model.name=some/model", *data
-        )
-        assert (config.method, config.task.name) == (method, task)
-        assert (config.steps is None) != (config.epochs is None)
+    """Each task is composed; the methods, which choose no file, share a composition (test_plan.py)."""
+    of_path = [task for task in TASKS if task == "jsonl" or issubclass(TASKS[task], GenerationTask)]
+    others = [task for task in TASKS if task not in of_path]
+    sweeps = (
+        ["task=sql", f"method={','.join(METHODS)}"],
+        [f"task={','.join(others)}"],
+        [f"task={','.join(of_path)}", "task.path=mine.jsonl"],
+    )
+    of_model = ["-m", f"model={model}", "model.name=some/model"]
+    configs = [run.config for words in sweeps for run in plan([*of_model, *words]).runs]
+    asked = [(method, "sql") for method in METHODS] + [("lora", task) for task in [*others, *of_path]]
+    assert [(config.method, config.task.name) for config in configs] == asked
+    assert all((config.steps is None) != (config.epochs is None) for config in configs)
 
 
 def test_the_default_is_the_readme_s_run() -> None:
@@ -210,7 +216,7 @@ def test_a_file_of_one_s_own_is_a_choice_and_on_the_help_page(tmp_path, monkeypa
     (tmp_path / "conf/model/mine.yaml").write_text(
         f"{text[0]}\n# A model of one's own.  It lies here.\n{text[2]}", encoding="utf-8"
     )
-    for module in ("plan", "help"):
+    for module in ("plan", "overrides", "help"):
         monkeypatch.setattr(f"experiments.{module}.CONF", tmp_path / "conf")
     assert plan(["model=mine"]).runs[0].config.model == plan(["model=gpt2"]).runs[0].config.model
     assert "  model=mine              A model of one's own\n" in help_page()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import re
@@ -27,8 +28,15 @@ EVALUATION = {"sql": 10, "nli": 3}
 Cell = tuple[str, str]  # targets and rank, in a run's words; of another method "" and its name
 
 
+@functools.cache
 def sweep(name: str, *overrides: str) -> list[PlannedRun]:
     return plan(["-m", f"+experiment={name}", *overrides]).runs
+
+
+@pytest.fixture(scope="session")
+def section7() -> list[PlannedRun]:
+    """The distinct runs of Section 7's experiments."""
+    return plan_experiments(OF_SECTION_7)
 
 
 def address(config: RunConfig) -> str:
@@ -84,8 +92,8 @@ def test_what_experiments_share_has_one_address(cells: dict[str, dict[str, Cell]
     assert len(together) == len(set(together.values())) == 26
 
 
-def test_the_experiments_of_section_7_are_260_runs_of_one_study() -> None:
-    planned = plan_experiments(OF_SECTION_7)
+def test_the_experiments_of_section_7_are_260_runs_of_one_study(section7: list[PlannedRun]) -> None:
+    planned = section7
     assert len({address(run.config) for run in planned}) == len(planned) == 260
     assert len(planned) == 26 * len(TASKS) * len(SEEDS)
     assert {(run.config.seed, run.config.task.name) for run in planned} == {
@@ -105,17 +113,17 @@ def test_the_experiments_of_section_7_are_260_runs_of_one_study() -> None:
     assert {record["id"] for record in records} <= found
 
 
-def test_methods_are_compared_in_the_same_study_and_share_its_runs() -> None:
+def test_methods_are_compared_in_the_same_study_and_share_its_runs(section7: list[PlannedRun]) -> None:
     """Rows at the paper's ranks, each its own run; what Section 7's experiments have too has one address."""
     assert {*NAMES} == {*OF_SECTION_7, *OF_METHODS, *OF_GLUE, *SINCE, "truncation"}
-    section7 = {address(run.config) for run in plan_experiments(OF_SECTION_7)}
+    known = {address(run.config) for run in section7}
     shared = {}
     for name in OF_METHODS:
         planned = [run.config for run in sweep(name)]
         assert {run.study for run in planned} == {"section7"}
         found = {address(run): cell(run) for run in planned}
         assert len(found) == len(planned)
-        shared[name] = {where for one, where in found.items() if one in section7}
+        shared[name] = {where for one, where in found.items() if one in known}
     assert shared == {
         "table2": {("", "full"), ("", "bias"), ("qv", "8")},
         "table3": {("", "full"), ("qv", "4")},
@@ -215,7 +223,7 @@ def test_the_head_tells_the_command_the_runs_and_their_cost(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_job_of_a_sweep_is_a_command_of_its_own(name: str) -> None:
-    runs = sweep(name, "seed=0")
+    runs = [run for run in sweep(name) if run.config.seed == 0]
     for run in runs[:: max(1, len(runs) // 3)]:
         assert plan(run.overrides).runs == [run]
 
@@ -311,8 +319,8 @@ def test_a_grid_of_learning_rates(name: str) -> None:
     head = (CONF / f"experiment/{name}.yaml").read_text(encoding="utf-8")
     grid = "lr=5e-3,1e-2,2e-2"
     assert grid in head
-    planned = sweep(name, grid)
-    assert len(planned) == 3 * len(sweep(name))
+    planned = sweep(name, grid, "seed=0")
+    assert len(planned) == 3 * len([run for run in sweep(name) if run.config.seed == 0])
     few = [run.config for run in planned[:3]]
     assert [run.lr for run in few] == [0.005, 0.01, 0.02]
     assert len({cell(run) for run in few}) == 1

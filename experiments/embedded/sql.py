@@ -107,7 +107,8 @@ class Table:
 @functools.cache
 def subjects() -> dict[str, tuple[Column, ...]]:
     """Table subject -> the columns that its tables draw from."""
-    world = yaml.safe_load((Path(__file__).parent / "domains.yaml").read_text(encoding="utf-8"))
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the one in C is faster
+    world = yaml.load((Path(__file__).parent / "domains.yaml").read_text(encoding="utf-8"), loader)
     return {
         subject: tuple(_column(name, entry, world["pools"]) for name, entry in columns.items())
         for subject, columns in world["domains"].items()

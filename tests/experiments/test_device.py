@@ -9,6 +9,7 @@ from experiments.device import (
     autocast,
     describe,
     keep_freed_memory,
+    one_thread,
     peak_memory,
     resolve_device,
     resolve_precision,
@@ -54,3 +55,14 @@ def test_memory_is_counted_in_bytes():
     keep_freed_memory()
     assert 50e6 < peak_memory(CPU) < 100e9
     assert describe(CPU).startswith("cpu (")
+
+
+@pytest.mark.parametrize(("told", "inside"), [(None, 1), ("2", 2)])
+def test_one_thread_unless_omp_num_threads_says_otherwise(monkeypatch, told, inside) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if told:
+        monkeypatch.setenv("OMP_NUM_THREADS", told)
+    torch.set_num_threads(2)
+    with one_thread():
+        assert torch.get_num_threads() == inside
+    assert torch.get_num_threads() == 2

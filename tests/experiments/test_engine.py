@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -18,19 +18,28 @@ import pytest
 from experiments import engine
 from experiments.engine import ending, look_up, train, walk
 from experiments.errors import UserError
-from experiments.job import Outcome
-from experiments.plan import PlannedRun
+from experiments.job import Outcome, address
+from experiments.plan import PlannedRun, plan
 from experiments.store import HISTORY, RunFolder
 
 ROOT = Path(__file__).resolve().parents[2]
 DEADLINE = 240.0
-ENVIRONMENT = {key: value for key, value in os.environ.items() if key != "COLUMNS"}
+UNSET = ("COLUMNS", "OMP_NUM_THREADS")
+ENVIRONMENT = {key: value for key, value in os.environ.items() if key not in UNSET}
+ONE_THREAD = {"OMP_NUM_THREADS": "1"}
+"""With which workers need not ask torch for how many threads there are, whose import takes seconds."""
 
 
 class Sweep:
     """`python run.py -m ...` in a process group of its own, as a terminal starts it."""
 
-    def __init__(self, folder: Path, *overrides: str, workers: int | None = 2) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *overrides: str,
+        workers: int | None = 2,
+        threads: Mapping[str, str] = ONE_THREAD,
+    ) -> None:
         self.folder, self.notes = folder, folder / "notes"
         words = [
             *overrides,
@@ -40,7 +49,7 @@ class Sweep:
         self.process = subprocess.Popen(
             [sys.executable, str(ROOT / "tests" / "played.py"), "-m", *words],
             cwd=folder,
-            env={**ENVIRONMENT, "PLAYED": str(self.notes)},
+            env={**ENVIRONMENT, **threads, "PLAYED": str(self.notes)},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -86,7 +95,7 @@ def alive(pid: int) -> bool:
 
 
 def test_a_failure_does_not_stop_the_rest_and_what_is_finished_is_kept(tmp_path: Path) -> None:
-    first = Sweep(tmp_path, "rank=1,2,3").end()
+    first = Sweep(tmp_path, "rank=1,2,3", threads={}).end()
     assert first.status == 1, first.err
     assert first.rows() == {"1": "finished", "2": "FAILED", "3": "finished"}
     assert "#1 failed: no luck\n    python run.py rank=2 wandb.mode=disabled\n" in first.out
@@ -185,20 +194,13 @@ def test_a_sweep_that_ends_takes_nothing_from_another(tmp_path: Path) -> None:
 
 def test_a_failure_that_the_store_cannot_hold_is_told_all_the_same(tmp_path: Path) -> None:
     """A lock that is a folder: the run can neither be trained nor, by its worker, be marked as failed."""
-    assert Sweep(tmp_path, "rank=1").end().status == 0
-    [folder] = (tmp_path / "outputs/default").glob("sql-*-r1-*")
-    lost = Path(str(folder).replace("-r1-", "-r3-"))
-    shutil.rmtree(folder)
-    trial = Sweep(tmp_path, "rank=3,4", workers=1).end()
-    assert trial.status == 0
-    [third] = (tmp_path / "outputs/default").glob("sql-*-r3-*")
-    shutil.rmtree(third)
-    (third / ".lock").mkdir(parents=True)
+    [third] = plan(["rank=3", "wandb.mode=disabled"]).runs
+    lost = tmp_path / address(third.config).folder.path
+    (lost / ".lock").mkdir(parents=True)
     sweep = Sweep(tmp_path, "rank=3,8").end()
     assert sweep.status == 1
-    assert sweep.rows()["8"] == "finished"
-    assert "FAILED" in sweep.out
-    assert lost.parent == third.parent
+    assert sweep.rows() == {"3": "FAILED", "8": "finished"}
+    assert re.search(rf"^0 .* FAILED +outputs/default/{lost.name}$", sweep.out, flags=re.MULTILINE)
 
 
 def test_two_sweeps_at_once_train_each_run_once(tmp_path: Path) -> None:
@@ -211,28 +213,38 @@ def test_two_sweeps_at_once_train_each_run_once(tmp_path: Path) -> None:
     assert [len(sweeps[0].did(f"r{rank}")) for rank in range(13, 19)] == [1] * 6
 
 
-@pytest.mark.parametrize("launcher", ["joblib", "submitit_local", "basic"])
-def test_other_launchers_share_the_store(tmp_path: Path, launcher: str) -> None:
-    """One run a job; what one launcher has finished the other keeps.  A step of training, really taken."""
+def really_train(folder: Path, *words: str) -> dict[str, str]:
+    """A step of training, really taken; rank -> status."""
     small = ["task.train=16", "task.dev=2", "task.test=2", "steps=1", "wandb.mode=disabled"]
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "run.py"), "-m", *words, *small],
+        cwd=folder,
+        env={**ENVIRONMENT, **ONE_THREAD},
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE,
+    )
+    assert done.returncode == 0, done.stderr + done.stdout
+    assert "Warning" not in done.stderr
+    return dict(re.findall(r"^\d+ +qv +(\d+) .*?(finished|kept)  ", done.stdout, flags=re.MULTILINE))
 
-    def sweep(*words: str) -> dict[str, str]:
-        done = subprocess.run(
-            [sys.executable, str(ROOT / "run.py"), "-m", *words, *small],
-            cwd=tmp_path,
-            env={**ENVIRONMENT, "OMP_NUM_THREADS": "1"},
-            capture_output=True,
-            text=True,
-            timeout=DEADLINE,
-        )
-        assert done.returncode == 0, done.stderr + done.stdout
-        assert "Warning" not in done.stderr
-        return dict(re.findall(r"^\d+ +qv +(\d+) .*?(finished|kept)  ", done.stdout, flags=re.MULTILINE))
 
+@pytest.fixture(scope="module")
+def with_rank_3(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in whose store this project's launcher has finished rank 3."""
+    folder = tmp_path_factory.mktemp("launchers")
+    assert really_train(folder, "rank=3", "hydra.launcher.workers=1") == {"3": "finished"}
+    return folder
+
+
+@pytest.mark.parametrize("launcher", ["joblib", "submitit_local", "basic"])
+def test_other_launchers_share_the_store(tmp_path: Path, with_rank_3: Path, launcher: str) -> None:
+    """One run a job; what one launcher has finished the other keeps."""
+    shutil.copytree(with_rank_3, tmp_path, dirs_exist_ok=True)
     jobs = ["hydra.launcher.n_jobs=1"] if launcher == "joblib" else []
-    assert sweep(f"hydra/launcher={launcher}", *jobs, "rank=1,2") == {"1": "finished", "2": "finished"}
-    assert sweep("rank=2,3", "hydra.launcher.workers=1") == {"2": "kept", "3": "finished"}
-    assert sweep(f"hydra/launcher={launcher}", *jobs, "rank=3") == {"3": "kept"}
+    words = [f"hydra/launcher={launcher}", *jobs]
+    assert really_train(tmp_path, *words, "rank=1,2,3") == {"1": "finished", "2": "finished", "3": "kept"}
+    assert really_train(tmp_path, "rank=2,3", "hydra.launcher.workers=1") == {"2": "kept", "3": "kept"}
     assert len([*(tmp_path / "outputs/default").iterdir()]) == 3
 
 
