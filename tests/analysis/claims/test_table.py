@@ -20,11 +20,19 @@ CLAIMS = [one for one in EVERY_CLAIM if one.applies is always]
 """Of a study without truncated runs."""
 
 
+@pytest.fixture(scope="module")
+def root(claims, tmp_path_factory):
+    """The root of a study of two tasks that lacks runs."""
+    root = tmp_path_factory.mktemp("several")
+    write_study(root, claims.base, TRUE, cells={"q": (8,), "qv": (4, 8, 64)}, seeds=(0, 1, 2))
+    write_study(root, claims.base, FALSE, cells={"qv": (8, 64)}, seeds=(0, 1, 2), task="nli")
+    return root
+
+
 @pytest.fixture
-def several(claims, tmp_path):
-    """A study of two tasks that lacks runs."""
-    write_study(tmp_path / "outputs", claims.base, TRUE, cells={"q": (8,), "qv": (4, 8, 64)}, seeds=(0, 1, 2))
-    write_study(tmp_path / "outputs", claims.base, FALSE, cells={"qv": (8, 64)}, seeds=(0, 1, 2), task="nli")
+def several(root, tmp_path):
+    """A folder of results, none yet, beside that study."""
+    (tmp_path / "outputs").symlink_to(root)
     return tmp_path
 
 
