@@ -217,7 +217,7 @@ def test_runs_that_are_left_out_are_named_and_the_rest_is_used(planted, tmp_path
 )
 def test_a_terminal_that_lacks_a_character_is_no_trouble(planted, tmp_path, settings, shown):
     root = tmp_path / "outputs"
-    shutil.copytree(planted.root, root)
+    write_run(root, planted.base, 8, 0)
     (root / STUDY / "données").mkdir()
     place = ["--study", STUDY, "--root", str(root), "--out", str(tmp_path / "results")]
     done = subprocess.run(

@@ -211,7 +211,7 @@ def test_a_w_that_is_only_believed_is_said(claims, tmp_path):
 def test_all_makes_every_task(several, capsys, monkeypatch):
     """What one task lacks keeps nothing from the other."""
     monkeypatch.setattr("analysis.result.rendered", lambda *arguments, **options: b"")  # pictures take long
-    assert run(several, "all") == 0
+    assert run(several, "all", "--wandb", "disabled") == 0
     folder = several / "results"
     made = {path.relative_to(folder).as_posix() for path in folder.rglob("*.csv")}
     assert {"table5.csv", "table6.csv", "claims.csv", "sql/fig3.csv", "nli/fig3.csv"} <= made
