@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -232,8 +233,6 @@ def _agrees(sample: np.ndarray, family: Any, stored: torch.dtype | None) -> bool
     the power of 2 below |v| apart, so that there, and not at v, the two distributions are compared; from a
     power of 2 itself the neighbour toward 0 is half as far. The p-values are too large, if anything.
     """
-    from scipy import stats
-
     values, counts = np.unique(sample, return_counts=True)
     above = below = np.zeros(len(values))
     if stored is not None:
@@ -249,7 +248,18 @@ def _agrees(sample: np.ndarray, family: Any, stored: torch.dtype | None) -> bool
     largest = max(
         np.abs(reached - family.cdf(values + above)).max(), np.abs(before - family.cdf(values - below)).max()
     )
-    return bool(stats.kstwo.sf(largest, len(sample)) > LEVEL)
+    return bool(largest < _critical_distance(len(sample)))
+
+
+@lru_cache(maxsize=64)
+def _critical_distance(size: int) -> float:
+    """The Kolmogorov-Smirnov distance that a sample of this size exceeds with probability `LEVEL`.
+
+    One takes as long as some p-values, and adapters have many matrices of few sizes.
+    """
+    from scipy import stats
+
+    return float(stats.kstwo.isf(LEVEL, size))
 
 
 def _weight_decomposed(

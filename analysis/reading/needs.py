@@ -220,6 +220,7 @@ def _choices(settings: Mapping[str, Any]) -> Iterator[str]:
         yield f"method={settings['method']}"
 
 
+@cache
 def _model_file(name: str) -> str | None:
     """The choice of conf/model that is this model, or None: then it is model=hf."""
     import yaml

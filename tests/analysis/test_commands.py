@@ -217,7 +217,7 @@ def test_runs_that_are_left_out_are_named_and_the_rest_is_used(planted, tmp_path
 )
 def test_a_terminal_that_lacks_a_character_is_no_trouble(planted, tmp_path, settings, shown):
     root = tmp_path / "outputs"
-    shutil.copytree(planted.root, root)
+    write_run(root, planted.base, 8, 0)
     (root / STUDY / "données").mkdir()
     place = ["--study", STUDY, "--root", str(root), "--out", str(tmp_path / "results")]
     done = subprocess.run(
@@ -232,16 +232,21 @@ def test_a_terminal_that_lacks_a_character_is_no_trouble(planted, tmp_path, sett
     assert "ΔW" in (tmp_path / "results/spectra.txt").read_text(encoding="utf-8")
 
 
-def test_a_file_that_may_no_longer_be_read_costs_what_reads_it_alone(study, monkeypatch, capsys):
+def test_a_file_that_may_no_longer_be_read_costs_what_reads_it_alone(planted, tmp_path, monkeypatch, capsys):
     def make(selection):
         raise PermissionError(errno.EACCES, "Permission denied", "predictions.jsonl")
 
     toy = dataclasses.replace(COMMANDS["fig3"], make=make)
     monkeypatch.setitem(COMMANDS._entries, "fig3", toy)
-    assert study("all", "--wandb", "disabled") == 1
+    write_run(tmp_path, planted.base, 8, 0)
+    place = ["--study", STUDY, "--root", str(tmp_path), "--out", str(tmp_path / "results")]
+    lacking = "grid,fig4,fig6,fig7,fig8,table6"  # more runs than one
+    assert main(["all", *place, "--skip", lacking, "--wandb", "disabled"]) == 1
     errors = capsys.readouterr().err.splitlines()
-    assert "error: fig3: predictions.jsonl cannot be read: Permission denied" in errors
-    assert (study.out / "table7.csv").is_file()
+    told = [line for line in errors if line.startswith("error: ")]
+    assert told == ["error: fig3: predictions.jsonl cannot be read: Permission denied"]
+    made = {path.stem for path in (tmp_path / "results").iterdir()}
+    assert made == {"table7", "spectra", "claims", "report"}
 
 
 def test_where_nothing_can_be_written_is_one_line(study, capsys):

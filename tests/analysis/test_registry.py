@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from analysis.reading.study import Study
 from analysis.registry import COMMANDS, Command
 from experiments.errors import UserError
-from tests.analysis.planted import STUDY, planted
+from tests.analysis.planted import STUDY, planted, write_run
 from tests.analysis.report.reading import Page
 
 __all__ = ["planted"]
@@ -68,11 +69,14 @@ def test_a_figure_of_one_file_is_everywhere(analysis, planted, tmp_path):
     assert "--seeds" in options
     assert "--margin" in options
     assert "--basis" not in options
-    place = ["--study", STUDY, "--root", str(planted.root), "--out", str(tmp_path / "out")]
+    root = tmp_path / "outputs"
+    for seed in (0, 1, 2):
+        write_run(root, planted.base, 8, seed)
+    place = ["--study", STUDY, "--root", str(root), "--out", str(tmp_path / "out")]
     others = ",".join(name for name in COMMANDS if name != "report")
     done = analysis("all", *place, "--margin", "3", "--skip", others, "--wandb", "disabled")
     assert done.returncode == 0, done.stderr
-    runs = len(planted.select().study.runs)
+    runs = len(Study.open(STUDY, root).runs)
     assert (tmp_path / "out" / "size.csv").read_text() == f"runs,margin\n{runs},3\n"
     assert (tmp_path / "out" / "size.png").is_file()
     page = Page.read((tmp_path / "out" / "report-margin3.html").read_text(encoding="utf-8"))

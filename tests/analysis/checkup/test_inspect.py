@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from scipy.stats import kstwo
 
 from analysis import AnalysisError
+from analysis.checkup import measures
 from analysis.checkup.inspect import inspect
 from analysis.checkup.measures import initial_family
 from analysis.checkup.page import inspection_page
@@ -377,6 +379,12 @@ def test_rounding_neither_makes_nor_hides_an_initialisation(kind, dtype):
     assert counts["rounded"] >= 38
     assert abs(counts["rounded"] - counts["fine"]) <= 1
     assert abs(counts["moved"] - counts["fine, moved"]) <= 3
+
+
+@pytest.mark.parametrize("size", [1000, 20_000, 32_768])
+def test_at_the_critical_distance_the_p_value_is_the_level(size):
+    distance = measures._critical_distance(size)
+    assert kstwo.sf(distance, size) == pytest.approx(measures.LEVEL, rel=1e-6)
 
 
 def test_coarse_entries_of_an_initialisation_pass_where_the_smooth_law_rejects_them():

@@ -12,16 +12,23 @@ from analysis.errors import AnalysisError
 from tests.analysis.claims.builder import FALSE, STUDY, TRUE, write_study
 
 
-@pytest.fixture
-def written(claims, tmp_path):
+@pytest.fixture(scope="module")
+def judged(claims, tmp_path_factory):
     """Results of two studies: what is planted as true in one is false in the other."""
+    place = tmp_path_factory.mktemp("across")
     for name, truth in (("first", TRUE), ("second", FALSE)):
-        root, out = tmp_path / name, tmp_path / f"r-{name}"
+        root, out = place / name, place / f"r-{name}"
         write_study(root, claims.base, truth, cells={"q": (8,), "qv": (4, 8, 64)}, seeds=(0, 1, 2))
         assert main(["claims", "--study", STUDY, "--root", str(root), "--out", str(out)]) == 0
         record = out / "claims.json"
         record.write_text(json.dumps({**json.loads(record.read_text()), "study": name}))
-    return [tmp_path / "r-first", tmp_path / "r-second"]
+    return [place / "r-first", place / "r-second"]
+
+
+@pytest.fixture
+def written(judged, tmp_path):
+    """Copies of them, which a test may change."""
+    return [shutil.copytree(folder, tmp_path / folder.name) for folder in judged]
 
 
 def test_each_cell_is_the_verdict_and_value_of_its_study(written):

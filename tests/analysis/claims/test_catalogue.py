@@ -37,6 +37,16 @@ def true(claims):
     return judged(claims.select("true"))
 
 
+@pytest.fixture(scope="module")
+def false(claims):
+    return judged(claims.select("false"))
+
+
+@pytest.fixture(scope="module")
+def undecided(claims):
+    return judged(claims.select("open"))
+
+
 def test_every_claim_is_judged_once():
     assert [*ALWAYS_JUDGED] == [*ACCURACIES, *GEOMETRY]
     of_paper = [one for one in CLAIMS if not one.since]
@@ -51,10 +61,10 @@ def test_what_is_true_is_supported(true, claim):
 
 
 @pytest.mark.parametrize(
-    ("name", "verdict"), [("false", "contradicted"), ("open", "undecided")], ids=["false", "open"]
+    ("name", "verdict"), [("false", "contradicted"), ("undecided", "undecided")], ids=["false", "open"]
 )
-def test_what_is_false_is_contradicted_and_what_is_open_left_open(claims, name, verdict):
-    found = judged(claims.select(name))
+def test_what_is_false_is_contradicted_and_what_is_open_left_open(request, name, verdict):
+    found = request.getfixturevalue(name)
     assert {claim: one.verdict for claim, one in found.items()} == dict.fromkeys(found, verdict)
 
 
@@ -108,8 +118,8 @@ def test_judgements_about_geometry(true):
     assert "above chance in 2 of 2 layers" in lift.note
 
 
-def test_the_false_are_shown_by_what_contradicts_them(claims):
-    found = judged(claims.select("false"))
+def test_the_false_are_shown_by_what_contradicts_them(false):
+    found = false
     assert found["types-beat-rank"].note.startswith("Shown: against q r=8.")
     assert found["rest-not-shared"].value > 0.95
     assert found["seeds-share-q"].value == 56 + 2 - 60
@@ -117,8 +127,8 @@ def test_the_false_are_shown_by_what_contradicts_them(claims):
     assert found["dw-not-top"].value == pytest.approx(1)
 
 
-def test_the_open_say_what_they_need(claims):
-    found = judged(claims.select("open"))
+def test_the_open_say_what_they_need(undecided):
+    found = undecided
     assert found["af-falls"].needed > 0
     assert (
         f"Undecided: {found['af-falls'].needed} more seeds would decide (80% power" in found["af-falls"].note

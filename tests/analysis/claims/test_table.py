@@ -20,11 +20,19 @@ CLAIMS = [one for one in EVERY_CLAIM if one.applies is always]
 """Of a study without truncated runs."""
 
 
+@pytest.fixture(scope="module")
+def root(claims, tmp_path_factory):
+    """The root of a study of two tasks that lacks runs."""
+    root = tmp_path_factory.mktemp("several")
+    write_study(root, claims.base, TRUE, cells={"q": (8,), "qv": (4, 8, 64)}, seeds=(0, 1, 2))
+    write_study(root, claims.base, FALSE, cells={"qv": (8, 64)}, seeds=(0, 1, 2), task="nli")
+    return root
+
+
 @pytest.fixture
-def several(claims, tmp_path):
-    """A study of two tasks that lacks runs."""
-    write_study(tmp_path / "outputs", claims.base, TRUE, cells={"q": (8,), "qv": (4, 8, 64)}, seeds=(0, 1, 2))
-    write_study(tmp_path / "outputs", claims.base, FALSE, cells={"qv": (8, 64)}, seeds=(0, 1, 2), task="nli")
+def several(root, tmp_path):
+    """A folder of results, none yet, beside that study."""
+    (tmp_path / "outputs").symlink_to(root)
     return tmp_path
 
 
@@ -203,7 +211,7 @@ def test_a_w_that_is_only_believed_is_said(claims, tmp_path):
 def test_all_makes_every_task(several, capsys, monkeypatch):
     """What one task lacks keeps nothing from the other."""
     monkeypatch.setattr("analysis.result.rendered", lambda *arguments, **options: b"")  # pictures take long
-    assert run(several, "all") == 0
+    assert run(several, "all", "--wandb", "disabled") == 0
     folder = several / "results"
     made = {path.relative_to(folder).as_posix() for path in folder.rglob("*.csv")}
     assert {"table5.csv", "table6.csv", "claims.csv", "sql/fig3.csv", "nli/fig3.csv"} <= made

@@ -189,6 +189,21 @@ def test_draws_are_fresh_however_many_are_held_at_once(monkeypatch):
     assert len(random_projected_norms(weight(12, 20)[0], 2, draws=40).unique()) == 40
 
 
+def test_kept_draws_are_those_that_were_asked_for():
+    W = weight(12, 20)[0]
+    first = random_projected_norms(W, 2, draws=40)
+    kept = first.clone()
+    first.zero_()  # it is the caller's own
+    assert torch.equal(random_projected_norms(W, 2, draws=40), kept)
+    for other in (
+        random_projected_norms(W, 2, draws=40, seed=1),
+        random_projected_norms(W, 3, draws=40),
+        random_projected_norms(2 * W, 2, draws=40),
+        random_projected_norms(W.T, 2, draws=40),
+    ):
+        assert not torch.isclose(other, kept).any()
+
+
 @pytest.mark.parametrize(("d_out", "d_in"), SHAPES)
 @pytest.mark.parametrize("rank", [1, 4])
 def test_random_norms_vary_as_the_closed_form_says(d_out, d_in, rank):
