@@ -253,7 +253,7 @@ def _agrees(sample: np.ndarray, family: Any, stored: torch.dtype | None) -> bool
 
 @lru_cache(maxsize=64)
 def _critical_distance(size: int) -> float:
-    """The Kolmogorov-Smirnov distance that a sample of this size exceeds with probability `LEVEL`.
+    """The Kolmogorov-Smirnov distance that a sample of this size exceeds with probability `LEVEL`, to 1e-8.
 
     One takes as long as some p-values, and adapters have many matrices of few sizes.
     """
