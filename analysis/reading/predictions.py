@@ -95,13 +95,15 @@ def read_records(run: str | os.PathLike[str]) -> list[dict[str, Any]]:
     needed = {*KEYS}
     try:
         records = read_jsonl(path)
-        if not all(record.keys() >= needed and not record.keys().isdisjoint(OUTCOMES) for record in records):
+        kinds = {*map(type, records)}
+        shapes = {*map(tuple, records)} if kinds <= {dict} else {()}  # of keys: few, of thousands of lines
+        if not all(needed <= {*shape} and not {*shape}.isdisjoint(OUTCOMES) for shape in shapes):
             raise ValueError(f"a line without {', '.join(KEYS)} or without {' or '.join(OUTCOMES)}")
     except FileNotFoundError:
         raise AnalysisError(f"{folder.name} has no {PREDICTIONS}; train the run again") from None
     except (PermissionError, IsADirectoryError) as error:
         raise AnalysisError(f"{folder.name}: {path.name} {unreadable(error)}") from None
-    except (OSError, EOFError, zlib.error, ValueError, AttributeError) as error:
+    except (OSError, EOFError, zlib.error, ValueError) as error:
         raise AnalysisError(
             f"{folder.name}: {path.name} is damaged ({type(error).__name__}: {error}); train the run again"
         ) from None
