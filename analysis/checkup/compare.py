@@ -255,7 +255,7 @@ def _compared(
     whole = (ranks[0] - 1, ranks[1] - 1)
     relation, ratio = _relation(factors, norms, cosine)
     aligned, chance = _aligned(*factors)
-    if relation == UNRELATED and aligned > max(ALIGNED, CERTAIN * chance):
+    if relation == UNRELATED and aligned > max(ALIGNED, CERTAIN * chance) and _row_by_row(*factors):
         relation = BEGAN
     layer, label = place
     row = {
@@ -329,6 +329,30 @@ def _aligned(one: Factors, other: Factors) -> tuple[float, float]:
     A, other_A = one.A.double(), other.A.double()
     norm = float(A.norm() * other_A.norm())
     return (float((A * other_A).sum()) / norm if norm else math.nan), 1 / math.sqrt(A.numel())
+
+
+def _row_by_row(one: Factors, other: Factors) -> bool:
+    """Whether A and A', of one shape, are alike in most of their rows, as of one seed they stay.
+
+    Two that learnt the same may share a leading direction or two, which ordered factors have in the same
+    rows: so the half of the rows that agree the least has to agree too, and factors that an SVD has ordered,
+    which their orthogonal rows tell, say nothing of a start; a single row does not either.
+    """
+    A, other_A = one.A.double(), other.A.double()
+    if len(A) < 2 or _ordered(one) or _ordered(other):
+        return False
+    norms = (A.norm(dim=1) * other_A.norm(dim=1)).clamp_min(1e-300)
+    least = ((A * other_A).sum(dim=1) / norms).sort().values[: len(A) // 2]
+    return float(least.mean()) > max(ALIGNED, 3 / math.sqrt(len(least) * A.shape[1]))
+
+
+def _ordered(factors: Factors) -> bool:
+    """Whether the rows of A (r, d_in) are orthogonal up to rounding, as random and trained ones never are."""
+    A = factors.A.double()
+    unit = A / A.norm(dim=1, keepdim=True).clamp_min(1e-300)
+    between = (unit @ unit.T).fill_diagonal_(0).abs().max()
+    eps = torch.finfo(factors.stored or torch.float64).eps
+    return float(between) < max(1e-5, 4 * eps / math.sqrt(A.shape[1]))
 
 
 # ------------------------------------------------------------------------------------------- in words

@@ -14,6 +14,7 @@ import lora
 from analysis import AnalysisError
 from analysis.checkup.compare import compare
 from analysis.checkup.page import comparison_page
+from analysis.checkup.resize import resize
 from analysis.commands import main
 from tests.analysis.checkup.adapters import llama, orthonormal
 
@@ -131,6 +132,44 @@ def test_the_same_seed_is_recognised(planted):
         "a0 and a1: same initialisation in 6 of 6 shared projections (A of the two has cosine 0.9"
         in " ".join(seen.sentences)
     )
+
+
+@pytest.mark.parametrize("shared", [1, 2])
+def test_aligned_leading_directions_are_no_shared_start(planted, tmp_path, shared):
+    """Two that learnt the same top directions, cut by an SVD, which puts these into the same rows of A."""
+    paths = []
+    for n in range(2):
+        pairs = {}
+        for i, module in enumerate(places()):
+            common, own = orthonormal(64, 2, seed=i), orthonormal(64, 4, seed=50 + 10 * n + i)
+            V = torch.linalg.qr(torch.cat([common[:, :shared], own], 1))[0][:, :4].T
+            values = torch.tensor([8.0, 6.0, 1.0, 0.5], dtype=torch.float64)
+            U = orthonormal(48, 4, seed=200 + 10 * n + i)
+            mixing = drawn(20 * n + i, 4, 4, 4)[0]
+            pairs[module] = (U * values @ mixing, torch.linalg.solve(mixing, V))
+        whole = planted(pairs, f"whole{n}", r=4)
+        for rank in (1, 2, 4):
+            resize(whole, tmp_path / f"cut{n}-{rank}", rank=rank)
+        paths.append(whole)
+    for rank in (1, 2, 4):
+        seen = compare([tmp_path / f"cut{n}-{rank}" for n in range(2)])
+        assert seen.numbers["A_cosine"].abs().max() > 0.4
+        assert set(seen.numbers["relation"]) == {""}
+    assert set(compare(paths).numbers["relation"]) == {""}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_one_aligned_row_of_unordered_factors_is_no_shared_start(planted, dtype):
+    first, second = {}, {}
+    for i, module in enumerate(places()):
+        _, A = drawn(i)
+        other = drawn(60 + i)[1]
+        A[0] *= 3
+        other[0] = A[0]
+        first[module], second[module] = (drawn(10 + i)[0], A), (drawn(30 + i)[0], other)
+    seen = compare([planted(pairs, name, dtype, r=4) for name, pairs in (("a", first), ("b", second))])
+    assert seen.numbers["A_cosine"].min() > 0.6
+    assert set(seen.numbers["relation"]) == {""}
 
 
 def test_a_merge_is_recognised(planted, one):
