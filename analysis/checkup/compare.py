@@ -404,27 +404,78 @@ def _sentences(seen: Comparison, first: int, second: int) -> Iterator[str]:
 
 
 def _merges(seen: Comparison) -> Iterator[str]:
-    """Adapters whose dW is a sum of the others' with some weights, over what all share."""
-    count = len(seen.adapters)
-    if count < 3 or not seen.inner.diagonal().all():
+    """Linear dependences between adapters, over what all share; of copies the first stands for all.
+
+    A dependence does not tell which of its members was made of the rest. One is called a merge where it alone
+    lies in the cone of the others: of independent sources, with weights above 0.
+    """
+    if len(seen.adapters) < 3 or not seen.inner.diagonal().all():
         return
     scale: np.ndarray = np.sqrt(seen.inner.diagonal())
     gram = seen.inner / np.outer(scale, scale)
     tolerance = _tolerance(1e-4, [_stored(adapter) for adapter in seen.adapters])
-    for number in range(count):
-        others = [i for i in range(count) if i != number]
-        if np.abs(gram[number, others]).max() > 1 - tolerance:
-            continue  # a copy, which is said already
-        weights = np.linalg.lstsq(gram[np.ix_(others, others)], gram[others, number], rcond=1e-8)[0]
-        left = 1 - 2 * weights @ gram[others, number] + weights @ gram[np.ix_(others, others)] @ weights
-        if math.sqrt(max(float(left), 0.0)) <= tolerance:
-            terms = weights * scale[number] / scale[others]
-            told = " + ".join(
-                f"{term:.3g} {seen.names[i]}"
-                for term, i in zip(terms, others, strict=True)
-                if abs(term) > 1e-3
+    distinct: list[int] = []
+    for number in range(len(gram)):
+        if not distinct or np.abs(gram[number, distinct]).max() <= 1 - tolerance:
+            distinct.append(number)
+    if len(distinct) < 3:
+        return
+    bound = [i for i in distinct if _combined(gram, i, distinct, tolerance, False) is not None]
+    if not bound:
+        return
+    made = [i for i in bound if _combined(gram, i, bound, tolerance, True) is not None]
+    sources = [i for i in bound if i not in made]
+    merges = {i: _combined(gram, i, sources, tolerance, True) for i in made}
+    free = all(_combined(gram, i, sources, tolerance, False) is None for i in sources)
+    if merges and free and all(weights is not None for weights in merges.values()):
+        for i, weights in merges.items():
+            assert weights is not None
+            yield (
+                f"{seen.names[i]} is a merge: dW = {_sum_of(seen, weights * scale[i] / scale)}, in the "
+                "projections that all share; none of these is such a sum, with weights above 0, itself."
             )
-            yield f"{seen.names[number]} is a merge: dW = {told}, in the projections that all share."
+        return
+    first = bound[0]
+    weights = _combined(gram, first, bound, tolerance, False)
+    assert weights is not None
+    names = ", ".join(seen.names[i] for i in bound)
+    yield (
+        f"{names} are linearly dependent in the projections that all share: dW of {seen.names[first]} = "
+        f"{_sum_of(seen, weights * scale[first] / scale)}. Which of them was made of the others this does not "
+        "tell."
+    )
+
+
+def _combined(
+    gram: np.ndarray, one: int, members: Sequence[int], tolerance: float, positive: bool
+) -> np.ndarray | None:
+    """The weights (n,) with which the other members make up one of norm 1; None where they do not.
+
+    `gram` (n, n) are the cosines of all. A weight of another sign is that of no merge where `positive`.
+    """
+    from scipy.optimize import nnls
+
+    others = [i for i in members if i != one]
+    if not others:
+        return None
+    values, vectors = np.linalg.eigh(gram[np.ix_(others, others)])
+    kept = values > 1e-8
+    root = np.sqrt(values[kept])[:, None] * vectors[:, kept].T  # root^T root = gram
+    target = vectors[:, kept].T @ gram[others, one] / np.sqrt(values[kept])
+    found = nnls(root, target)[0] if positive else np.linalg.lstsq(root, target, rcond=None)[0]
+    left = 1 - 2 * found @ gram[others, one] + found @ gram[np.ix_(others, others)] @ found
+    if math.sqrt(max(float(left), 0.0)) > tolerance:
+        return None
+    weights = np.zeros(len(gram))
+    weights[others] = found
+    return weights
+
+
+def _sum_of(seen: Comparison, weights: np.ndarray) -> str:
+    """Weights (n,) as a sum of the adapters by name, without those that take no part."""
+    terms = [(weight, seen.names[i]) for i, weight in enumerate(weights) if abs(weight) > 1e-3]
+    text = " ".join(f"{'-' if weight < 0 else '+'} {abs(weight):.3g} {name}" for weight, name in terms)
+    return text.removeprefix("+ ")
 
 
 def _stored(adapter: Adapter) -> torch.dtype:

@@ -187,6 +187,57 @@ def test_a_merge_is_recognised(planted, one):
     assert seen.inner[0, 0] == pytest.approx(expected, rel=1e-5)
 
 
+def combined(parts):
+    """The sum of weight * dW over [(weight, pairs), ...], as pairs."""
+    return {
+        module: (
+            torch.cat([weight * pairs[module][0] for weight, pairs in parts], 1),
+            torch.cat([pairs[module][1] for _, pairs in parts]),
+        )
+        for module in places()
+    }
+
+
+def merges(planted, **adapters):
+    paths = [planted(pairs, name, r=len(next(iter(pairs.values()))[1])) for name, pairs in adapters.items()]
+    return [s for s in compare(paths).sentences if "merge" in s or "dependent" in s]
+
+
+def test_one_dependence_is_told_once(planted, one):
+    """Signs + + - - leave open which of the four was made of the rest."""
+    two, three = ({module: drawn(n + i) for i, module in enumerate(places())} for n in (50, 70))
+    # The scale is 8 / r: the weights of the sums, whose rank is 12, come out the smaller.
+    (told,) = merges(planted, sum=combined([(3, one), (3, two)]), one=one, two=two)
+    assert told.startswith("sum is a merge: dW = 1.5 one + 1.5 two, in the projections that all share")
+    mixed = combined([(3, one), (3, two), (-3, three)])
+    (told,) = merges(planted, mixed=mixed, a=one, b=two, c=three)
+    assert told == (
+        "mixed, a, b, c are linearly dependent in the projections that all share: dW of mixed = 1 a + 1 b - "
+        "1 c. Which of them was made of the others this does not tell."
+    )
+
+
+def test_two_merges_of_the_same_sources_are_both_told(planted, one):
+    two = {module: drawn(50 + i) for i, module in enumerate(places())}
+    found = merges(
+        planted, one=one, m=combined([(1, one), (1, two)]), n=combined([(0.5, one), (4, two)]), two=two
+    )
+    assert [told.partition(",")[0] for told in found] == [
+        "m is a merge: dW = 0.5 one + 0.5 two",
+        "n is a merge: dW = 0.25 one + 2 two",
+    ]
+
+
+def test_copies_make_no_merge(planted, one):
+    """Neither a copy nor one at another scale has a part in a sum beside its first."""
+    two = {module: drawn(50 + i) for i, module in enumerate(places())}
+    scaled = {module: (-3 * B @ ROTATION.T, ROTATION @ A) for module, (B, A) in one.items()}
+    assert not merges(planted, one=one, scaled=scaled, two=two)
+    total = combined([(2, one), (2, two)])
+    (told,) = merges(planted, first=one, again=one, second=scaled, other=two, sum=total)
+    assert told.startswith("sum is a merge: dW = 1 first + 1 other,")
+
+
 def test_a_fused_module_beside_split_projections(tiny, random_adapter, tmp_path):
     """PEFT's c_attn with q and v stacked, against this project's file of q, k and v apart."""
     model = random_adapter(tiny("gpt2"), targets="qv", rank=2)
