@@ -19,7 +19,7 @@ from analysis.geometry.dimensions import shared_dimension
 from analysis.geometry.similarity import phi_grid
 from analysis.geometry.svd import ThinSVD, delta_svd
 from analysis.reading.base_weights import BaseWeights
-from analysis.reading.pairs import Adapter, Pair, open_adapter
+from analysis.reading.pairs import Adapter, Pair, open_adapter, uneven_scales
 from analysis.result import Cell, Row, Table
 from lora.targets import LETTERS
 
@@ -37,6 +37,8 @@ BEGAN = "same initialisation"
 CERTAIN = 6
 """Standard deviations of chance from which a cosine is one of the same initialisation, if above `ALIGNED`."""
 ALIGNED = 0.2
+SCALE_COLUMNS = ("norm_ratio", "relation", "ratio")
+"""What depends on the scales of the two, beside sums over several projections."""
 COARSEST = 0.15
 """The largest relative error that two dW of one adapter may have, however coarsely they are stored."""
 
@@ -58,6 +60,19 @@ class Compared:
     row: dict[str, Any]
     right: np.ndarray = field(repr=False)
     left: np.ndarray = field(repr=False)
+
+
+@dataclass(frozen=True)
+class _Scales:
+    """Of an adapter: whether every scale is stated, and if not, whether one factor does not serve all."""
+
+    stated: bool
+    uneven: bool
+
+    @classmethod
+    def of(cls, pairs: Sequence[Pair]) -> _Scales:
+        unstated = [pair for pair in pairs if not pair.stated]
+        return cls(not unstated, bool(unstated) and uneven_scales(pairs))
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,6 +127,21 @@ class Comparison:
         named = zip(self.names, self.adapters, strict=True)
         return [f"{name}: {note}" for name, adapter in named for note in adapter.notes]
 
+    def marks(self, *numbers: int) -> str:
+        """ "?" where a scale of one of these adapters is not stated, as far as what all share goes."""
+        return "" if all(self._scales[number].stated for number in numbers) else "?"
+
+    def marks_sums(self, *numbers: int) -> str:
+        """ "?" where cosines over several projections of these adapters depend on a scale that is not stated.
+
+        They do not where one factor serves all of an adapter's.
+        """
+        return "?" if any(self._scales[number].uneven for number in numbers) else ""
+
+    @cached_property
+    def _scales(self) -> list[_Scales]:
+        return [_Scales.of([*adapter]) for adapter in self.adapters]
+
     def tables(self) -> list[Table]:
         matrices = [_matrix(self)] if len(self.adapters) > 2 else []
         return [*matrices, *(_by_label(self, *pair) for pair in self.pairs())]
@@ -123,9 +153,12 @@ class Comparison:
         """For --json: everything, NaN as null."""
         return {
             "adapters": [
-                {"source": one.source, "format": one.format, "scale_stated": all(pair.stated for pair in one)}
-                for one in self.adapters
+                {"source": one.source, "format": one.format, "scale_stated": scales.stated}
+                for one, scales in zip(self.adapters, self._scales, strict=True)
             ],
+            "depends_on_unstated_scale": []
+            if all(scales.stated for scales in self._scales)
+            else [*SCALE_COLUMNS, "inner_products"],
             "sentences": self.sentences,
             "notes": self.notes,
             "inner_products": self.inner.tolist(),
@@ -168,7 +201,8 @@ def compare(paths: Sequence[str | Path], base: BaseWeights | str | Path | None =
             product = _inner(*factors)
             pair = places[first][place]
             named = place if pair.letters else (pair.layer, pair.label)
-            compared.append(_compared(first, second, named, factors, thin, product))
+            stated = pair.stated and places[second][place].stated
+            compared.append(_compared(first, second, named, factors, thin, product, stated))
             if place in every:
                 inner[first, second] += product
                 inner[second, first] += product
@@ -244,7 +278,13 @@ def _inner(one: Factors, other: Factors) -> float:
 
 
 def _compared(
-    first: int, second: int, place: Place, factors: Sequence[Factors], thin: Sequence[ThinSVD], inner: float
+    first: int,
+    second: int,
+    place: Place,
+    factors: Sequence[Factors],
+    thin: Sequence[ThinSVD],
+    inner: float,
+    stated: bool,
 ) -> Compared:
     one, other = thin
     d_out, d_in = len(one.U), one.Vh.shape[1]
@@ -261,6 +301,7 @@ def _compared(
     row = {
         "first": first,
         "second": second,
+        "scale_stated": stated,
         "layer": layer,
         "projection": label,
         "rank_first": ranks[0],
@@ -366,18 +407,19 @@ def _sentences(seen: Comparison, first: int, second: int) -> Iterator[str]:
     kinds = Counter(numbers["relation"])
     for relation, number in kinds.most_common():
         if relation:
-            ratios = numbers.loc[numbers["relation"] == relation, "ratio"].dropna()
-            scale = (
-                f", {ratios.median():.4g} times as large in {other}" if relation.startswith(SCALED) else ""
-            )
+            rows = numbers[numbers["relation"] == relation]
+            mark = "" if rows["scale_stated"].all() else "?"
+            middle = rows["ratio"].dropna().median()
+            scale = f", {middle:.4g}{mark} times as large in {other}" if relation.startswith(SCALED) else ""
             alike = ""
             if relation == BEGAN:
-                rows = numbers[numbers["relation"] == relation]
+                mark = ""  # a start is that of A alone
                 alike = (
                     f" (A of the two has cosine {_median(rows['A_cosine'])}, chance "
                     f"±{_median(rows['A_chance'])})"
                 )
-            yield f"{one} and {other}: {relation}{scale} in {number} of {count} shared projections{alike}."
+            told = relation.replace(":", f"{mark}:", 1)
+            yield f"{one} and {other}: {told}{scale} in {number} of {count} shared projections{alike}."
     if sum(number for relation, number in kinds.items() if relation.startswith((SAME, SCALED))) == count:
         return
     numbers = numbers.dropna(subset=["cosine"])
@@ -441,8 +483,8 @@ def _merges(seen: Comparison) -> Iterator[str]:
     names = ", ".join(seen.names[i] for i in bound)
     yield (
         f"{names} are linearly dependent in the projections that all share: dW of {seen.names[first]} = "
-        f"{_sum_of(seen, weights * scale[first] / scale)}. Which of them was made of the others this does not "
-        "tell."
+        f"{_sum_of(seen, weights * scale[first] / scale)}. Which of them was made of the others this does "
+        "not tell."
     )
 
 
@@ -473,8 +515,9 @@ def _combined(
 
 def _sum_of(seen: Comparison, weights: np.ndarray) -> str:
     """Weights (n,) as a sum of the adapters by name, without those that take no part."""
+    mark = seen.marks(*range(len(weights)))
     terms = [(weight, seen.names[i]) for i, weight in enumerate(weights) if abs(weight) > 1e-3]
-    text = " ".join(f"{'-' if weight < 0 else '+'} {abs(weight):.3g} {name}" for weight, name in terms)
+    text = " ".join(f"{'-' if weight < 0 else '+'} {abs(weight):.3g}{mark} {name}" for weight, name in terms)
     return text.removeprefix("+ ")
 
 
@@ -526,9 +569,13 @@ def _matrix(seen: Comparison) -> Table:
     rows = []
     for i, name in enumerate(seen.names):
         cells = [
-            Cell(f"{scale[i]:.3g}", strong=True)
+            Cell(f"{scale[i]:.3g}{seen.marks(i)}", strong=True)
             if i == j
-            else Cell(f"{seen.inner[i, j] / (scale[i] * scale[j]):.3f}" if scale[i] * scale[j] else "–")
+            else Cell(
+                f"{seen.inner[i, j] / (scale[i] * scale[j]):.3f}{seen.marks_sums(i, j)}"
+                if scale[i] * scale[j]
+                else "–"
+            )
             for j in range(len(seen.names))
         ]
         rows.append(Row((name,), tuple(cells)))

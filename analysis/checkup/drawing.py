@@ -26,12 +26,15 @@ def drawings(seen: Inspection) -> dict[str, Drawing]:
     if not seen.numbers["norm"].any():
         return {}
     found = {}
+    depends = " It depends on scales that are not stated (?)." if seen.mark("kept") else ""
     energy = seen.energy_map()
     if not energy.empty:
         caption = "Where the energy is: the share of ||dW||^2 in each projection, by kind and layer."
+        caption += depends
         if len(energy) > MOST_LABELS:
             caption += f" The {MOST_LABELS} kinds with the most of {len(energy)} are shown."
-        found["energy"] = Drawing(heat_map(energy[:MOST_LABELS], "% of energy", 100), caption)
+        unit = f"% of energy{seen.mark('energy_share')}"
+        found["energy"] = Drawing(heat_map(energy[:MOST_LABELS], unit, 100), caption)
     found["spectra"] = Drawing(
         _spectra(seen),
         "Singular values of each dW over its largest, a line a projection; the median in black. Dashed: an "
@@ -39,7 +42,7 @@ def drawings(seen: Inspection) -> dict[str, Drawing]:
     )
     found["kept"] = Drawing(
         _kept(seen),
-        "Energy that is kept where every module is cut to its top k directions, all together.",
+        "Energy that is kept where every module is cut to its top k directions, all together." + depends,
     )
     return found
 
@@ -190,5 +193,5 @@ def _kept(seen: Inspection) -> Figure:
         axes.set_xticks(ticks, [str(tick) for tick in ticks])
         axes.set_ylim(0, 103)
         axes.set_xlabel("rank k of the copy")
-        axes.set_ylabel("energy kept, %")
+        axes.set_ylabel(f"energy kept, %{seen.mark('kept')}")
     return figure

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -140,6 +140,18 @@ class Adapter:
 
     def __len__(self) -> int:
         return len(self.pairs)
+
+
+def uneven_scales(pairs: Iterable[Pair]) -> bool:
+    """Whether even ratios between pairs depend on scales that are not stated: not if one serves all.
+
+    It does where no scale is stated and all are of one rank, as one alpha / r or none is all that writers
+    without a config have.
+    """
+    pairs = [*pairs]
+    unstated = [pair for pair in pairs if not pair.stated]
+    ranks = {pair.rank // pair.shape.parts for pair in pairs}
+    return bool(unstated) and (len(unstated) < len(pairs) or len(ranks) > 1)
 
 
 def open_adapter(source: str | Path, base: BaseWeights | str | Path | None = None) -> Adapter:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 
 import numpy as np
 import pytest
@@ -236,6 +237,33 @@ def test_copies_make_no_merge(planted, one):
     total = combined([(2, one), (2, two)])
     (told,) = merges(planted, first=one, again=one, second=scaled, other=two, sum=total)
     assert told.startswith("sum is a merge: dW = 1 first + 1 other,")
+
+
+def test_numbers_that_depend_on_a_scale_nobody_states_are_marked(planted, one):
+    """Cosines of one projection are the same for any scale; a sum of several for one that serves all."""
+    half = {module: (0.5 * B, A) for module, (B, A) in one.items()}
+    two = {module: drawn(50 + i) for i, module in enumerate(places())}
+    paths = [planted(one, "bare"), planted(half, "half", r=4, lora_alpha=4), planted(two, "two", r=4)]
+    seen = compare(paths)
+    assert seen.sentences[0] == (
+        "bare and half: same dW at another scale?: the same factors, 0.5? times as large in half in 6 of 6 "
+        "shared projections."
+    )
+    matrix, norm = seen.tables()[0].terminal(), math.sqrt(seen.inner[0, 0])
+    assert re.search(rf"bare +{norm:.3g}\?\* +1\.000 ", matrix)
+    assert re.search(rf"half +1\.000 +{norm / 2:.3g}\* ", matrix)
+    assert seen.record()["depends_on_unstated_scale"] == ["norm_ratio", "relation", "ratio", "inner_products"]
+    assert seen.numbers["scale_stated"].tolist() == [False] * 12 + [True] * 6
+    assert compare(paths[1:]).record()["depends_on_unstated_scale"] == []
+    uneven = planted({llama(0, "q"): drawn(0), llama(0, "v"): drawn(1, r=2)}, "uneven")
+    matrix = compare([uneven, paths[1], paths[2]]).tables()[0].terminal()
+    assert re.search(r"uneven +\d+\?\* +-?0\.\d+\? +-?0\.\d+\?", matrix)
+    assert re.search(r"two +-?0\.\d+\? +-?0\.\d+ +\d+\*", matrix)
+    sum_ = combined([(2, one), (2, two)])
+    (told,) = merges(planted, bare2=sum_, a=one, b=two)
+    assert "1 a + 1 b" in told
+    seen = compare([paths[0], paths[2], planted(sum_, "sum", r=8, lora_alpha=8)])
+    assert "dW = 2? bare + 1? two" in " ".join(seen.sentences)
 
 
 def test_a_fused_module_beside_split_projections(tiny, random_adapter, tmp_path):

@@ -106,7 +106,12 @@ def test_numbers_that_depend_on_a_scale_nobody_states_are_marked(planted):
 
 def test_shares_depend_on_the_scale_where_ranks_differ(planted):
     pairs = {llama(0, "q"): with_spectrum(SPECTRUM), llama(0, "v"): with_spectrum(SPECTRUM[:2])}
-    assert "energy_share" in inspect(planted(pairs)).record()["depends_on_unstated_scale"]
+    seen = inspect(planted(pairs))
+    assert {"energy_share", "state", "kept"} <= set(seen.record()["depends_on_unstated_scale"])
+    text = seen.printed()
+    assert re.search(r"rank 1 keeps \d+ %\? \(relative error \d+ %\?\)", text)
+    assert re.search(r"'@' is \d+ %\? of", text)
+    assert "depends on scales that are not stated (?)" in inspection_page(seen)
 
 
 def test_of_a_fused_module_a_copy_keeps_what_resize_keeps(planted, tmp_path):
@@ -236,6 +241,22 @@ def test_beside_w_the_numbers_are_those_of_dense_matrices(trained):
         share = float((dW @ Vh_W[:3].T).square().sum() / dW.square().sum())
         assert row["share_right"] == pytest.approx(share, rel=1e-4)
         assert (row["chance_left"], row["chance_right"]) == (3 / len(W), 3 / W.shape[1])
+
+
+def test_beside_w_what_depends_on_a_scale_nobody_states_is_marked(trained):
+    """Ranges and counts of intruders too; what no factor changes is not."""
+    _, folder, base = trained("llama", ["q_proj", "v_proj"])
+    seen = inspect(folder, base, intruders=8)
+    assert "?" not in " ".join(seen.sentences)
+    (folder / "adapter_config.json").unlink()
+    seen = inspect(folder, base, intruders=8)
+    text = " ".join(seen.sentences)
+    assert re.search(r"dW is [\d.]+ %\? of W .*\(median; [\d.]+ %\? to [\d.]+ %\?\)", text)
+    assert re.search(r": \d+\? on the left and \d+\? on the right of 4 projections; \d+\? and \d+\? of", text)
+    assert re.search(r"amplifies them [\d.]+\?-fold, where random directions would give [\d.]+\?", text)
+    assert re.search(r"[\d.]+ % of dW's energy is in W's top left directions \(chance", text)
+    assert {"intruders_left", "arbitrary_right", "factor"} <= set(seen.record()["depends_on_unstated_scale"])
+    assert not {"lift", "kept", "share_left"} & set(seen.record()["depends_on_unstated_scale"])
 
 
 def test_an_adapter_of_another_model_is_one_line(trained, saved):
