@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from analysis.checkup.measures import EPSILON, RATIOS, SCALED, SHAPED, Measured, frame, measure
+from analysis.checkup.shortening import shortened
 from analysis.errors import AnalysisError
 from analysis.geometry.noise import SMALLEST_RANK
 from analysis.provenance import rounding_of_weights
 from analysis.reading.base_weights import BaseWeights
-from analysis.reading.pairs import Adapter, open_adapter, uneven_scales
+from analysis.reading.pairs import Adapter, open_adapter, stack_of, uneven_scales
 from analysis.result import Cell, Row, Table
 from lora.targets import LETTERS
 
@@ -113,12 +114,15 @@ class Inspection:
 
     def title(self) -> str:
         numbers = self.numbers
-        kinds = ", ".join(self.labels[:8]) + (
+        kinds = ", ".join(shortened(self.labels, 40)[:8]) + (
             f" and {len(self.labels) - 8} more" if len(self.labels) > 8 else ""
         )
         ranks = sorted(set(numbers["rank"]))
         rank = f"r = {ranks[0]}" if len(ranks) == 1 else f"r from {ranks[0]} to {ranks[-1]}"
-        layers = f" of {_counted(len(self.layers), 'layer')}" if self.layers else ""
+        layered = {(stack_of(pair.module), pair.layer) for pair in self.adapter if pair.layer is not None}
+        layers = f" of {_counted(len(layered), 'layer')}" if layered else ""
+        if len(self.adapter.stacks) > 1:
+            layers += f" in {len(self.adapter.stacks)} stacks"
         count = sum(pair.parameters for pair in self.adapter)
         return f"{_counted(len(numbers), 'projection')} ({kinds}{layers}), {rank}, {count:,} parameters"
 
@@ -287,7 +291,7 @@ def _where(seen: Inspection) -> Iterator[str]:
                 f"is in {top}."
             )
     layers = seen.layers
-    if len(layers) >= 3:
+    if len(layers) >= 3 and len(seen.adapter.stacks) == 1:  # else one number is not one depth
         by_layer = seen.numbers.groupby("layer")["energy_share"].sum()
         parts = [part.tolist() for part in np.array_split(np.array(layers), 3)]
         energy = [float(by_layer.reindex(part).sum()) for part in parts]
@@ -373,7 +377,11 @@ def _named(rows: pd.DataFrame, most: int = 6) -> str:
 
 
 def _place(layer: Any, label: str) -> str:
-    return label if layer is None or math.isnan(layer) else f"{label} of layer {int(layer) + 1}"
+    if layer is None or math.isnan(layer):
+        return label
+    if "*" in label:  # a whole name: with its own number it is what the file calls it
+        return label.replace("*", str(int(layer)), 1)
+    return f"{label} of layer {int(layer) + 1}"
 
 
 # ------------------------------------------------------------------------------------------ in tables
@@ -455,12 +463,11 @@ def _shaded(seen: Inspection) -> list[str]:
     if energy.empty or len(energy.columns) > 100:
         return []
     top = float(np.nanmax(energy.to_numpy()))
-    labels = [str(label)[:24] for label in energy.index[:24]]
+    labels = shortened([*energy.index[:24]], 32)
+    of_each = " of each stack" if len(seen.adapter.stacks) > 1 else ""
     width = max(map(len, labels))
-    lines = [
-        "",
-        f"Energy by layer, {int(energy.columns[0]) + 1} to {int(energy.columns[-1]) + 1} from the left",
-    ]
+    first, last = (int(energy.columns[end]) + 1 for end in (0, -1))
+    lines = ["", f"Energy by layer{of_each}, {first} to {last} from the left"]
     lines[-1] += f" ('{SHADES[-1]}' is {_percent(top)}{seen.mark('energy_share')} of ||dW||^2, blank is none)"
     for label, shares in zip(labels, energy.to_numpy(), strict=False):
         steps = np.ceil(np.nan_to_num(shares) / top * (len(SHADES) - 1)).astype(int) if top else shares * 0

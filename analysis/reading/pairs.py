@@ -141,6 +141,14 @@ class Adapter:
     def __len__(self) -> int:
         return len(self.pairs)
 
+    @property
+    def stacks(self) -> tuple[str, ...]:
+        """What the layers are of, by the modules' names: of several, one number is not one depth."""
+        found = dict.fromkeys(stack_of(pair.module) for pair in self if pair.layer is not None)
+        if self.format == NATIVE and len(ARCHITECTURES[self.architectures[0]].stacks) > 1:
+            return tuple(stack.layer for stack in ARCHITECTURES[self.architectures[0]].stacks)
+        return tuple(stack or "" for stack in found)
+
 
 def uneven_scales(pairs: Iterable[Pair]) -> bool:
     """Whether even ratios between pairs depend on scales that are not stated: not if one serves all.
@@ -575,19 +583,34 @@ def _fits(rows: Mapping[str, Any], d_out: int, known: bool) -> bool:
     return taken[0] == 0 and taken[-1] == d_out and taken[1:-1:2] == taken[2:-1:2]
 
 
+_NUMBER = re.compile(r"(?:^|[._])(\d+)(?=[._])[._]?")
+
+
 def _labels(modules: Sequence[str]) -> dict[str, tuple[int | None, str]]:
-    """The layer of each module, the first number in its name, and its name without that layer."""
+    """The layer of each module, the first number in its name, and what it is called among all layers.
+
+    That is its name without the layer and what is before it; or its whole name, with * for the layer, where
+    others have the first too, or where there are several stacks of layers, as a diffusion model's down_blocks
+    and up_blocks, whose layers of one number are not the same.
+    """
     found: dict[str, tuple[int | None, str]] = {}
     for module in modules:
-        match = re.search(r"(?:^|[._])(\d+)(?=[._])[._]?(.*)", module)
-        found[module] = (int(match[1]), match[2]) if match else (None, module)
+        match = _NUMBER.search(module)
+        found[module] = (int(match[1]), module[match.end() :]) if match else (None, module)
     shared = Counter(found.values())
+    several = len({stack_of(module) for module in modules} - {None}) > 1
     whole = {
         module: (layer, re.sub(r"(^|[._])\d+(?=[._])", r"\1*", module, count=1))
         for module, (layer, label) in found.items()
-        if shared[layer, label] > 1
+        if layer is not None and (several or shared[layer, label] > 1)
     }
     return found | whole
+
+
+def stack_of(module: str) -> str | None:
+    """What is before a module's layer in its name, as model.layers; None without a layer."""
+    match = _NUMBER.search(module)
+    return module[: match.start()] if match else None
 
 
 def _architecture(

@@ -90,6 +90,37 @@ def test_even_energy_is_not_called_otherwise(planted):
     assert "spread evenly over the depth" in text
 
 
+def test_stacks_of_layers_are_not_summed(planted):
+    """Of a diffusion model down_blocks.1 and up_blocks.1 are not of one depth, or mid_block above."""
+    pairs = {}
+    for block, count, size in (("down_blocks", 4, 1.0), ("up_blocks", 4, 3.0)):
+        for layer in range(count):
+            for letter in ("to_q", "to_out.0"):
+                module = f"{block}.{layer}.attentions.0.transformer_blocks.0.attn1.{letter}"
+                pairs[module] = with_spectrum(size * SPECTRUM, seed=layer)
+    middle = "mid_block.attentions.0.transformer_blocks.0.attn1.to_q"
+    pairs[middle] = with_spectrum(2 * SPECTRUM)
+    pairs[f"up_blocks.2.{middle.partition('.')[2]}"] = (torch.zeros(24, 4), torch.zeros(4, 32))
+    seen = inspect(planted(pairs, r=4))
+    text = " ".join(seen.sentences)
+    assert "third" not in text
+    assert "evenly over the depth" not in text
+    assert "dW = 0: up_blocks.2.attentions.0.transformer_blocks.0.attn1.to_q." in text
+    energy = seen.numbers.groupby("projection")["energy_share"].sum()
+    whole = 8 + 7 * 9 + 4  # squares of sizes
+    for block, squares in (("down_blocks.*", 4), ("up_blocks.*", 27)):
+        assert energy[f"{block}.attentions.0.transformer_blocks.0.attn1.to_q"] == pytest.approx(
+            squares / whole
+        )
+    assert "of 9 layers in 3 stacks" in seen.title()
+    rows = seen.printed().partition("Energy by layer of each stack")[2].splitlines()[1:]
+    starts = [row.rpartition("  ")[0].strip() for row in rows]
+    assert len(set(starts)) == len(energy)
+    for block in ("down_blocks", "mid_block", "up_blocks"):
+        assert any(block in start for start in starts)
+    assert "In words" in inspection_page(seen)
+
+
 def test_numbers_that_depend_on_a_scale_nobody_states_are_marked(planted):
     seen = inspect(planted({llama(0, "q"): with_spectrum(SPECTRUM), llama(0, "v"): with_spectrum(SPECTRUM)}))
     text = seen.printed()

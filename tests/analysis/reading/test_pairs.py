@@ -202,6 +202,27 @@ def test_kohyas_file(tmp_path):
     same(deltas(adapter), {(0, "attentions_0_proj_in"): 0.5 * B @ A})
 
 
+@pytest.mark.parametrize("between", [".", "_"])
+def test_layers_of_several_stacks_keep_their_names_apart(tmp_path, between):
+    names = ["down_blocks.0.attn.to_q", "down_blocks.1.attn.to_q", "mid_block.to_v", "up_blocks.0.attn.to_k"]
+    names = [name.replace(".", between) for name in names]
+    save_file(
+        {f"{name}.lora_{factor}.weight": draw(4, 4) for name in names for factor in "AB"},
+        tmp_path / "a.safetensors",
+    )
+    adapter = open_adapter(tmp_path / "a.safetensors")
+    down, up = (
+        f"{block}.*.attn.{letter}" for block, letter in (("down_blocks", "to_q"), ("up_blocks", "to_k"))
+    )
+    assert [(pair.layer, pair.label) for pair in adapter] == [
+        (0, down.replace(".", between)),
+        (1, down.replace(".", between)),
+        (None, names[2]),
+        (0, up.replace(".", between)),
+    ]
+    assert adapter.stacks == ("down_blocks", "up_blocks")
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float8_e4m3fn, torch.int64])
 @pytest.mark.parametrize("shape", [(), (1,)])
 def test_a_scale_of_any_dtype(tmp_path, dtype, shape):
