@@ -434,8 +434,15 @@ def _notes(
     init = settings.get("init_lora_weights")
     if init not in PLAIN_SETTINGS:
         yield (f"init_lora_weights = {init!r} changed W0 before training: dW is relative to that, not to W0")
-    if any(pair.shape.parts == 2 for pair in pairs):
-        yield "A MergedLinear of two parts in three: taken for q and v, as its file does not tell which"
+    for parts, told in (
+        (2, "two parts in three: taken for q and v, as its file does not tell which"),
+        (3, "three parts, q, k and v"),
+    ):
+        if any(pair.shape.parts == parts for pair in pairs):
+            yield (
+                f"A MergedLinear of {told} (A has {parts} times the rows that B has columns, and B the rows "
+                f"of {parts} square projections)"
+            )
 
 
 def _read_pair(path: Path, pair: NamedPair, shape: PairShape) -> tuple[Tensor, Tensor]:

@@ -190,6 +190,23 @@ def test_loralibs_stacked_factors(tmp_path, enabled):
     parts = dict(zip("qkv", expected.chunk(3), strict=True))
     same(deltas(adapter), {(0, letter): parts[letter] for letter in enabled})
     assert {pair.rank for pair in adapter.pairs[0].factors().values()} == {2}
+    (note,) = [note for note in adapter.notes if "MergedLinear" in note]
+    parts = {"qv": "two parts in three: taken for q and v", "qkv": "three parts, q, k and v"}[enabled]
+    assert parts in note
+    assert f"A has {len(enabled)} times the rows that B has columns" in note
+
+
+@pytest.mark.parametrize(
+    ("A", "B"), [((8, 64), (64, 4)), ((12, 64), (63, 4)), ((12, 64), (96, 4)), ((16, 64), (256, 4))]
+)
+def test_ranks_that_differ_are_no_stacked_factors(tmp_path, A, B):
+    """Only what a MergedLinear of q, k and v can be is one: as many square parts as A has times B's rank."""
+    prefix = "layers.0.fc"
+    torch.save({f"{prefix}.lora_A": draw(*A), f"{prefix}.lora_B": draw(*B)}, tmp_path / "a.pt")
+    check_refused(
+        tmp_path / "a.pt",
+        rf"{prefix}: lora_A .* has rank {A[0]} and lora_B .* rank {B[1]}, and they are no MergedLinear's",
+    )
 
 
 def test_kohyas_file(tmp_path):
@@ -317,7 +334,9 @@ def test_factors_that_are_no_pair(by_peft, tmp_path):
 
     damaged("without the B of its pair; it is not whole", B=None)
     damaged("without the A of its pair", A=None)
-    damaged(r"lora_A \(3, 32\) and lora_B \(32, 2\) of .*query do not make a pair", A=torch.zeros(3, 32))
+    damaged(
+        r"query: lora_A \(3, 32\) has rank 3 and lora_B \(32, 2\) rank 2; they do not", A=torch.zeros(3, 32)
+    )
     damaged(r"lora_A \(2,\)", A=torch.zeros(2))
     damaged(r"lora_A \(0, 32\)", A=torch.zeros(0, 32), B=torch.zeros(32, 0))
     damaged("lora_A.weight has entries that are NaN or infinite", A=whole[A].fill_(float("nan")))
