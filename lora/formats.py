@@ -229,6 +229,8 @@ def peft_scaling(settings: Mapping[str, Any], module: str, rank: int) -> float:
         raise ValueError(f"{module} is of rank {rank} in the tensors, and of rank {stated} in the config")
     alpha = settings.get("lora_alpha")
     alpha = _of_pattern(settings.get("alpha_pattern"), module, 8 if alpha is None else alpha)
+    if isinstance(alpha, bool) or not isinstance(alpha, int | float):
+        raise ValueError(f"its config states lora_alpha = {alpha!r} for {module}; give a number, such as 16")
     return alpha / (math.sqrt(rank) if settings.get("use_rslora") else rank)
 
 

@@ -358,6 +358,13 @@ def test_exchanged_factors_are_told(tmp_path):
     assert not any("exchanged" in note for note in open_adapter(tmp_path / "b.safetensors").notes)
 
 
+def test_a_scale_that_the_config_has_as_text(by_peft):
+    folder, _ = by_peft("bert", r=2, target_modules=["query"])
+    path = folder / "adapter_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"lora_alpha": "eight"}))
+    check_refused(folder, "its config states lora_alpha = 'eight' for .*query; give a number, such as 16")
+
+
 def test_dora_without_magnitudes_is_not_whole(by_peft):
     folder, _ = by_peft("llama", r=2, target_modules=["q_proj"], use_dora=True)
     path = folder / "adapter_model.safetensors"
