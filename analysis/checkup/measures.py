@@ -302,13 +302,13 @@ def _weight(pair: Pair, label: str, factors: Factors, base: BaseWeights) -> Tens
     shape = len(factors.B), factors.A.shape[1]
     if tuple(W.shape) != shape:
         raise AnalysisError(
-            f"{pair.module}: dW_{label} of layer {pair.layer} is {shape}; W of {base.checkpoint.source} is "
-            f"{tuple(W.shape)}"
+            f"{pair.module}: dW_{label} of layer {pair.layer + 1} is {shape}; W of {base.checkpoint.source} "
+            f"is {tuple(W.shape)}"
         )
     total = W.abs().sum(dtype=torch.float64)
     if not total or not torch.isfinite(total):
         wrong = "has entries that are NaN or infinite" if total else "is zero"
-        raise AnalysisError(f"{base.checkpoint.source}: W_{label} of layer {pair.layer} {wrong}")
+        raise AnalysisError(f"{base.checkpoint.source}: W_{label} of layer {pair.layer + 1} {wrong}")
     return W
 
 

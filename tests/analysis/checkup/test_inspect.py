@@ -304,7 +304,7 @@ def test_a_broken_weight_of_the_base_is_named(trained, saved, value, told):
     weights = load_file(base / "model.safetensors")
     weights["model.layers.1.self_attn.q_proj.weight"] *= value
     save_file(weights, base / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(AnalysisError, match=f"broken: W_q of layer 1 {told}"):
+    with pytest.raises(AnalysisError, match=f"broken: W_q of layer 2 {told}"):
         inspect(folder, base)
 
 
