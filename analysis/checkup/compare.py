@@ -19,7 +19,7 @@ from analysis.geometry.dimensions import shared_dimension
 from analysis.geometry.similarity import phi_grid
 from analysis.geometry.svd import ThinSVD, delta_svd
 from analysis.reading.base_weights import BaseWeights
-from analysis.reading.pairs import Adapter, Pair, open_adapter, uneven_scales
+from analysis.reading.pairs import Adapter, Pair, check_whole, open_adapter, uneven_scales
 from analysis.result import Cell, Row, Table
 from lora.targets import LETTERS
 
@@ -188,6 +188,8 @@ def compare(paths: Sequence[str | Path], base: BaseWeights | str | Path | None =
     """
     if len(paths) < 2:
         raise AnalysisError("compare takes two adapters or more")
+    for path in paths:
+        check_whole(path)
     adapters = [open_adapter(path, base) for path in paths]
     places = [_places(adapter) for adapter in adapters]
     compared: list[Compared] = []
@@ -437,7 +439,7 @@ def _sentences(seen: Comparison, first: int, second: int) -> Iterator[str]:
     yield (
         "They share "
         + " and ".join(
-            f"{_median(numbers[f'shared_{side}'])} {where} directions beyond chance (phi over all of them "
+            f"{_directions(numbers[f'shared_{side}'], where)} beyond chance (phi over all of them "
             f"{_median(numbers[f'phi_{side}'])}, chance {_median(numbers[f'phi_{side}_chance'])})"
             for side, where in (("right", "input"), ("left", "output"))
         )
@@ -591,6 +593,11 @@ def _matrix(seen: Comparison) -> Table:
 def _median(values: Any) -> str:
     middle = values.median()
     return "–" if math.isnan(middle) else f"{middle:.2g}"
+
+
+def _directions(counts: Any, where: str) -> str:
+    middle = _median(counts)
+    return f"{middle} {where} direction{'s' * (middle != '1')}"
 
 
 def _name(place: Place) -> str:

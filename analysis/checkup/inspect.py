@@ -213,7 +213,8 @@ def _sentences(seen: Inspection) -> Iterator[str]:
     numbers = seen.numbers
     alive = numbers[numbers["norm"] > 0]
     if not len(alive):
-        yield f"dW = 0 in all {len(numbers)} projections: nothing was trained, or B was reset."
+        whole = f"all {len(numbers)} projections" if len(numbers) > 1 else "its one projection"
+        yield f"dW = 0 in {whole}: nothing was trained, or B was reset."
         return
     mark = seen.mark("norm")
     if "relative_norm" in numbers:

@@ -26,7 +26,15 @@ from analysis.geometry.svd import ThinSVD, delta_svd
 from analysis.geometry.weight_svd import top_directions
 from analysis.reading.base_weights import BaseWeights
 from analysis.reading.files import open_tensors
-from analysis.reading.pairs import NATIVE, PLAIN_SETTINGS, Adapter, Pair, open_adapter, uneven_scales
+from analysis.reading.pairs import (
+    NATIVE,
+    PLAIN_SETTINGS,
+    Adapter,
+    Pair,
+    check_whole,
+    open_adapter,
+    uneven_scales,
+)
 from analysis.result import Cell, Row, Table
 from experiments.identity import ADAPTER_CONFIG
 from lora.architectures import ARCHITECTURES, Architecture, architecture_of, plain_config
@@ -162,6 +170,7 @@ def resize(
             not valid, or `out` cannot be written.
     """
     size = Size(rank, energy, error)
+    check_whole(path)
     adapter = open_adapter(path, base)
     init = adapter.settings.get("init_lora_weights")
     if init not in PLAIN_SETTINGS:
@@ -443,7 +452,10 @@ def _write(
     except OSError as error:
         raise AnalysisError(f"{out} cannot be written: {error.strerror or error}") from None
     gone = [cut.module for cut in cuts if not cut.rank]
-    left = [f"{len(gone)} modules with dW = 0 are left out, such as {gone[0]}"] if gone else []
+    left = []
+    if gone:
+        several = f"{len(gone)} modules with dW = 0 are left out, such as {gone[0]}"
+        left = [several if len(gone) > 1 else f"1 module with dW = 0 is left out: {gone[0]}"]
     after = sum(
         tensor.numel() for key, tensor in tensors.items() if re.search(r"\.lora_(embedding_)?[AB]", key)
     )

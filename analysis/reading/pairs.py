@@ -304,6 +304,17 @@ class _Cut:
     note: str
 
 
+def check_whole(source: str | Path) -> None:
+    """Raises AnalysisError for a truncated run: its adapter is another's, which lies on disk uncut."""
+    cut = _cut(Path(source).expanduser())
+    if cut is not None:
+        raise AnalysisError(
+            f"{source}: a truncated run has no adapter of its own to compare or resize; give the run that it "
+            f"is cut from, {cut.whole}, or cut that one: python -m analysis resize {cut.whole} --rank K "
+            "--out DIR"
+        )
+
+
 def _cut(path: Path) -> _Cut | None:
     """Of a truncated run's folder, the run beside it of the same settings; None of any other place.
 
@@ -313,7 +324,8 @@ def _cut(path: Path) -> _Cut | None:
     config = _config_of(path)
     if config is None or config.get("method") != TRUNCATED:
         return None
-    told = f"its top {config['keep']} directions by {config['by']}"
+    keep = config["keep"]
+    told = f"its top {f'{keep} directions' if keep != 1 else 'direction'} by {config['by']}"
     same = {name: value for name, value in config.items() if name not in ("keep", "by")} | {"method": "lora"}
     for other in subfolders(path.resolve().parent)[0]:
         if _config_of(other) == same:
@@ -428,9 +440,12 @@ def _notes(
             f"full rank, as long as a side of W is at most {WHOLE_BELOW:,}"
         )
     if biases:
-        yield f"{len(biases)} modules have a bias beside B, which is no part of dW"
+        have = "1 module has" if len(biases) == 1 else f"{len(biases)} modules have"
+        yield f"{have} a bias beside B, which is no part of dW"
     if extra:
-        yield f"{len(extra)} other tensors lie beside the pairs, such as {extra[0]}: no part of these numbers"
+        lie = "1 other tensor lies" if len(extra) == 1 else f"{len(extra)} other tensors lie"
+        such = "" if len(extra) == 1 else "such as "
+        yield f"{lie} beside the pairs, {such}{extra[0]}: no part of these numbers"
     init = settings.get("init_lora_weights")
     if init not in PLAIN_SETTINGS:
         yield (f"init_lora_weights = {init!r} changed W0 before training: dW is relative to that, not to W0")

@@ -12,6 +12,8 @@ from safetensors.torch import load_file, save_file
 
 import lora
 from analysis import AnalysisError
+from analysis.checkup.compare import compare
+from analysis.checkup.resize import resize
 from analysis.reading.adapters import read_adapter
 from analysis.reading.pairs import open_adapter
 
@@ -358,6 +360,15 @@ def test_exchanged_factors_are_told(tmp_path):
     assert not any("exchanged" in note for note in open_adapter(tmp_path / "b.safetensors").notes)
 
 
+@pytest.mark.parametrize(
+    ("count", "told"), [(1, "1 other tensor lies beside the pairs, x0: "), (2, "2 other tensors lie beside")]
+)
+def test_one_of_a_thing_is_not_several(tmp_path, count, told):
+    tensors = {f"q.lora_{f}.weight": draw(4, 4) for f in "AB"} | {f"x{i}": draw(2, 2) for i in range(count)}
+    save_file(tensors, tmp_path / "a.safetensors")
+    assert any(note.startswith(told) for note in open_adapter(tmp_path / "a.safetensors").notes)
+
+
 def test_a_scale_that_the_config_has_as_text(by_peft):
     folder, _ = by_peft("bert", r=2, target_modules=["query"])
     path = folder / "adapter_config.json"
@@ -479,5 +490,12 @@ def test_a_truncated_run_says_what_it_is_cut_from(make_run, outputs):
     assert f"it evaluates {whole.name} cut to its top 2 directions by dW" in note
     assert note.startswith(f"{cut.name} has no adapter of its own")
     assert not open_adapter(whole).notes
+    for refused in (
+        lambda: compare([cut, whole]),
+        lambda: resize(cut, outputs / "small", rank=1),
+    ):
+        with pytest.raises(AnalysisError, match=f"truncated run has no adapter of its own .*{whole.name}"):
+            refused()
+    assert len(compare([whole, whole]).compared)
     whole.rename(outputs / "elsewhere")
     check_refused(cut, "a truncated run.*its top 2 directions by dW, and no run of the same settings")
