@@ -5,10 +5,25 @@ from __future__ import annotations
 import argparse
 import json
 import math
+from pathlib import Path
 from typing import Any
 
 from analysis.registry import COMMANDS
 from lora.targets import parse_targets
+
+
+def name(text: str) -> str:
+    """A path, or the name of something; what a shell's unset variable leaves is none."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError(f"{text!r} is empty; give a name or a path")
+    return text
+
+
+def place(text: str) -> Path:
+    """A file or folder; "" is none, which `Path` would take for the folder one is in."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError(f"{text!r} is empty; give a file or folder, such as results/mine")
+    return Path(text)
 
 
 def targets(text: str) -> str:

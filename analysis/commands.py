@@ -290,10 +290,16 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_study(parser: argparse.ArgumentParser, required: bool = True) -> None:
     add = parser.add_argument
-    add("--study", required=required, metavar="NAME", help="the study, a folder of the run store")
+    add(
+        "--study",
+        required=required,
+        type=arguments.name,
+        metavar="NAME",
+        help="the study, a folder of the run store",
+    )
     add(
         "--root",
-        type=Path,
+        type=arguments.place,
         default=DEFAULT_ROOT,
         metavar="DIR",
         help=f"the run store (default: {DEFAULT_ROOT})",
@@ -301,10 +307,12 @@ def _add_study(parser: argparse.ArgumentParser, required: bool = True) -> None:
 
 
 def _add_across_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("folders", type=Path, nargs="+", metavar="FOLDER", help="such as results/mine")
+    parser.add_argument(
+        "folders", type=arguments.place, nargs="+", metavar="FOLDER", help="such as results/mine"
+    )
     parser.add_argument(
         "--out",
-        type=Path,
+        type=arguments.place,
         default=Path("results"),
         metavar="DIR",
         help="where to write (default: %(default)s)",
@@ -314,7 +322,7 @@ def _add_across_options(parser: argparse.ArgumentParser) -> None:
 def _add_archive_options(parser: argparse.ArgumentParser) -> None:
     _add_study(parser)
     add = parser.add_argument
-    add("--out", type=Path, required=True, metavar="DIR", help="the run store that gets DIR/STUDY")
+    add("--out", type=arguments.place, required=True, metavar="DIR", help="the run store that gets DIR/STUDY")
     add(
         "--adapters",
         type=arguments.figures,
@@ -337,7 +345,7 @@ def _add_options(
 ) -> None:
     _add_study(parser, needs_study)
     add = parser.add_argument
-    add("--out", type=Path, metavar="DIR", help="where to write (default: results/STUDY)")
+    add("--out", type=arguments.place, metavar="DIR", help="where to write (default: results/STUDY)")
     for name, settings in _options(every_task).items():
         if name in names:
             add(f"--{name.rstrip('_')}", dest=name, **settings)
@@ -347,7 +355,8 @@ def _options(every_task: bool) -> dict[str, dict[str, Any]]:
     """The options that not every command takes, as `add_argument` has them."""
     return {
         "task": {
-            "help": "one task alone (default: all)" if every_task else "needed where the study has several"
+            "type": arguments.name,
+            "help": "one task alone (default: all)" if every_task else "needed where the study has several",
         },
         "targets": {
             "type": arguments.targets,
@@ -406,12 +415,17 @@ def _options(every_task: bool) -> dict[str, dict[str, Any]]:
             "fine-tuning, as in full.lr=0.001; may be repeated",
         },
         "base": {
+            "type": arguments.name,
             "metavar": "DIR",
             "help": "the base model's folder, where it has moved since the runs",
         },
-        "device": {"default": DEFAULT_DEVICE, "help": "where to compute (default: %(default)s)"},
+        "device": {
+            "type": arguments.name,
+            "default": DEFAULT_DEVICE,
+            "help": "where to compute (default: %(default)s)",
+        },
         FROM: {
-            "type": Path,
+            "type": arguments.place,
             "metavar": "FILE",
             "help": "what scripts/benchmark_costs.py measured (default: costs.json in the study's folder)",
         },
@@ -421,6 +435,7 @@ def _options(every_task: bool) -> dict[str, dict[str, Any]]:
             "help": "Weights & Biases, as wandb.mode of run.py (default: %(default)s)",
         },
         "project": {
+            "type": arguments.name,
             "metavar": "NAME",
             "default": default_project(),
             "help": "of Weights & Biases, as NAME or ENTITY/NAME (default: WANDB_PROJECT, else "

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import secrets
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,9 +76,22 @@ def open_tensors(path: str | os.PathLike[str], framework: str = "pt") -> Any:
             return _Pickle(_unpickled(path, stat.st_mtime_ns, stat.st_size))
         return safetensors.safe_open(path, framework=framework)
     except FileNotFoundError:
+        if path.exists():  # safetensors says so of any file that it cannot open
+            raise ValueError(f"{path} cannot be read: {_refusal(path)}") from None
         raise ValueError(f"{path}: no such file") from None
+    except PermissionError as error:
+        raise ValueError(f"{path} cannot be read: {error.strerror}") from None
     except (safetensors.SafetensorError, OSError) as error:
         raise ValueError(f"{path}: not a safetensors file, or not a whole one ({error})") from None
+
+
+def _refusal(path: Path) -> str:
+    """Why the system does not open a file that is there."""
+    try:
+        path.open("rb").close()
+    except OSError as error:
+        return error.strerror or str(error)
+    return "it was there a moment later; try again"
 
 
 class _Pickle:
@@ -129,24 +143,34 @@ def _unpickled(path: Path, modified: int, size: int) -> dict[str, Tensor]:
     try:
         with path.open("rb") as file:
             mapped = file.read(2) == b"PK"
-        tensors = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch's of what it then refuses
+            tensors = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+    except PermissionError:
+        raise
     except Exception as error:  # of torch, pickle and zipfile: a dozen unrelated kinds
         asked = re.search(r"GLOBAL (\S+)", str(error))
-        reason = f"it asks for {asked[1]}" if asked else " ".join(str(error).split())[:120]
+        kind = "a zip archive" if mapped else "a pickle"
+        reason = f"it asks for {asked[1]}" if asked else f"torch cannot read it as {kind}"
+        if not size:
+            reason = "it is empty"
         raise ValueError(
-            f"{path}: not a file of tensors alone, or not a whole one; save the model as safetensors, with "
-            f"save_pretrained ({type(error).__name__}: {reason})"
+            f"{path}: not a file of tensors alone, or not a whole one ({reason}); save the model as "
+            "safetensors, with save_pretrained"
         ) from None
     if isinstance(tensors, dict):
         inner = (tensors.get(name) for name in ("state_dict", "model", "model_state_dict"))
         tensors = next((held for held in inner if isinstance(held, dict)), tensors)
-    named = isinstance(tensors, dict) and all(
-        isinstance(name, str) and isinstance(tensor, torch.Tensor) for name, tensor in tensors.items()
-    )
-    if not named:
+    if not isinstance(tensors, dict) or not any(isinstance(held, torch.Tensor) for held in tensors.values()):
         raise ValueError(
             f"{path}: holds no tensors by name; give a state dict or what save_pretrained writes"
         )
+    for name, held in tensors.items():
+        if not isinstance(name, str) or not isinstance(held, torch.Tensor):
+            raise ValueError(
+                f"{path}: holds {name!r} of type {type(held).__name__} beside its tensors; save the state "
+                "dict alone"
+            )
     for name, tensor in tensors.items():
         if tensor.layout is not torch.strided or tensor.is_meta:
             kind = "without its numbers (device meta)" if tensor.is_meta else f"of layout {tensor.layout}"

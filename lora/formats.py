@@ -72,7 +72,7 @@ class NamedPair:
 class PairShape:
     """Sizes: dW is (d_out, d_in) with d_in over a convolution's kernel too.
 
-    `parts` is above 1 where loralib's MergedLinear stacks that many pairs of rank r / parts.
+    `parts` is above 1 where loralib's MergedLinear stacks that many pairs of rank r / parts and d_in rows.
     """
 
     d_out: int
@@ -143,14 +143,31 @@ def pair_shape(pair: NamedPair, A: tuple[int, ...], B: tuple[int, ...]) -> PairS
     """
     if pair.writer == MLX:
         A, B = A[::-1], B[::-1]
-    parts = 1
-    if len(A) == len(B) == 2 and pair.writer == LORALIB and 0 < B[1] < A[0] <= 3 * B[1] and A[0] % B[1] == 0:
-        parts = A[0] // B[1]
+    parts = _parts(A, B) if pair.writer == LORALIB else 1
     kernel = A[2:]
     pointwise = B[2:] == (1,) * len(kernel)
-    if min(len(A), len(B)) < 2 or not pointwise or A[0] != parts * B[1] or B[0] % parts or 0 in (*A, *B):
+    if min(len(A), len(B)) >= 2 and A[0] != parts * B[1] and 0 not in (*A, *B):
+        told = f"lora_A {A} has rank {A[0]} and lora_B {B} rank {B[1]}"
+        if pair.writer == LORALIB:
+            told += ", and they are no MergedLinear's (2 or 3 parts, B's rows the width of A for each)"
+        raise ValueError(f"{pair.module}: {told}; they do not make a pair")
+    if min(len(A), len(B)) < 2 or not pointwise or 0 in (*A, *B):
         raise ValueError(f"lora_A {A} and lora_B {B} of {pair.module} do not make a pair")
     return PairShape(B[0], A[0], A[1] * math.prod(kernel), kernel, parts)
+
+
+def _parts(A: tuple[int, ...], B: tuple[int, ...]) -> int:
+    """How many parts a MergedLinear's stacked factors have, and 1 where these are no such.
+
+    With n of its parts adapted A is (n r, d_in) and B (n d_out / parts, r) (loralib/layers.py). Its parts are
+    taken for q, k and v, each as many rows as the model is wide: any other sizes are as likely a pair whose
+    ranks differ.
+    """
+    if len(A) == len(B) == 2 and 0 not in (*A, *B):
+        for parts in (2, 3):
+            if A[0] == parts * B[1] and B[0] == parts * A[1]:
+                return parts
+    return 1
 
 
 def stated_scaling(
@@ -212,6 +229,8 @@ def peft_scaling(settings: Mapping[str, Any], module: str, rank: int) -> float:
         raise ValueError(f"{module} is of rank {rank} in the tensors, and of rank {stated} in the config")
     alpha = settings.get("lora_alpha")
     alpha = _of_pattern(settings.get("alpha_pattern"), module, 8 if alpha is None else alpha)
+    if isinstance(alpha, bool) or not isinstance(alpha, int | float):
+        raise ValueError(f"its config states lora_alpha = {alpha!r} for {module}; give a number, such as 16")
     return alpha / (math.sqrt(rank) if settings.get("use_rslora") else rank)
 
 

@@ -19,18 +19,29 @@ HELP = {
 }
 
 
+FORMS = ("json", "csv", "html")
+
+
 def add(commands: Any, style: dict[str, Any]) -> None:
     """Add the three to the subparsers of `python -m analysis`."""
     made = {
         name: commands.add_parser(name, help=told, description=told, **style) for name, told in HELP.items()
     }
-    made["inspect"].add_argument("path", metavar="PATH", help=PATH)
-    made["compare"].add_argument("paths", metavar="PATH", nargs="+", help=f"two or more, each {PATH}")
+    made["inspect"].add_argument("path", type=arguments.name, metavar="PATH", help=PATH)
+    made["compare"].add_argument(
+        "paths", type=arguments.name, metavar="PATH", nargs="+", help=f"two or more, each {PATH}"
+    )
     for name in ("inspect", "compare"):
         add_option = made[name].add_argument
-        add_option("--base", metavar="MODEL", help="the base model's folder or hub id, for what needs W")
-        for form in ("json", "csv", "html"):
-            add_option(f"--{form}", type=Path, metavar="FILE", help=f"write everything as {form.upper()} too")
+        add_option(
+            "--base",
+            type=arguments.name,
+            metavar="MODEL",
+            help="the base model's folder or hub id, for what needs W",
+        )
+        for form in FORMS:
+            told = f"write everything as {form.upper()} too"
+            add_option(f"--{form}", type=arguments.place, metavar="FILE", help=told)
     made["inspect"].add_argument(
         "--intruders",
         type=int,
@@ -40,14 +51,13 @@ def add(commands: Any, style: dict[str, Any]) -> None:
     made["inspect"].add_argument(
         "--epsilon",
         type=float,
-        default=0.5,
-        help="|cosine| below which one is an intruder (default: %(default)s)",
+        help="|cosine| below which one is an intruder (default: 0.5)",
     )
     _add_resize(made["resize"])
 
 
 def _add_resize(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("path", metavar="PATH", nargs="?", help=PATH)
+    parser.add_argument("path", type=arguments.name, metavar="PATH", nargs="?", help=PATH)
     size = parser.add_mutually_exclusive_group(required=True)
     size.add_argument("--rank", type=arguments.rank, help="of every module")
     size.add_argument(
@@ -59,10 +69,17 @@ def _add_resize(parser: argparse.ArgumentParser) -> None:
         help="the smallest rank of each module with this relative error",
     )
     parser.add_argument(
-        "--from-full", metavar="TUNED", help="take dW from this fully fine-tuned model instead"
+        "--from-full",
+        type=arguments.name,
+        metavar="TUNED",
+        help="take dW from this fully fine-tuned model instead",
     )
-    parser.add_argument("--base", metavar="MODEL", help="the base model's folder or hub id")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the folder to write")
+    parser.add_argument(
+        "--base", type=arguments.name, metavar="MODEL", help="the base model's folder or hub id"
+    )
+    parser.add_argument(
+        "--out", type=arguments.place, required=True, metavar="DIR", help="the folder to write"
+    )
 
 
 def run(options: argparse.Namespace) -> int:
@@ -79,16 +96,27 @@ def run(options: argparse.Namespace) -> int:
     try:
         return _RUN[options.command](options)
     except OSError as error:
-        raise AnalysisError(f"{error.filename or 'a file'}: {error.strerror or error}") from None
+        if error.filename is None:  # standard output's, which `spoken` answers
+            raise
+        raise AnalysisError(f"{error.filename}: {error.strerror or error}") from None
     finally:
         torch.set_num_threads(threads)
 
 
 def _inspect(options: argparse.Namespace) -> int:
     from analysis.checkup.inspect import inspect
+    from analysis.checkup.measures import EPSILON
     from analysis.checkup.page import inspection_page
 
-    seen = inspect(options.path, options.base, options.intruders, options.epsilon)
+    if options.base is None:
+        for name in ("intruders", "epsilon"):
+            if getattr(options, name) is not None:
+                raise UsageError(
+                    f"--{name} is of intruder dimensions, which need W: give the base model with --base MODEL"
+                )
+    _check_forms(options)
+    epsilon = EPSILON if options.epsilon is None else options.epsilon
+    seen = inspect(options.path, options.base, options.intruders, epsilon)
     print(seen.printed())
     _write(seen, options, inspection_page)
     return 0
@@ -98,6 +126,7 @@ def _compare(options: argparse.Namespace) -> int:
     from analysis.checkup.compare import compare
     from analysis.checkup.page import comparison_page
 
+    _check_forms(options)
     seen = compare(options.paths, options.base)
     print(seen.printed())
     _write(seen, options, comparison_page)
@@ -118,6 +147,18 @@ def _resize(options: argparse.Namespace) -> int:
         made = resize(options.path, options.out, base=options.base, **size)
     print(made.printed())
     return 0
+
+
+def _check_forms(options: argparse.Namespace) -> None:
+    """Raises UsageError where one file is given for two forms, of which the last would be left."""
+    given: dict[Path, str] = {}
+    for form in FORMS:
+        path = getattr(options, form)
+        if path is None:
+            continue
+        other = given.setdefault(path.expanduser().absolute(), form)
+        if other != form:
+            raise UsageError(f"{path} is given for --{other} and for --{form}; give each a file of its own")
 
 
 def _write(seen: Any, options: argparse.Namespace, page: Callable[[Any], str]) -> None:

@@ -19,7 +19,7 @@ from analysis.geometry.dimensions import shared_dimension
 from analysis.geometry.similarity import phi_grid
 from analysis.geometry.svd import ThinSVD, delta_svd
 from analysis.reading.base_weights import BaseWeights
-from analysis.reading.pairs import Adapter, Pair, open_adapter
+from analysis.reading.pairs import Adapter, Pair, check_whole, open_adapter, uneven_scales
 from analysis.result import Cell, Row, Table
 from lora.targets import LETTERS
 
@@ -37,6 +37,8 @@ BEGAN = "same initialisation"
 CERTAIN = 6
 """Standard deviations of chance from which a cosine is one of the same initialisation, if above `ALIGNED`."""
 ALIGNED = 0.2
+SCALE_COLUMNS = ("norm_ratio", "relation", "ratio")
+"""What depends on the scales of the two, beside sums over several projections."""
 COARSEST = 0.15
 """The largest relative error that two dW of one adapter may have, however coarsely they are stored."""
 
@@ -58,6 +60,19 @@ class Compared:
     row: dict[str, Any]
     right: np.ndarray = field(repr=False)
     left: np.ndarray = field(repr=False)
+
+
+@dataclass(frozen=True)
+class _Scales:
+    """Of an adapter: whether every scale is stated, and if not, whether one factor does not serve all."""
+
+    stated: bool
+    uneven: bool
+
+    @classmethod
+    def of(cls, pairs: Sequence[Pair]) -> _Scales:
+        unstated = [pair for pair in pairs if not pair.stated]
+        return cls(not unstated, bool(unstated) and uneven_scales(pairs))
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,6 +127,21 @@ class Comparison:
         named = zip(self.names, self.adapters, strict=True)
         return [f"{name}: {note}" for name, adapter in named for note in adapter.notes]
 
+    def marks(self, *numbers: int) -> str:
+        """ "?" where a scale of one of these adapters is not stated, as far as what all share goes."""
+        return "" if all(self._scales[number].stated for number in numbers) else "?"
+
+    def marks_sums(self, *numbers: int) -> str:
+        """ "?" where cosines over several projections of these adapters depend on a scale that is not stated.
+
+        They do not where one factor serves all of an adapter's.
+        """
+        return "?" if any(self._scales[number].uneven for number in numbers) else ""
+
+    @cached_property
+    def _scales(self) -> list[_Scales]:
+        return [_Scales.of([*adapter]) for adapter in self.adapters]
+
     def tables(self) -> list[Table]:
         matrices = [_matrix(self)] if len(self.adapters) > 2 else []
         return [*matrices, *(_by_label(self, *pair) for pair in self.pairs())]
@@ -123,9 +153,12 @@ class Comparison:
         """For --json: everything, NaN as null."""
         return {
             "adapters": [
-                {"source": one.source, "format": one.format, "scale_stated": all(pair.stated for pair in one)}
-                for one in self.adapters
+                {"source": one.source, "format": one.format, "scale_stated": scales.stated}
+                for one, scales in zip(self.adapters, self._scales, strict=True)
             ],
+            "depends_on_unstated_scale": []
+            if all(scales.stated for scales in self._scales)
+            else [*SCALE_COLUMNS, "inner_products"],
             "sentences": self.sentences,
             "notes": self.notes,
             "inner_products": self.inner.tolist(),
@@ -155,6 +188,8 @@ def compare(paths: Sequence[str | Path], base: BaseWeights | str | Path | None =
     """
     if len(paths) < 2:
         raise AnalysisError("compare takes two adapters or more")
+    for path in paths:
+        check_whole(path)
     adapters = [open_adapter(path, base) for path in paths]
     places = [_places(adapter) for adapter in adapters]
     compared: list[Compared] = []
@@ -168,7 +203,8 @@ def compare(paths: Sequence[str | Path], base: BaseWeights | str | Path | None =
             product = _inner(*factors)
             pair = places[first][place]
             named = place if pair.letters else (pair.layer, pair.label)
-            compared.append(_compared(first, second, named, factors, thin, product))
+            stated = pair.stated and places[second][place].stated
+            compared.append(_compared(first, second, named, factors, thin, product, stated))
             if place in every:
                 inner[first, second] += product
                 inner[second, first] += product
@@ -244,7 +280,13 @@ def _inner(one: Factors, other: Factors) -> float:
 
 
 def _compared(
-    first: int, second: int, place: Place, factors: Sequence[Factors], thin: Sequence[ThinSVD], inner: float
+    first: int,
+    second: int,
+    place: Place,
+    factors: Sequence[Factors],
+    thin: Sequence[ThinSVD],
+    inner: float,
+    stated: bool,
 ) -> Compared:
     one, other = thin
     d_out, d_in = len(one.U), one.Vh.shape[1]
@@ -255,12 +297,13 @@ def _compared(
     whole = (ranks[0] - 1, ranks[1] - 1)
     relation, ratio = _relation(factors, norms, cosine)
     aligned, chance = _aligned(*factors)
-    if relation == UNRELATED and aligned > max(ALIGNED, CERTAIN * chance):
+    if relation == UNRELATED and aligned > max(ALIGNED, CERTAIN * chance) and _row_by_row(*factors):
         relation = BEGAN
     layer, label = place
     row = {
         "first": first,
         "second": second,
+        "scale_stated": stated,
         "layer": layer,
         "projection": label,
         "rank_first": ranks[0],
@@ -331,6 +374,30 @@ def _aligned(one: Factors, other: Factors) -> tuple[float, float]:
     return (float((A * other_A).sum()) / norm if norm else math.nan), 1 / math.sqrt(A.numel())
 
 
+def _row_by_row(one: Factors, other: Factors) -> bool:
+    """Whether A and A', of one shape, are alike in most of their rows, as of one seed they stay.
+
+    Two that learnt the same may share a leading direction or two, which ordered factors have in the same
+    rows: so the half of the rows that agree the least has to agree too, and factors that an SVD has ordered,
+    which their orthogonal rows tell, say nothing of a start; a single row does not either.
+    """
+    A, other_A = one.A.double(), other.A.double()
+    if len(A) < 2 or _ordered(one) or _ordered(other):
+        return False
+    norms = (A.norm(dim=1) * other_A.norm(dim=1)).clamp_min(1e-300)
+    least = ((A * other_A).sum(dim=1) / norms).sort().values[: len(A) // 2]
+    return float(least.mean()) > max(ALIGNED, 3 / math.sqrt(len(least) * A.shape[1]))
+
+
+def _ordered(factors: Factors) -> bool:
+    """Whether the rows of A (r, d_in) are orthogonal up to rounding, as random and trained ones never are."""
+    A = factors.A.double()
+    unit = A / A.norm(dim=1, keepdim=True).clamp_min(1e-300)
+    between = (unit @ unit.T).fill_diagonal_(0).abs().max()
+    eps = torch.finfo(factors.stored or torch.float64).eps
+    return float(between) < max(1e-5, 4 * eps / math.sqrt(A.shape[1]))
+
+
 # ------------------------------------------------------------------------------------------- in words
 
 
@@ -342,18 +409,19 @@ def _sentences(seen: Comparison, first: int, second: int) -> Iterator[str]:
     kinds = Counter(numbers["relation"])
     for relation, number in kinds.most_common():
         if relation:
-            ratios = numbers.loc[numbers["relation"] == relation, "ratio"].dropna()
-            scale = (
-                f", {ratios.median():.4g} times as large in {other}" if relation.startswith(SCALED) else ""
-            )
+            rows = numbers[numbers["relation"] == relation]
+            mark = "" if rows["scale_stated"].all() else "?"
+            middle = rows["ratio"].dropna().median()
+            scale = f", {middle:.4g}{mark} times as large in {other}" if relation.startswith(SCALED) else ""
             alike = ""
             if relation == BEGAN:
-                rows = numbers[numbers["relation"] == relation]
+                mark = ""  # a start is that of A alone
                 alike = (
                     f" (A of the two has cosine {_median(rows['A_cosine'])}, chance "
                     f"±{_median(rows['A_chance'])})"
                 )
-            yield f"{one} and {other}: {relation}{scale} in {number} of {count} shared projections{alike}."
+            told = relation.replace(":", f"{mark}:", 1)
+            yield f"{one} and {other}: {told}{scale} in {number} of {count} shared projections{alike}."
     if sum(number for relation, number in kinds.items() if relation.startswith((SAME, SCALED))) == count:
         return
     numbers = numbers.dropna(subset=["cosine"])
@@ -371,7 +439,7 @@ def _sentences(seen: Comparison, first: int, second: int) -> Iterator[str]:
     yield (
         "They share "
         + " and ".join(
-            f"{_median(numbers[f'shared_{side}'])} {where} directions beyond chance (phi over all of them "
+            f"{_directions(numbers[f'shared_{side}'], where)} beyond chance (phi over all of them "
             f"{_median(numbers[f'phi_{side}'])}, chance {_median(numbers[f'phi_{side}_chance'])})"
             for side, where in (("right", "input"), ("left", "output"))
         )
@@ -380,27 +448,79 @@ def _sentences(seen: Comparison, first: int, second: int) -> Iterator[str]:
 
 
 def _merges(seen: Comparison) -> Iterator[str]:
-    """Adapters whose dW is a sum of the others' with some weights, over what all share."""
-    count = len(seen.adapters)
-    if count < 3 or not seen.inner.diagonal().all():
+    """Linear dependences between adapters, over what all share; of copies the first stands for all.
+
+    A dependence does not tell which of its members was made of the rest. One is called a merge where it alone
+    lies in the cone of the others: of independent sources, with weights above 0.
+    """
+    if len(seen.adapters) < 3 or not seen.inner.diagonal().all():
         return
     scale: np.ndarray = np.sqrt(seen.inner.diagonal())
     gram = seen.inner / np.outer(scale, scale)
     tolerance = _tolerance(1e-4, [_stored(adapter) for adapter in seen.adapters])
-    for number in range(count):
-        others = [i for i in range(count) if i != number]
-        if np.abs(gram[number, others]).max() > 1 - tolerance:
-            continue  # a copy, which is said already
-        weights = np.linalg.lstsq(gram[np.ix_(others, others)], gram[others, number], rcond=1e-8)[0]
-        left = 1 - 2 * weights @ gram[others, number] + weights @ gram[np.ix_(others, others)] @ weights
-        if math.sqrt(max(float(left), 0.0)) <= tolerance:
-            terms = weights * scale[number] / scale[others]
-            told = " + ".join(
-                f"{term:.3g} {seen.names[i]}"
-                for term, i in zip(terms, others, strict=True)
-                if abs(term) > 1e-3
+    distinct: list[int] = []
+    for number in range(len(gram)):
+        if not distinct or np.abs(gram[number, distinct]).max() <= 1 - tolerance:
+            distinct.append(number)
+    if len(distinct) < 3:
+        return
+    bound = [i for i in distinct if _combined(gram, i, distinct, tolerance, False) is not None]
+    if not bound:
+        return
+    made = [i for i in bound if _combined(gram, i, bound, tolerance, True) is not None]
+    sources = [i for i in bound if i not in made]
+    merges = {i: _combined(gram, i, sources, tolerance, True) for i in made}
+    free = all(_combined(gram, i, sources, tolerance, False) is None for i in sources)
+    if merges and free and all(weights is not None for weights in merges.values()):
+        for i, weights in merges.items():
+            assert weights is not None
+            yield (
+                f"{seen.names[i]} is a merge: dW = {_sum_of(seen, weights * scale[i] / scale)}, in the "
+                "projections that all share; none of these is such a sum, with weights above 0, itself."
             )
-            yield f"{seen.names[number]} is a merge: dW = {told}, in the projections that all share."
+        return
+    first = bound[0]
+    weights = _combined(gram, first, bound, tolerance, False)
+    assert weights is not None
+    names = ", ".join(seen.names[i] for i in bound)
+    yield (
+        f"{names} are linearly dependent in the projections that all share: dW of {seen.names[first]} = "
+        f"{_sum_of(seen, weights * scale[first] / scale)}. Which of them was made of the others this does "
+        "not tell."
+    )
+
+
+def _combined(
+    gram: np.ndarray, one: int, members: Sequence[int], tolerance: float, positive: bool
+) -> np.ndarray | None:
+    """The weights (n,) with which the other members make up one of norm 1; None where they do not.
+
+    `gram` (n, n) are the cosines of all. A weight of another sign is that of no merge where `positive`.
+    """
+    from scipy.optimize import nnls
+
+    others = [i for i in members if i != one]
+    if not others:
+        return None
+    values, vectors = np.linalg.eigh(gram[np.ix_(others, others)])
+    kept = values > 1e-8
+    root = np.sqrt(values[kept])[:, None] * vectors[:, kept].T  # root^T root = gram
+    target = vectors[:, kept].T @ gram[others, one] / np.sqrt(values[kept])
+    found = nnls(root, target)[0] if positive else np.linalg.lstsq(root, target, rcond=None)[0]
+    left = 1 - 2 * found @ gram[others, one] + found @ gram[np.ix_(others, others)] @ found
+    if math.sqrt(max(float(left), 0.0)) > tolerance:
+        return None
+    weights = np.zeros(len(gram))
+    weights[others] = found
+    return weights
+
+
+def _sum_of(seen: Comparison, weights: np.ndarray) -> str:
+    """Weights (n,) as a sum of the adapters by name, without those that take no part."""
+    mark = seen.marks(*range(len(weights)))
+    terms = [(weight, seen.names[i]) for i, weight in enumerate(weights) if abs(weight) > 1e-3]
+    text = " ".join(f"{'-' if weight < 0 else '+'} {abs(weight):.3g}{mark} {name}" for weight, name in terms)
+    return text.removeprefix("+ ")
 
 
 def _stored(adapter: Adapter) -> torch.dtype:
@@ -451,9 +571,13 @@ def _matrix(seen: Comparison) -> Table:
     rows = []
     for i, name in enumerate(seen.names):
         cells = [
-            Cell(f"{scale[i]:.3g}", strong=True)
+            Cell(f"{scale[i]:.3g}{seen.marks(i)}", strong=True)
             if i == j
-            else Cell(f"{seen.inner[i, j] / (scale[i] * scale[j]):.3f}" if scale[i] * scale[j] else "–")
+            else Cell(
+                f"{seen.inner[i, j] / (scale[i] * scale[j]):.3f}{seen.marks_sums(i, j)}"
+                if scale[i] * scale[j]
+                else "–"
+            )
             for j in range(len(seen.names))
         ]
         rows.append(Row((name,), tuple(cells)))
@@ -469,6 +593,11 @@ def _matrix(seen: Comparison) -> Table:
 def _median(values: Any) -> str:
     middle = values.median()
     return "–" if math.isnan(middle) else f"{middle:.2g}"
+
+
+def _directions(counts: Any, where: str) -> str:
+    middle = _median(counts)
+    return f"{middle} {where} direction{'s' * (middle != '1')}"
 
 
 def _name(place: Place) -> str:

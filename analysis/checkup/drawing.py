@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from analysis.checkup.shortening import shortened
 from analysis.figures.style import DIVERGING, WIDTH, paper_style, spaced_ticks
 from analysis.geometry.noise import product_spectra
 from analysis.result import Drawing
@@ -26,12 +27,16 @@ def drawings(seen: Inspection) -> dict[str, Drawing]:
     if not seen.numbers["norm"].any():
         return {}
     found = {}
+    depends = " It depends on scales that are not stated (?)." if seen.mark("kept") else ""
     energy = seen.energy_map()
     if not energy.empty:
         caption = "Where the energy is: the share of ||dW||^2 in each projection, by kind and layer."
+        caption += depends
         if len(energy) > MOST_LABELS:
             caption += f" The {MOST_LABELS} kinds with the most of {len(energy)} are shown."
-        found["energy"] = Drawing(heat_map(energy[:MOST_LABELS], "% of energy", 100), caption)
+        unit = f"% of energy{seen.mark('energy_share')}"
+        one_stack = len(seen.adapter.stacks) == 1
+        found["energy"] = Drawing(heat_map(energy[:MOST_LABELS], unit, 100, one_stack), caption)
     found["spectra"] = Drawing(
         _spectra(seen),
         "Singular values of each dW over its largest, a line a projection; the median in black. Dashed: an "
@@ -39,7 +44,7 @@ def drawings(seen: Inspection) -> dict[str, Drawing]:
     )
     found["kept"] = Drawing(
         _kept(seen),
-        "Energy that is kept where every module is cut to its top k directions, all together.",
+        "Energy that is kept where every module is cut to its top k directions, all together." + depends,
     )
     return found
 
@@ -51,7 +56,14 @@ def comparison_drawings(seen: Comparison) -> dict[str, Drawing]:
     if not agreement.empty and agreement.notna().to_numpy().any():
         mean = "" if len(seen.adapters) == 2 else ", the mean over the pairs of adapters"
         found["agreement"] = Drawing(
-            heat_map(agreement[:MOST_LABELS], "cosine of dW", cmap=DIVERGING, vmin=-1, vmax=1),
+            heat_map(
+                agreement[:MOST_LABELS],
+                "cosine of dW",
+                one_stack=all(len(adapter.stacks) == 1 for adapter in seen.adapters),
+                cmap=DIVERGING,
+                vmin=-1,
+                vmax=1,
+            ),
             f"Where they agree: the cosine of dW by kind and layer{mean}.",
         )
     for first, second in seen.pairs()[:MOST_PANELS]:
@@ -85,11 +97,10 @@ def _phi(seen: Comparison, first: int, second: int) -> Drawing | None:
         axes = figure.subplots(rows, columns, squeeze=False)
         for one_axes in axes.flat[len(labels) :]:
             one_axes.set_visible(False)
-        for one_axes, label in zip(axes.flat, labels, strict=False):
+        for one_axes, label, name in zip(axes.flat, labels, shortened(labels, 21), strict=False):
             stacked = np.ma.masked_invalid(grids[label])
             grid = stacked.mean(axis=0).filled(np.nan)
             drawn = one_axes.imshow(grid, vmin=0, vmax=1, cmap="magma", aspect="auto")
-            name = label if len(label) < 22 else f"…{label[-20:]}"
             one_axes.set_title(f"{name} (chance {chance[label]:.2g})")
             one_axes.set_xticks([t - 1 for t in spaced_ticks(grid.shape[1])], [*spaced_ticks(grid.shape[1])])
             one_axes.set_yticks([t - 1 for t in spaced_ticks(grid.shape[0])], [*spaced_ticks(grid.shape[0])])
@@ -104,12 +115,18 @@ def _phi(seen: Comparison, first: int, second: int) -> Drawing | None:
     )
 
 
-def heat_map(table: pd.DataFrame, unit: str, factor: float = 1.0, **colours: Any) -> Figure:
-    """Kinds by layers, a cell a projection; where there is none, grey."""
+def heat_map(
+    table: pd.DataFrame, unit: str, factor: float = 1.0, one_stack: bool = True, **colours: Any
+) -> Figure:
+    """Kinds by layers, a cell a projection; where there is none, grey.
+
+    Args:
+        one_stack: layers of one number are of one depth.
+    """
     from matplotlib.figure import Figure
 
     rows, columns = table.shape
-    names = [str(name) if len(str(name)) < 34 else f"…{str(name)[-32:]}" for name in table.index]
+    names = shortened([*table.index], 34)
     left = 0.3 + 0.065 * max(map(len, names))
     width = max(min(0.6, (WIDTH - left - 0.9) / columns) * columns, 1.2)
     height = max(rows * 0.2, 0.5)
@@ -124,7 +141,7 @@ def heat_map(table: pd.DataFrame, unit: str, factor: float = 1.0, **colours: Any
         numbers = [int(layer) for layer in table.columns]
         ticks = [t - 1 for t in spaced_ticks(columns)]
         axes.set_xticks(ticks, [str(numbers[t] + 1) for t in ticks])
-        axes.set_xlabel("layer")
+        axes.set_xlabel("layer" if one_stack else "layer of its stack")
         axes.tick_params(length=0)
         bar = figure.add_axes(((left + width + 0.12) / WIDTH, 0.5 / total, 0.09 / WIDTH, height / total))
         figure.colorbar(shown, cax=bar, label=unit)
@@ -142,8 +159,9 @@ def _spectra(seen: Inspection) -> Figure:
         grid = figure.subplots(rows, columns, sharey=True, squeeze=False)
         for axes in grid.flat[len(labels) :]:
             axes.set_visible(False)
-        for axes, label in zip(grid.flat, labels, strict=False):
+        for axes, label, name in zip(grid.flat, labels, shortened(labels, 25), strict=False):
             _panel(axes, seen, label)
+            axes.set_title(name)
         figure.supxlabel("direction i", fontsize="medium")
         figure.supylabel("σ_i / σ_1", fontsize="medium")
     return figure
@@ -166,7 +184,6 @@ def _panel(axes: Any, seen: Inspection, label: str) -> None:
         axes.set_xticks(spaced_ticks(k) if k > 1 else [1])
     floor = min((line[line > 0].min() for line in lines), default=0.1)
     axes.set_ylim(max(floor / 1.5, 1e-6), 1.4)
-    axes.set_title(label if len(label) < 26 else f"…{label[-24:]}")
 
 
 def _kept(seen: Inspection) -> Figure:
@@ -190,5 +207,5 @@ def _kept(seen: Inspection) -> Figure:
         axes.set_xticks(ticks, [str(tick) for tick in ticks])
         axes.set_ylim(0, 103)
         axes.set_xlabel("rank k of the copy")
-        axes.set_ylabel("energy kept, %")
+        axes.set_ylabel(f"energy kept, %{seen.mark('kept')}")
     return figure

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from analysis.checkup.measures import EPSILON, SCALED, Measured, frame, measure
+from analysis.checkup.measures import EPSILON, RATIOS, SCALED, SHAPED, Measured, frame, measure
+from analysis.checkup.shortening import shortened
 from analysis.errors import AnalysisError
 from analysis.geometry.noise import SMALLEST_RANK
 from analysis.provenance import rounding_of_weights
 from analysis.reading.base_weights import BaseWeights
-from analysis.reading.pairs import Adapter, open_adapter
+from analysis.reading.pairs import Adapter, open_adapter, stack_of, uneven_scales
 from analysis.result import Cell, Row, Table
 from lora.targets import LETTERS
 
@@ -98,21 +99,30 @@ class Inspection:
         """Some scale is not stated, so that numbers which depend on it are marked."""
         return not all(one.pair.stated for one in self.measured)
 
-    @property
-    def shares_depend(self) -> bool:
-        """Whether even shares of energy depend on a scale that is not stated: not if one serves all."""
-        return self.unstated and (
-            self.numbers["rank"].nunique() > 1 or bool(self.numbers["scale_stated"].any())
-        )
+    @cached_property
+    def dependent(self) -> frozenset[str]:
+        """The columns, and "kept", that depend on a scale that is not stated."""
+        if not self.unstated:
+            return frozenset()
+        dense = any(one.dense and not one.pair.stated for one in self.measured)
+        ratios = RATIOS if dense or uneven_scales(self.adapter) else frozenset()
+        return SCALED | ratios | (SHAPED if dense else frozenset())
+
+    def mark(self, column: str) -> str:
+        """What stands behind a number of this column: "?" where it depends on a scale that is not stated."""
+        return "?" if column in self.dependent else ""
 
     def title(self) -> str:
         numbers = self.numbers
-        kinds = ", ".join(self.labels[:8]) + (
+        kinds = ", ".join(shortened(self.labels, 40)[:8]) + (
             f" and {len(self.labels) - 8} more" if len(self.labels) > 8 else ""
         )
         ranks = sorted(set(numbers["rank"]))
         rank = f"r = {ranks[0]}" if len(ranks) == 1 else f"r from {ranks[0]} to {ranks[-1]}"
-        layers = f" of {_counted(len(self.layers), 'layer')}" if self.layers else ""
+        layered = {(stack_of(pair.module), pair.layer) for pair in self.adapter if pair.layer is not None}
+        layers = f" of {_counted(len(layered), 'layer')}" if layered else ""
+        if len(self.adapter.stacks) > 1:
+            layers += f" in {len(self.adapter.stacks)} stacks"
         count = sum(pair.parameters for pair in self.adapter)
         return f"{_counted(len(numbers), 'projection')} ({kinds}{layers}), {rank}, {count:,} parameters"
 
@@ -136,9 +146,7 @@ class Inspection:
 
     def record(self) -> dict[str, Any]:
         """For --json: everything, NaN as null."""
-        columns = [column for column in self.numbers.columns if column in SCALED]
-        if self.shares_depend:
-            columns.append("energy_share")
+        columns = [column for column in [*self.numbers.columns, "kept"] if column in self.dependent]
         return {
             "source": self.adapter.source,
             "format": self.adapter.format,
@@ -146,7 +154,7 @@ class Inspection:
             "inferred": self.adapter.inferred,
             "base": self.base,
             "scale_stated": not self.unstated,
-            "depends_on_unstated_scale": columns if self.unstated else [],
+            "depends_on_unstated_scale": columns,
             "notes": [*self.adapter.notes],
             "other_tensors": [*self.adapter.extra],
             "sentences": self.sentences,
@@ -205,23 +213,24 @@ def _sentences(seen: Inspection) -> Iterator[str]:
     numbers = seen.numbers
     alive = numbers[numbers["norm"] > 0]
     if not len(alive):
-        yield f"dW = 0 in all {len(numbers)} projections: nothing was trained, or B was reset."
+        whole = f"all {len(numbers)} projections" if len(numbers) > 1 else "its one projection"
+        yield f"dW = 0 in {whole}: nothing was trained, or B was reset."
         return
-    mark = "?" if seen.unstated else ""
+    mark = seen.mark("norm")
     if "relative_norm" in numbers:
         beside = alive["relative_norm"].dropna()
         yield (
             f"dW is {_percent(beside.median())}{mark} of W by Frobenius norm (median; "
-            f"{_percent(beside.min())} to {_percent(beside.max())}); ||dW|| over all projections is "
-            f"{_norm(seen):.3g}{mark}."
+            f"{_percent(beside.min())}{mark} to {_percent(beside.max())}{mark}); ||dW|| over all projections "
+            f"is {_norm(seen):.3g}{mark}."
         )
         yield from _against_weight(seen, alive)
     else:
         yield f"||dW|| over all projections is {_norm(seen):.3g}{mark}; its size beside W needs --base."
     yield from _where(seen)
-    yield from _rank_used(alive)
+    yield from _rank_used(seen, alive)
     yield from _smaller(seen)
-    yield from _dead(numbers)
+    yield from _dead(seen)
     below = alive[alive["below_rounding"] > 0]
     if len(below):
         yield (
@@ -234,11 +243,11 @@ def _sentences(seen: Inspection) -> Iterator[str]:
 
 def _against_weight(seen: Inspection, alive: pd.DataFrame) -> Iterator[str]:
     lift = alive["lift"].dropna()
-    mark = "?" if seen.unstated else ""
+    mark, shaped = seen.mark("factor"), seen.mark("lift")
     yield (
-        f"Between dW's own directions W is {lift.median():.2f} times as large as between random ones (lift, "
-        f"median; 1 is chance), so dW amplifies them {alive['factor'].median():.3g}{mark}-fold, where random "
-        f"directions would give {alive['null_factor'].median():.3g}{mark}."
+        f"Between dW's own directions W is {lift.median():.2f}{shaped} times as large as between random ones "
+        f"(lift, median; 1 is chance), so dW amplifies them {alive['factor'].median():.3g}{mark}-fold, where "
+        f"random directions would give {alive['null_factor'].median():.3g}{mark}."
     )
     if seen.dequantised_from is not None:
         told = rounding_of_weights(seen.dequantised_from)
@@ -251,22 +260,24 @@ def _against_weight(seen: Inspection, alive: pd.DataFrame) -> Iterator[str]:
     left, right = (alive[f"share_{side}"].median() for side in ("left", "right"))
     chance = (alive["chance_left"].median(), alive["chance_right"].median())
     yield (
-        f"{_percent(left)} of dW's energy is in W's top left directions (chance {_percent(chance[0])}) and "
-        f"{_percent(right)} in its top right ones (chance {_percent(chance[1])}), as many as dW's rank."
+        f"{_percent(left)}{shaped} of dW's energy is in W's top left directions (chance "
+        f"{_percent(chance[0])}) and {_percent(right)}{shaped} in its "
+        f"top right ones (chance {_percent(chance[1])}), as many as dW's rank."
     )
     if "intruders_left" in alive:
         counted = alive.dropna(subset=["intruders_left"])
         left, right = (int(counted[f"intruders_{side}"].sum()) for side in ("left", "right"))
         near = int(counted["arbitrary_left"].sum()), int(counted["arbitrary_right"].sum())
         yield (
-            f"Intruder dimensions, |cosine| below {seen.epsilon:g}: {left} on the left and {right} on the "
-            f"right of {len(counted)} projections; {near[0]} and {near[1]} of them have singular values so "
+            f"Intruder dimensions, |cosine| below {seen.epsilon:g}: {left}{mark} on the left and "
+            f"{right}{mark} on the right of {_counted(len(counted), 'projection')}; {near[0]}{mark} and "
+            f"{near[1]}{mark} of them have singular values so "
             "close that their directions are arbitrary."
         )
 
 
 def _where(seen: Inspection) -> Iterator[str]:
-    mark = "?" if seen.shares_depend else ""
+    mark = seen.mark("energy_share")
     shares = seen.numbers.groupby("projection")["energy_share"].sum().sort_values(ascending=False)
     if len(shares) > 1:
         top, share = str(shares.index[0]), float(shares.iloc[0])
@@ -281,7 +292,7 @@ def _where(seen: Inspection) -> Iterator[str]:
                 f"is in {top}."
             )
     layers = seen.layers
-    if len(layers) >= 3:
+    if len(layers) >= 3 and len(seen.adapter.stacks) == 1:  # else one number is not one depth
         by_layer = seen.numbers.groupby("layer")["energy_share"].sum()
         parts = [part.tolist() for part in np.array_split(np.array(layers), 3)]
         energy = [float(by_layer.reindex(part).sum()) for part in parts]
@@ -299,10 +310,10 @@ def _where(seen: Inspection) -> Iterator[str]:
         yield f"{lead}: {told} (evenly {', '.join(map(_percent, equal))})."
 
 
-def _rank_used(alive: pd.DataFrame) -> Iterator[str]:
+def _rank_used(seen: Inspection, alive: pd.DataFrame) -> Iterator[str]:
     def of(column: str) -> str:
-        values = alive[column].dropna()
-        return f"{values.median():.3g} ({values.min():.3g} to {values.max():.3g})"
+        values, mark = alive[column].dropna(), seen.mark(column)
+        return f"{values.median():.3g}{mark} ({values.min():.3g}{mark} to {values.max():.3g}{mark})"
 
     ranks = sorted(set(alive["rank"]))
     rank = str(ranks[0]) if len(ranks) == 1 else f"{ranks[0]} to {ranks[-1]}"
@@ -327,7 +338,7 @@ def _smaller(seen: Inspection) -> Iterator[str]:
     ranks = [rank for rank in _ranks(seen)[:-1] if rank > 0]
     if not ranks:
         return
-    mark = "?" if seen.shares_depend else ""
+    mark = seen.mark("kept")
     enough = next((i for i, rank in enumerate(ranks) if seen.kept(rank) >= ALL_BUT), len(ranks))
     shown = ranks[max(0, enough - 3) : enough + 1]  # the smaller ones, up to the first that keeps nearly all
     told = "; ".join(
@@ -337,10 +348,11 @@ def _smaller(seen: Inspection) -> Iterator[str]:
     yield f"Of the energy, a copy cut to {told}. What that costs on a task only an evaluation tells."
 
 
-def _dead(numbers: pd.DataFrame) -> Iterator[str]:
+def _dead(seen: Inspection) -> Iterator[str]:
+    numbers = seen.numbers
     for state, told in (
         ("dW = 0", "dW = 0"),
-        ("near-dead", "Near-dead, below 1 % of the median norm"),
+        ("near-dead", f"Near-dead, below 1 %{seen.mark('state')} of the median norm"),
     ):
         rows = numbers[numbers["state"] == state]
         if len(rows):
@@ -366,7 +378,11 @@ def _named(rows: pd.DataFrame, most: int = 6) -> str:
 
 
 def _place(layer: Any, label: str) -> str:
-    return label if layer is None or math.isnan(layer) else f"{label} of layer {int(layer) + 1}"
+    if layer is None or math.isnan(layer):
+        return label
+    if "*" in label:  # a whole name: with its own number it is what the file calls it
+        return label.replace("*", str(int(layer)), 1)
+    return f"{label} of layer {int(layer) + 1}"
 
 
 # ------------------------------------------------------------------------------------------ in tables
@@ -397,8 +413,7 @@ def _cells(seen: Inspection, row: Mapping[Any, Any]) -> tuple[Cell, ...]:
     for column, (_, form) in _columns(seen).items():
         value = row[column]
         absent = value is None or math.isnan(value)
-        mark = "?" if column in SCALED and seen.unstated else ""
-        cells.append(Cell("–" if absent else format(value, form) + mark))
+        cells.append(Cell("–" if absent else format(value, form) + seen.mark(column)))
     return tuple(cells)
 
 
@@ -413,7 +428,7 @@ def _heads(seen: Inspection) -> tuple[str, ...]:
 def _by_label(seen: Inspection, most: int = 24) -> Table:
     """Medians by letter; the norm and the share are of all its projections together."""
     rows = []
-    mark = "?" if seen.shares_depend else ""
+    mark = seen.mark("energy_share")
     for label in seen.labels[:most]:
         part = seen.numbers[seen.numbers["projection"] == label]
         middle = {name: part[name].median() for name in _columns(seen)}
@@ -449,13 +464,12 @@ def _shaded(seen: Inspection) -> list[str]:
     if energy.empty or len(energy.columns) > 100:
         return []
     top = float(np.nanmax(energy.to_numpy()))
-    labels = [str(label)[:24] for label in energy.index[:24]]
+    labels = shortened([*energy.index[:24]], 32)
+    of_each = " of each stack" if len(seen.adapter.stacks) > 1 else ""
     width = max(map(len, labels))
-    lines = [
-        "",
-        f"Energy by layer, {int(energy.columns[0]) + 1} to {int(energy.columns[-1]) + 1} from the left",
-    ]
-    lines[-1] += f" ('{SHADES[-1]}' is {_percent(top)} of ||dW||^2, blank is none)"
+    first, last = (int(energy.columns[end]) + 1 for end in (0, -1))
+    lines = ["", f"Energy by layer{of_each}, {first} to {last} from the left"]
+    lines[-1] += f" ('{SHADES[-1]}' is {_percent(top)}{seen.mark('energy_share')} of ||dW||^2, blank is none)"
     for label, shares in zip(labels, energy.to_numpy(), strict=False):
         steps = np.ceil(np.nan_to_num(shares) / top * (len(SHADES) - 1)).astype(int) if top else shares * 0
         lines.append(f"{label.ljust(width)}  {''.join(SHADES[int(step)] for step in steps)}")

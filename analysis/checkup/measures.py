@@ -32,8 +32,16 @@ SCALED = frozenset({"norm", "sigma_1", "untrained_sigma", "noise_sigma", "roundi
     "null_factor",
     "intruders_left",
     "intruders_right",
+    "arbitrary_left",
+    "arbitrary_right",
 }
 """The columns that depend on the scale."""
+RATIOS = frozenset({"energy_share", "state", "kept"})
+"""What depends on the scales of different projections to each other."""
+SHAPED = frozenset(
+    {"lift", "share_left", "share_right", "stable_rank", "entropy_rank", "rank_90", "rank_95", "rank_99"}
+) | {"numerical_rank"}
+"""The columns that depend on the scale where dW is not in proportion to it: with W, of DoRA."""
 
 SAMPLE = 20_000
 """Entries of A that are held against the distributions it may have begun with."""
@@ -54,6 +62,7 @@ class Measured:
         row: its numbers, by the names of the CSV's columns.
         values: (k,), singular values of dW, descending; NaN where dW = 0.
         whole: those of its whole module, which is what a copy cuts; None but for the module's first letter.
+        dense: DoRA's dW with W, which is no pair, of full rank, and not in proportion to the pair's scale.
     """
 
     pair: Pair
@@ -61,6 +70,7 @@ class Measured:
     row: dict[str, Any]
     values: np.ndarray = field(repr=False)
     whole: np.ndarray | None = field(repr=False)
+    dense: bool = False
 
 
 def measure(
@@ -292,7 +302,7 @@ def _weight_decomposed(
     row["relative_norm"] = row["norm"] / row["weight_norm"]
     row |= _intruders(W, lambda: dW, whole, intruders, epsilon)
     values = whole.S.numpy()
-    return Measured(pair, label, row, values, values)
+    return Measured(pair, label, row, values, values, dense=True)
 
 
 def _weight(pair: Pair, label: str, factors: Factors, base: BaseWeights) -> Tensor:
@@ -302,13 +312,13 @@ def _weight(pair: Pair, label: str, factors: Factors, base: BaseWeights) -> Tens
     shape = len(factors.B), factors.A.shape[1]
     if tuple(W.shape) != shape:
         raise AnalysisError(
-            f"{pair.module}: dW_{label} of layer {pair.layer} is {shape}; W of {base.checkpoint.source} is "
-            f"{tuple(W.shape)}"
+            f"{pair.module}: dW_{label} of layer {pair.layer + 1} is {shape}; W of {base.checkpoint.source} "
+            f"is {tuple(W.shape)}"
         )
     total = W.abs().sum(dtype=torch.float64)
     if not total or not torch.isfinite(total):
         wrong = "has entries that are NaN or infinite" if total else "is zero"
-        raise AnalysisError(f"{base.checkpoint.source}: W_{label} of layer {pair.layer} {wrong}")
+        raise AnalysisError(f"{base.checkpoint.source}: W_{label} of layer {pair.layer + 1} {wrong}")
     return W
 
 

@@ -12,7 +12,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,15 @@ from analysis.geometry.svd import ThinSVD, delta_svd
 from analysis.geometry.weight_svd import top_directions
 from analysis.reading.base_weights import BaseWeights
 from analysis.reading.files import open_tensors
-from analysis.reading.pairs import NATIVE, PLAIN_SETTINGS, Adapter, Pair, open_adapter
+from analysis.reading.pairs import (
+    NATIVE,
+    PLAIN_SETTINGS,
+    Adapter,
+    Pair,
+    check_whole,
+    open_adapter,
+    uneven_scales,
+)
 from analysis.result import Cell, Row, Table
 from experiments.identity import ADAPTER_CONFIG
 from lora.architectures import ARCHITECTURES, Architecture, architecture_of, plain_config
@@ -103,12 +111,14 @@ class Resized:
         cuts: its modules.
         parameters: of the factors, before and after.
         notes: what a user has to know.
+        uneven: the numbers of all modules together depend on scales that are not stated.
     """
 
     folder: Path
     cuts: Sequence[Cut]
     parameters: tuple[int, int]
     notes: tuple[str, ...] = field(default=())
+    uneven: bool = False
 
     @property
     def error(self) -> float:
@@ -123,11 +133,13 @@ class Resized:
         )
         table = Table("Every module", ("",), ("rank", "relative error"), (rows,))
         before, after = self.parameters
+        mark = "?" if self.uneven else ""
         return "\n".join(
             [
                 table.terminal(),
                 "",
-                f"all together: relative error {self.error:.3%}, energy kept {1 - self.error**2:.3%}, "
+                f"all together: relative error {self.error:.3%}{mark}, energy kept "
+                f"{1 - self.error**2:.3%}{mark}, "
                 f"{before:,} → {after:,} parameters ({after / before:.1%})",
                 *self.notes,
                 str(self.folder),
@@ -158,6 +170,7 @@ def resize(
             not valid, or `out` cannot be written.
     """
     size = Size(rank, energy, error)
+    check_whole(path)
     adapter = open_adapter(path, base)
     init = adapter.settings.get("init_lora_weights")
     if init not in PLAIN_SETTINGS:
@@ -206,7 +219,10 @@ def resize(
     if not settings:
         places = ARCHITECTURES[adapter.architectures[0]].places if adapter.architectures else {}
         settings["fan_in_fan_out"] = any(place.transposed for place in places.values())
-    return _write(Path(out), tensors | extra, settings, cuts, scalings, before, tuple(notes))
+    if not all(pair.stated for pair in adapter):
+        notes.append("the copy states the scale that was taken: alpha = r where the file stated none")
+    made = _write(Path(out), tensors | extra, settings, cuts, scalings, before, tuple(notes))
+    return replace(made, uneven=uneven_scales(adapter))
 
 
 def from_full(
@@ -436,7 +452,10 @@ def _write(
     except OSError as error:
         raise AnalysisError(f"{out} cannot be written: {error.strerror or error}") from None
     gone = [cut.module for cut in cuts if not cut.rank]
-    left = [f"{len(gone)} modules with dW = 0 are left out, such as {gone[0]}"] if gone else []
+    left = []
+    if gone:
+        several = f"{len(gone)} modules with dW = 0 are left out, such as {gone[0]}"
+        left = [several if len(gone) > 1 else f"1 module with dW = 0 is left out: {gone[0]}"]
     after = sum(
         tensor.numel() for key, tensor in tensors.items() if re.search(r"\.lora_(embedding_)?[AB]", key)
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -140,6 +140,26 @@ class Adapter:
 
     def __len__(self) -> int:
         return len(self.pairs)
+
+    @property
+    def stacks(self) -> tuple[str, ...]:
+        """What the layers are of, by the modules' names: of several, one number is not one depth."""
+        found = dict.fromkeys(stack_of(pair.module) for pair in self if pair.layer is not None)
+        if self.format == NATIVE and len(ARCHITECTURES[self.architectures[0]].stacks) > 1:
+            return tuple(stack.layer for stack in ARCHITECTURES[self.architectures[0]].stacks)
+        return tuple(stack or "" for stack in found)
+
+
+def uneven_scales(pairs: Iterable[Pair]) -> bool:
+    """Whether even ratios between pairs depend on scales that are not stated: not if one serves all.
+
+    It does where no scale is stated and all are of one rank, as one alpha / r or none is all that writers
+    without a config have.
+    """
+    pairs = [*pairs]
+    unstated = [pair for pair in pairs if not pair.stated]
+    ranks = {pair.rank // pair.shape.parts for pair in pairs}
+    return bool(unstated) and (len(unstated) < len(pairs) or len(ranks) > 1)
 
 
 def open_adapter(source: str | Path, base: BaseWeights | str | Path | None = None) -> Adapter:
@@ -284,6 +304,17 @@ class _Cut:
     note: str
 
 
+def check_whole(source: str | Path) -> None:
+    """Raises AnalysisError for a truncated run: its adapter is another's, which lies on disk uncut."""
+    cut = _cut(Path(source).expanduser())
+    if cut is not None:
+        raise AnalysisError(
+            f"{source}: a truncated run has no adapter of its own to compare or resize; give the run that it "
+            f"is cut from, {cut.whole}, or cut that one: python -m analysis resize {cut.whole} --rank K "
+            "--out DIR"
+        )
+
+
 def _cut(path: Path) -> _Cut | None:
     """Of a truncated run's folder, the run beside it of the same settings; None of any other place.
 
@@ -293,7 +324,8 @@ def _cut(path: Path) -> _Cut | None:
     config = _config_of(path)
     if config is None or config.get("method") != TRUNCATED:
         return None
-    told = f"its top {config['keep']} directions by {config['by']}"
+    keep = config["keep"]
+    told = f"its top {f'{keep} directions' if keep != 1 else 'direction'} by {config['by']}"
     same = {name: value for name, value in config.items() if name not in ("keep", "by")} | {"method": "lora"}
     for other in subfolders(path.resolve().parent)[0]:
         if _config_of(other) == same:
@@ -408,14 +440,24 @@ def _notes(
             f"full rank, as long as a side of W is at most {WHOLE_BELOW:,}"
         )
     if biases:
-        yield f"{len(biases)} modules have a bias beside B, which is no part of dW"
+        have = "1 module has" if len(biases) == 1 else f"{len(biases)} modules have"
+        yield f"{have} a bias beside B, which is no part of dW"
     if extra:
-        yield f"{len(extra)} other tensors lie beside the pairs, such as {extra[0]}: no part of these numbers"
+        lie = "1 other tensor lies" if len(extra) == 1 else f"{len(extra)} other tensors lie"
+        such = "" if len(extra) == 1 else "such as "
+        yield f"{lie} beside the pairs, {such}{extra[0]}: no part of these numbers"
     init = settings.get("init_lora_weights")
     if init not in PLAIN_SETTINGS:
         yield (f"init_lora_weights = {init!r} changed W0 before training: dW is relative to that, not to W0")
-    if any(pair.shape.parts == 2 for pair in pairs):
-        yield "A MergedLinear of two parts in three: taken for q and v, as its file does not tell which"
+    for parts, told in (
+        (2, "two parts in three: taken for q and v, as its file does not tell which"),
+        (3, "three parts, q, k and v"),
+    ):
+        if any(pair.shape.parts == parts for pair in pairs):
+            yield (
+                f"A MergedLinear of {told} (A has {parts} times the rows that B has columns, and B the rows "
+                f"of {parts} square projections)"
+            )
 
 
 def _read_pair(path: Path, pair: NamedPair, shape: PairShape) -> tuple[Tensor, Tensor]:
@@ -563,19 +605,34 @@ def _fits(rows: Mapping[str, Any], d_out: int, known: bool) -> bool:
     return taken[0] == 0 and taken[-1] == d_out and taken[1:-1:2] == taken[2:-1:2]
 
 
+_NUMBER = re.compile(r"(?:^|[._])(\d+)(?=[._])[._]?")
+
+
 def _labels(modules: Sequence[str]) -> dict[str, tuple[int | None, str]]:
-    """The layer of each module, the first number in its name, and its name without that layer."""
+    """The layer of each module, the first number in its name, and what it is called among all layers.
+
+    That is its name without the layer and what is before it; or its whole name, with * for the layer, where
+    others have the first too, or where there are several stacks of layers, as a diffusion model's down_blocks
+    and up_blocks, whose layers of one number are not the same.
+    """
     found: dict[str, tuple[int | None, str]] = {}
     for module in modules:
-        match = re.search(r"(?:^|[._])(\d+)(?=[._])[._]?(.*)", module)
-        found[module] = (int(match[1]), match[2]) if match else (None, module)
+        match = _NUMBER.search(module)
+        found[module] = (int(match[1]), module[match.end() :]) if match else (None, module)
     shared = Counter(found.values())
+    several = len({stack_of(module) for module in modules} - {None}) > 1
     whole = {
         module: (layer, re.sub(r"(^|[._])\d+(?=[._])", r"\1*", module, count=1))
         for module, (layer, label) in found.items()
-        if shared[layer, label] > 1
+        if layer is not None and (several or shared[layer, label] > 1)
     }
     return found | whole
+
+
+def stack_of(module: str) -> str | None:
+    """What is before a module's layer in its name, as model.layers; None without a layer."""
+    match = _NUMBER.search(module)
+    return module[: match.start()] if match else None
 
 
 def _architecture(

@@ -24,6 +24,13 @@ WRONG = [
     ("resize PATH --out o --error nan", "'nan' is no relative error"),
     ("resize --out o --rank 1", "give the PATH of an adapter, or --from-full TUNED --base BASE"),
     ("resize PATH --from-full T --out o --rank 1", "--from-full TUNED takes --base BASE, and no PATH"),
+    (
+        "inspect PATH --intruders 5",
+        "--intruders is of intruder dimensions, which need W: give the base model",
+    ),
+    ("inspect PATH --epsilon 0.4", "--epsilon is of intruder dimensions, which need W: give the base model"),
+    ("inspect PATH --json j --html ./j", "j is given for --json and for --html; give each a file of its own"),
+    ("compare P Q --csv j --html j", "j is given for --csv and for --html; give each a file of its own"),
     ("costs", "costs: give the study with --study, or a file of its own with --from"),
 ]
 
@@ -33,6 +40,32 @@ def test_a_wrong_value_is_wrong_use(command, said, capsys):
     assert main(command.split()) == 2
     error = capsys.readouterr().err
     assert said in error
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        *(f"inspect PATH --{name} EMPTY" for name in ("json", "csv", "html", "base")),
+        "inspect EMPTY",
+        "compare PATH EMPTY",
+        "compare PATH PATH --html EMPTY",
+        "resize PATH --rank 1 --out EMPTY",
+        "resize EMPTY --rank 1 --out o",
+        "resize --from-full EMPTY --base b --rank 1 --out o",
+        *(f"{name} --study EMPTY" for name in ("fig3", "truncation", "all", "archive --out o")),
+        *(f"{name} --study s --out EMPTY" for name in ("fig3", "truncation", "all", "archive")),
+        "fig3 --study s --root EMPTY",
+        "fig3 --study s --task EMPTY",
+        "costs --from EMPTY",
+        "across EMPTY",
+        "across folder --out EMPTY",
+    ],
+)
+def test_what_a_shells_unset_variable_leaves_is_wrong_use(command, capsys):
+    assert main(["" if word == "EMPTY" else word for word in command.split()]) == 2
+    error = capsys.readouterr().err
+    assert "'' is empty; give a" in error
     assert error.count("\n") == 1
 
 

@@ -73,6 +73,9 @@ def test_what_is_no_file_of_tensors_is_one_line(tmp_path, capsys):
     torch.save([1, 2], tmp_path / "list.pth")
     torch.save({"a": torch.ones(2, 2).to_sparse()}, tmp_path / "sparse.pt")
     torch.save({"a": torch.ones(2, 2, device="meta")}, tmp_path / "meta.pt")
+    torch.save({"a": torch.ones(2), "step": 5}, tmp_path / "mixed.pt")
+    (tmp_path / "empty.pt").write_bytes(b"")
+    (tmp_path / "noise.bin").write_bytes(bytes(range(1, 256)) * 9)
     (tmp_path / "text.safetensors").write_text("text")
     for name, message in (
         ("harmful.bin", "not a file of tensors alone"),
@@ -81,9 +84,29 @@ def test_what_is_no_file_of_tensors_is_one_line(tmp_path, capsys):
         ("meta.pt", "a is a tensor without its numbers"),
         ("text.safetensors", "not a safetensors file, or not a whole one"),
         ("nowhere.bin", "no such file"),
+        ("empty.pt", r"not a whole one \(it is empty\); save"),
+        ("noise.bin", r"not a whole one \(torch cannot read it as a pickle\); save"),
+        ("mixed.pt", "holds 'step' of type int beside its tensors; save the state dict alone"),
         ("", "is a folder"),
     ):
         with pytest.raises(ValueError, match=message) as error:
             open_tensors(tmp_path / name)
         assert "\n" not in str(error.value)
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("name", ["a.safetensors", "a.pt"])
+def test_a_file_that_may_not_be_read_is_no_missing_one(tmp_path, name, monkeypatch):
+    path = tmp_path / name
+    path.write_bytes(b"x")
+
+    def refuse(self, *_args, **_options):
+        raise PermissionError(13, "Permission denied", str(self))
+
+    def missing(*_args, **_options):
+        raise FileNotFoundError(2, "No such file or directory")  # as safetensors says it
+
+    monkeypatch.setattr(type(path), "open", refuse)
+    monkeypatch.setattr("safetensors.safe_open", missing)
+    with pytest.raises(ValueError, match=rf"{name} cannot be read: Permission denied$"):
+        open_tensors(path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ import lora
 from analysis import AnalysisError
 from analysis.checkup.compare import compare
 from analysis.checkup.page import comparison_page
+from analysis.checkup.resize import resize
 from analysis.commands import main
 from tests.analysis.checkup.adapters import llama, orthonormal
 
@@ -133,6 +135,44 @@ def test_the_same_seed_is_recognised(planted):
     )
 
 
+@pytest.mark.parametrize("shared", [1, 2])
+def test_aligned_leading_directions_are_no_shared_start(planted, tmp_path, shared):
+    """Two that learnt the same top directions, cut by an SVD, which puts these into the same rows of A."""
+    paths = []
+    for n in range(2):
+        pairs = {}
+        for i, module in enumerate(places()):
+            common, own = orthonormal(64, 2, seed=i), orthonormal(64, 4, seed=50 + 10 * n + i)
+            V = torch.linalg.qr(torch.cat([common[:, :shared], own], 1))[0][:, :4].T
+            values = torch.tensor([8.0, 6.0, 1.0, 0.5], dtype=torch.float64)
+            U = orthonormal(48, 4, seed=200 + 10 * n + i)
+            mixing = drawn(20 * n + i, 4, 4, 4)[0]
+            pairs[module] = (U * values @ mixing, torch.linalg.solve(mixing, V))
+        whole = planted(pairs, f"whole{n}", r=4)
+        for rank in (1, 2, 4):
+            resize(whole, tmp_path / f"cut{n}-{rank}", rank=rank)
+        paths.append(whole)
+    for rank in (1, 2, 4):
+        seen = compare([tmp_path / f"cut{n}-{rank}" for n in range(2)])
+        assert seen.numbers["A_cosine"].abs().max() > 0.4
+        assert set(seen.numbers["relation"]) == {""}
+    assert set(compare(paths).numbers["relation"]) == {""}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_one_aligned_row_of_unordered_factors_is_no_shared_start(planted, dtype):
+    first, second = {}, {}
+    for i, module in enumerate(places()):
+        _, A = drawn(i)
+        other = drawn(60 + i)[1]
+        A[0] *= 3
+        other[0] = A[0]
+        first[module], second[module] = (drawn(10 + i)[0], A), (drawn(30 + i)[0], other)
+    seen = compare([planted(pairs, name, dtype, r=4) for name, pairs in (("a", first), ("b", second))])
+    assert seen.numbers["A_cosine"].min() > 0.6
+    assert set(seen.numbers["relation"]) == {""}
+
+
 def test_a_merge_is_recognised(planted, one):
     other = {module: drawn(50 + i) for i, module in enumerate(places())}
     merged = {
@@ -146,6 +186,84 @@ def test_a_merge_is_recognised(planted, one):
     assert "Cosine of dW over what all share" in seen.printed()
     expected = sum(float((B @ A).square().sum()) * 4 for B, A in one.values())  # alpha 8, r 4
     assert seen.inner[0, 0] == pytest.approx(expected, rel=1e-5)
+
+
+def combined(parts):
+    """The sum of weight * dW over [(weight, pairs), ...], as pairs."""
+    return {
+        module: (
+            torch.cat([weight * pairs[module][0] for weight, pairs in parts], 1),
+            torch.cat([pairs[module][1] for _, pairs in parts]),
+        )
+        for module in places()
+    }
+
+
+def merges(planted, **adapters):
+    paths = [planted(pairs, name, r=len(next(iter(pairs.values()))[1])) for name, pairs in adapters.items()]
+    return [s for s in compare(paths).sentences if "merge" in s or "dependent" in s]
+
+
+def test_one_dependence_is_told_once(planted, one):
+    """Signs + + - - leave open which of the four was made of the rest."""
+    two, three = ({module: drawn(n + i) for i, module in enumerate(places())} for n in (50, 70))
+    # The scale is 8 / r: the weights of the sums, whose rank is 12, come out the smaller.
+    (told,) = merges(planted, sum=combined([(3, one), (3, two)]), one=one, two=two)
+    assert told.startswith("sum is a merge: dW = 1.5 one + 1.5 two, in the projections that all share")
+    mixed = combined([(3, one), (3, two), (-3, three)])
+    (told,) = merges(planted, mixed=mixed, a=one, b=two, c=three)
+    assert told == (
+        "mixed, a, b, c are linearly dependent in the projections that all share: dW of mixed = 1 a + 1 b - "
+        "1 c. Which of them was made of the others this does not tell."
+    )
+
+
+def test_two_merges_of_the_same_sources_are_both_told(planted, one):
+    two = {module: drawn(50 + i) for i, module in enumerate(places())}
+    found = merges(
+        planted, one=one, m=combined([(1, one), (1, two)]), n=combined([(0.5, one), (4, two)]), two=two
+    )
+    assert [told.partition(",")[0] for told in found] == [
+        "m is a merge: dW = 0.5 one + 0.5 two",
+        "n is a merge: dW = 0.25 one + 2 two",
+    ]
+
+
+def test_copies_make_no_merge(planted, one):
+    """Neither a copy nor one at another scale has a part in a sum beside its first."""
+    two = {module: drawn(50 + i) for i, module in enumerate(places())}
+    scaled = {module: (-3 * B @ ROTATION.T, ROTATION @ A) for module, (B, A) in one.items()}
+    assert not merges(planted, one=one, scaled=scaled, two=two)
+    total = combined([(2, one), (2, two)])
+    (told,) = merges(planted, first=one, again=one, second=scaled, other=two, sum=total)
+    assert told.startswith("sum is a merge: dW = 1 first + 1 other,")
+
+
+def test_numbers_that_depend_on_a_scale_nobody_states_are_marked(planted, one):
+    """Cosines of one projection are the same for any scale; a sum of several for one that serves all."""
+    half = {module: (0.5 * B, A) for module, (B, A) in one.items()}
+    two = {module: drawn(50 + i) for i, module in enumerate(places())}
+    paths = [planted(one, "bare"), planted(half, "half", r=4, lora_alpha=4), planted(two, "two", r=4)]
+    seen = compare(paths)
+    assert seen.sentences[0] == (
+        "bare and half: same dW at another scale?: the same factors, 0.5? times as large in half in 6 of 6 "
+        "shared projections."
+    )
+    matrix, norm = seen.tables()[0].terminal(), math.sqrt(seen.inner[0, 0])
+    assert re.search(rf"bare +{norm:.3g}\?\* +1\.000 ", matrix)
+    assert re.search(rf"half +1\.000 +{norm / 2:.3g}\* ", matrix)
+    assert seen.record()["depends_on_unstated_scale"] == ["norm_ratio", "relation", "ratio", "inner_products"]
+    assert seen.numbers["scale_stated"].tolist() == [False] * 12 + [True] * 6
+    assert compare(paths[1:]).record()["depends_on_unstated_scale"] == []
+    uneven = planted({llama(0, "q"): drawn(0), llama(0, "v"): drawn(1, r=2)}, "uneven")
+    matrix = compare([uneven, paths[1], paths[2]]).tables()[0].terminal()
+    assert re.search(r"uneven +\d+\?\* +-?0\.\d+\? +-?0\.\d+\?", matrix)
+    assert re.search(r"two +-?0\.\d+\? +-?0\.\d+ +\d+\*", matrix)
+    sum_ = combined([(2, one), (2, two)])
+    (told,) = merges(planted, bare2=sum_, a=one, b=two)
+    assert "1 a + 1 b" in told
+    seen = compare([paths[0], paths[2], planted(sum_, "sum", r=8, lora_alpha=8)])
+    assert "dW = 2? bare + 1? two" in " ".join(seen.sentences)
 
 
 def test_a_fused_module_beside_split_projections(tiny, random_adapter, tmp_path):

@@ -92,6 +92,37 @@ def test_even_energy_is_not_called_otherwise(planted):
     assert "spread evenly over the depth" in text
 
 
+def test_stacks_of_layers_are_not_summed(planted):
+    """Of a diffusion model down_blocks.1 and up_blocks.1 are not of one depth, or mid_block above."""
+    pairs = {}
+    for block, count, size in (("down_blocks", 4, 1.0), ("up_blocks", 4, 3.0)):
+        for layer in range(count):
+            for letter in ("to_q", "to_out.0"):
+                module = f"{block}.{layer}.attentions.0.transformer_blocks.0.attn1.{letter}"
+                pairs[module] = with_spectrum(size * SPECTRUM, seed=layer)
+    middle = "mid_block.attentions.0.transformer_blocks.0.attn1.to_q"
+    pairs[middle] = with_spectrum(2 * SPECTRUM)
+    pairs[f"up_blocks.2.{middle.partition('.')[2]}"] = (torch.zeros(24, 4), torch.zeros(4, 32))
+    seen = inspect(planted(pairs, r=4))
+    text = " ".join(seen.sentences)
+    assert "third" not in text
+    assert "evenly over the depth" not in text
+    assert "dW = 0: up_blocks.2.attentions.0.transformer_blocks.0.attn1.to_q." in text
+    energy = seen.numbers.groupby("projection")["energy_share"].sum()
+    whole = 8 + 7 * 9 + 4  # squares of sizes
+    for block, squares in (("down_blocks.*", 4), ("up_blocks.*", 27)):
+        assert energy[f"{block}.attentions.0.transformer_blocks.0.attn1.to_q"] == pytest.approx(
+            squares / whole
+        )
+    assert "of 9 layers in 3 stacks" in seen.title()
+    rows = seen.printed().partition("Energy by layer of each stack")[2].splitlines()[1:]
+    starts = [row.rpartition("  ")[0].strip() for row in rows]
+    assert len(set(starts)) == len(energy)
+    for block in ("down_blocks", "mid_block", "up_blocks"):
+        assert any(block in start for start in starts)
+    assert "In words" in inspection_page(seen)
+
+
 def test_numbers_that_depend_on_a_scale_nobody_states_are_marked(planted):
     seen = inspect(planted({llama(0, "q"): with_spectrum(SPECTRUM), llama(0, "v"): with_spectrum(SPECTRUM)}))
     text = seen.printed()
@@ -108,7 +139,12 @@ def test_numbers_that_depend_on_a_scale_nobody_states_are_marked(planted):
 
 def test_shares_depend_on_the_scale_where_ranks_differ(planted):
     pairs = {llama(0, "q"): with_spectrum(SPECTRUM), llama(0, "v"): with_spectrum(SPECTRUM[:2])}
-    assert "energy_share" in inspect(planted(pairs)).record()["depends_on_unstated_scale"]
+    seen = inspect(planted(pairs))
+    assert {"energy_share", "state", "kept"} <= set(seen.record()["depends_on_unstated_scale"])
+    text = seen.printed()
+    assert re.search(r"rank 1 keeps \d+ %\? \(relative error \d+ %\?\)", text)
+    assert re.search(r"'@' is \d+ %\? of", text)
+    assert "depends on scales that are not stated (?)" in inspection_page(seen)
 
 
 def test_of_a_fused_module_a_copy_keeps_what_resize_keeps(planted, tmp_path):
@@ -240,6 +276,22 @@ def test_beside_w_the_numbers_are_those_of_dense_matrices(trained):
         assert (row["chance_left"], row["chance_right"]) == (3 / len(W), 3 / W.shape[1])
 
 
+def test_beside_w_what_depends_on_a_scale_nobody_states_is_marked(trained):
+    """Ranges and counts of intruders too; what no factor changes is not."""
+    _, folder, base = trained("llama", ["q_proj", "v_proj"])
+    seen = inspect(folder, base, intruders=8)
+    assert "?" not in " ".join(seen.sentences)
+    (folder / "adapter_config.json").unlink()
+    seen = inspect(folder, base, intruders=8)
+    text = " ".join(seen.sentences)
+    assert re.search(r"dW is [\d.]+ %\? of W .*\(median; [\d.]+ %\? to [\d.]+ %\?\)", text)
+    assert re.search(r": \d+\? on the left and \d+\? on the right of 4 projections; \d+\? and \d+\? of", text)
+    assert re.search(r"amplifies them [\d.]+\?-fold, where random directions would give [\d.]+\?", text)
+    assert re.search(r"[\d.]+ % of dW's energy is in W's top left directions \(chance", text)
+    assert {"intruders_left", "arbitrary_right", "factor"} <= set(seen.record()["depends_on_unstated_scale"])
+    assert not {"lift", "kept", "share_left"} & set(seen.record()["depends_on_unstated_scale"])
+
+
 def test_an_adapter_of_another_model_is_one_line(trained, saved):
     _, folder, _ = trained("llama", ["q_proj"])
     _, other = saved("llama", "other", hidden_size=64)
@@ -254,7 +306,7 @@ def test_a_broken_weight_of_the_base_is_named(trained, saved, value, told):
     weights = load_file(base / "model.safetensors")
     weights["model.layers.1.self_attn.q_proj.weight"] *= value
     save_file(weights, base / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(AnalysisError, match=f"broken: W_q of layer 1 {told}"):
+    with pytest.raises(AnalysisError, match=f"broken: W_q of layer 2 {told}"):
         inspect(folder, base)
 
 

@@ -236,8 +236,20 @@ def test_an_adapter_of_a_fully_tuned_model(saved, tiny, tmp_path, kind):
 def test_a_module_of_unknown_kind_is_told(tmp_path):
     """loralib's Embedding has the names of its Linear, and PEFT's has others."""
     torch.save({"wte.lora_A": torch.ones(2, 9), "wte.lora_B": torch.ones(4, 2)}, tmp_path / "a.pt")
-    (note,) = resize(tmp_path / "a.pt", tmp_path / "small", rank=1).notes[1:]
+    note = resize(tmp_path / "a.pt", tmp_path / "small", rank=1).notes[1]
     assert note.startswith("taken for linear modules, as names of loralib do not tell: 1, such as wte;")
+
+
+def test_a_whole_that_depends_on_scales_nobody_states_is_marked(planted, tmp_path):
+    """One factor for all leaves a relative error what it is; several ranks need not have one."""
+    V = orthonormal(32, 4, 1).T
+    pairs = {llama(i, "q"): (orthonormal(24, 4, i)[:, :k], V[:k]) for i, k in enumerate((4, 2))}
+    printed = resize(planted(pairs, "uneven"), tmp_path / "a", rank=1).printed()
+    assert re.search(r"relative error \d+\.\d+%\?, energy kept \d+\.\d+%\?, ", printed)
+    assert "the copy states the scale that was taken: alpha = r where the file stated none" in printed
+    even = {module: (B[:, :2], A[:2]) for module, (B, A) in pairs.items()}
+    assert "%?" not in resize(planted(even, "even"), tmp_path / "b", rank=1).printed()
+    assert "?" not in resize(planted(even, "stated", r=2), tmp_path / "c", rank=1).printed()
 
 
 def test_what_cannot_be_resized_is_one_line(by_peft, planted, saved, tmp_path):

@@ -12,6 +12,8 @@ from safetensors.torch import load_file, save_file
 
 import lora
 from analysis import AnalysisError
+from analysis.checkup.compare import compare
+from analysis.checkup.resize import resize
 from analysis.reading.adapters import read_adapter
 from analysis.reading.pairs import open_adapter
 
@@ -190,6 +192,23 @@ def test_loralibs_stacked_factors(tmp_path, enabled):
     parts = dict(zip("qkv", expected.chunk(3), strict=True))
     same(deltas(adapter), {(0, letter): parts[letter] for letter in enabled})
     assert {pair.rank for pair in adapter.pairs[0].factors().values()} == {2}
+    (note,) = [note for note in adapter.notes if "MergedLinear" in note]
+    parts = {"qv": "two parts in three: taken for q and v", "qkv": "three parts, q, k and v"}[enabled]
+    assert parts in note
+    assert f"A has {len(enabled)} times the rows that B has columns" in note
+
+
+@pytest.mark.parametrize(
+    ("A", "B"), [((8, 64), (64, 4)), ((12, 64), (63, 4)), ((12, 64), (96, 4)), ((16, 64), (256, 4))]
+)
+def test_ranks_that_differ_are_no_stacked_factors(tmp_path, A, B):
+    """Only what a MergedLinear of q, k and v can be is one: as many square parts as A has times B's rank."""
+    prefix = "layers.0.fc"
+    torch.save({f"{prefix}.lora_A": draw(*A), f"{prefix}.lora_B": draw(*B)}, tmp_path / "a.pt")
+    check_refused(
+        tmp_path / "a.pt",
+        rf"{prefix}: lora_A .* has rank {A[0]} and lora_B .* rank {B[1]}, and they are no MergedLinear's",
+    )
 
 
 def test_kohyas_file(tmp_path):
@@ -200,6 +219,27 @@ def test_kohyas_file(tmp_path):
     adapter = open_adapter(tmp_path / "a.safetensors")
     assert (adapter.format, adapter.pairs[0].module, adapter.pairs[0].stated) == ("kohya", name, True)
     same(deltas(adapter), {(0, "attentions_0_proj_in"): 0.5 * B @ A})
+
+
+@pytest.mark.parametrize("between", [".", "_"])
+def test_layers_of_several_stacks_keep_their_names_apart(tmp_path, between):
+    names = ["down_blocks.0.attn.to_q", "down_blocks.1.attn.to_q", "mid_block.to_v", "up_blocks.0.attn.to_k"]
+    names = [name.replace(".", between) for name in names]
+    save_file(
+        {f"{name}.lora_{factor}.weight": draw(4, 4) for name in names for factor in "AB"},
+        tmp_path / "a.safetensors",
+    )
+    adapter = open_adapter(tmp_path / "a.safetensors")
+    down, up = (
+        f"{block}.*.attn.{letter}" for block, letter in (("down_blocks", "to_q"), ("up_blocks", "to_k"))
+    )
+    assert [(pair.layer, pair.label) for pair in adapter] == [
+        (0, down.replace(".", between)),
+        (1, down.replace(".", between)),
+        (None, names[2]),
+        (0, up.replace(".", between)),
+    ]
+    assert adapter.stacks == ("down_blocks", "up_blocks")
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float8_e4m3fn, torch.int64])
@@ -296,7 +336,9 @@ def test_factors_that_are_no_pair(by_peft, tmp_path):
 
     damaged("without the B of its pair; it is not whole", B=None)
     damaged("without the A of its pair", A=None)
-    damaged(r"lora_A \(3, 32\) and lora_B \(32, 2\) of .*query do not make a pair", A=torch.zeros(3, 32))
+    damaged(
+        r"query: lora_A \(3, 32\) has rank 3 and lora_B \(32, 2\) rank 2; they do not", A=torch.zeros(3, 32)
+    )
     damaged(r"lora_A \(2,\)", A=torch.zeros(2))
     damaged(r"lora_A \(0, 32\)", A=torch.zeros(0, 32), B=torch.zeros(32, 0))
     damaged("lora_A.weight has entries that are NaN or infinite", A=whole[A].fill_(float("nan")))
@@ -316,6 +358,22 @@ def test_exchanged_factors_are_told(tmp_path):
     assert "x is of rank 32, and dW is only 2 x 2" in open_adapter(tmp_path / "a.safetensors").notes[1]
     save_file({name: value.T.contiguous() for name, value in tensors.items()}, tmp_path / "b.safetensors")
     assert not any("exchanged" in note for note in open_adapter(tmp_path / "b.safetensors").notes)
+
+
+@pytest.mark.parametrize(
+    ("count", "told"), [(1, "1 other tensor lies beside the pairs, x0: "), (2, "2 other tensors lie beside")]
+)
+def test_one_of_a_thing_is_not_several(tmp_path, count, told):
+    tensors = {f"q.lora_{f}.weight": draw(4, 4) for f in "AB"} | {f"x{i}": draw(2, 2) for i in range(count)}
+    save_file(tensors, tmp_path / "a.safetensors")
+    assert any(note.startswith(told) for note in open_adapter(tmp_path / "a.safetensors").notes)
+
+
+def test_a_scale_that_the_config_has_as_text(by_peft):
+    folder, _ = by_peft("bert", r=2, target_modules=["query"])
+    path = folder / "adapter_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"lora_alpha": "eight"}))
+    check_refused(folder, "its config states lora_alpha = 'eight' for .*query; give a number, such as 16")
 
 
 def test_dora_without_magnitudes_is_not_whole(by_peft):
@@ -432,5 +490,12 @@ def test_a_truncated_run_says_what_it_is_cut_from(make_run, outputs):
     assert f"it evaluates {whole.name} cut to its top 2 directions by dW" in note
     assert note.startswith(f"{cut.name} has no adapter of its own")
     assert not open_adapter(whole).notes
+    for refused in (
+        lambda: compare([cut, whole]),
+        lambda: resize(cut, outputs / "small", rank=1),
+    ):
+        with pytest.raises(AnalysisError, match=f"truncated run has no adapter of its own .*{whole.name}"):
+            refused()
+    assert len(compare([whole, whole]).compared)
     whole.rename(outputs / "elsewhere")
     check_refused(cut, "a truncated run.*its top 2 directions by dW, and no run of the same settings")
