@@ -226,7 +226,10 @@ def _sentences(seen: Inspection) -> Iterator[str]:
         )
         yield from _against_weight(seen, alive)
     else:
-        yield f"||dW|| over all projections is {_norm(seen):.3g}{mark}; its size beside W needs --base."
+        alone = " (of DoRA, B A alone)" if numbers["dora"].any() else ""
+        yield (
+            f"||dW|| over all projections is {_norm(seen):.3g}{mark}{alone}; its size beside W needs --base."
+        )
     yield from _where(seen)
     yield from _rank_used(seen, alive)
     yield from _smaller(seen)
@@ -337,6 +340,12 @@ def _rank_used(seen: Inspection, alive: pd.DataFrame) -> Iterator[str]:
 def _smaller(seen: Inspection) -> Iterator[str]:
     ranks = [rank for rank in _ranks(seen)[:-1] if rank > 0]
     if not ranks:
+        return
+    if any(one.pair.dora for one in seen.measured):
+        yield (
+            "What a smaller copy would keep is not told: resize cuts no DoRA, whose magnitudes are of the "
+            "whole pair."
+        )
         return
     mark = seen.mark("kept")
     enough = next((i for i, rank in enumerate(ranks) if seen.kept(rank) >= ALL_BUT), len(ranks))

@@ -385,7 +385,12 @@ def test_doras_update_is_that_of_pefts_merged_weight(kind, modules, saved, tmp_p
         assert one.row["intruders_left"] == int((cosines < 0.5).sum())
     text = " ".join(seen.adapter.notes)
     assert "with W they are of dW = W' - W0, which has full rank" in text
-    assert inspect(tmp_path / "adapter").measured[0].row["rank_99"] <= 3
+    bare = inspect(tmp_path / "adapter")
+    assert bare.measured[0].row["rank_99"] <= 3
+    assert "(of DoRA, B A alone)" in bare.sentences[0]
+    for one in (bare, seen):
+        assert "resize cuts no DoRA" in " ".join(one.sentences)
+        assert "a copy cut to" not in " ".join(one.sentences)
     assert "In words" in inspection_page(seen)
     assert seen.record()["projections"][0]["beyond_noise"] is None
 
