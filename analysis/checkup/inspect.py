@@ -219,11 +219,19 @@ def _sentences(seen: Inspection) -> Iterator[str]:
     mark = seen.mark("norm")
     if "relative_norm" in numbers:
         beside = alive["relative_norm"].dropna()
+        if not len(beside):
+            yield f"The base has no W of the names and sizes of these {len(alive)} projections."
+            return
         yield (
             f"dW is {_percent(beside.median())}{mark} of W by Frobenius norm (median; "
             f"{_percent(beside.min())}{mark} to {_percent(beside.max())}{mark}); ||dW|| over all projections "
             f"is {_norm(seen):.3g}{mark}."
         )
+        if without := [*alive.loc[alive["relative_norm"].isna(), "module"]]:
+            yield (
+                f"Beside W stand {len(beside)} of {len(alive)} projections; of the others the base has no W "
+                f"of that name and size: {', '.join(without[:4])}{' and more' * (len(without) > 4)}."
+            )
         yield from _against_weight(seen, alive)
     else:
         alone = " (of DoRA, B A alone)" if numbers["dora"].any() else ""
@@ -444,7 +452,7 @@ def _by_label(seen: Inspection, most: int = 24) -> Table:
         middle |= {
             "norm": math.sqrt((part["norm"] ** 2).sum()),
             "sigma_1": part["sigma_1"].max(),
-            **{name: part[name].sum() for name in middle if name.startswith("intruders")},
+            **{name: part[name].sum(min_count=1) for name in middle if name.startswith("intruders")},
         }
         share = Cell(f"{part['energy_share'].sum():.1%}{mark}")
         rows.append(Row((label, str(len(part))), (share, *_cells(seen, middle))))

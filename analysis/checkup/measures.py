@@ -133,10 +133,13 @@ def _of_pair(
         row = _identity(pair, label, factors) | _spectrum(thin) | _nulls(pair, thin)
         row |= _rounding(pair, thin, factors)
         row["A_init"] = None if pair.embedding else initial_family(factors.A, factors.stored)
-        if base is not None and pair.letters and pair.layer is not None:
-            W = _weight(pair, label, factors, base)
+        if base is not None:
             form = base.checkpoint.dequantised_from
-            row |= _beside_weight(W, thin, pair.scaling, intruders, epsilon, form)
+            if pair.letters and pair.layer is not None:
+                W = _weight(pair, label, factors, base)
+                row |= _beside_weight(W, thin, pair.scaling, intruders, epsilon, form)
+            elif (named := _named_weight(pair, factors, base)) is not None:  # a table may be vocabulary long
+                row |= _beside_weight(named, thin, pair.scaling, intruders or 0, epsilon, form)
         values = thin.S.numpy()
         yield Measured(pair, label, row, values, whole if fused else values)
         whole = None
@@ -315,11 +318,29 @@ def _weight(pair: Pair, label: str, factors: Factors, base: BaseWeights) -> Tens
             f"{pair.module}: dW_{label} of layer {pair.layer + 1} is {shape}; W of {base.checkpoint.source} "
             f"is {tuple(W.shape)}"
         )
+    _check_weight(W, f"{base.checkpoint.source}: W_{label} of layer {pair.layer + 1}")
+    return W
+
+
+def _named_weight(pair: Pair, factors: Factors, base: BaseWeights) -> Tensor | None:
+    """W0 of a module without a letter (an embedding, a head, a convolution), by its name, as dW is laid out.
+
+    None where the checkpoint has no such module, or one of other sizes.  Raises AnalysisError as `_weight`.
+    """
+    W = base.module_weight(pair.module)
+    if W is None or W.ndim < 2:
+        return None
+    W = W.T if pair.embedding else W.flatten(1)
+    if tuple(W.shape) != (len(factors.B), factors.A.shape[1]):
+        return None
+    _check_weight(W, f"{base.checkpoint.source}: W of {pair.module}")
+    return W
+
+
+def _check_weight(W: Tensor, what: str) -> None:
     total = W.abs().sum(dtype=torch.float64)
     if not total or not torch.isfinite(total):
-        wrong = "has entries that are NaN or infinite" if total else "is zero"
-        raise AnalysisError(f"{base.checkpoint.source}: W_{label} of layer {pair.layer + 1} {wrong}")
-    return W
+        raise AnalysisError(f"{what} {'has entries that are NaN or infinite' if total else 'is zero'}")
 
 
 def _beside_weight(

@@ -142,6 +142,31 @@ class BaseWeights:
             found: Tensor = opened.get_tensor(name)
             return found
 
+    def module_weight(self, module: str) -> Tensor | None:
+        """The weight of a module that has no letter, as a float32 copy; None where no one has that name.
+
+        The beginnings of names differ from library to library: one may be the end of the other.
+
+        Raises:
+            AnalysisError: its file is damaged or missing, or it is not floating point.
+        """
+        import torch
+
+        wanted = f"{module}.weight"
+        found = [
+            name
+            for name in self._files
+            if name == wanted or name.endswith(f".{wanted}") or wanted.endswith(f".{name}")
+        ]
+        if len(found) != 1:
+            return None
+        W = self.parameter(found[0])
+        if not W.is_floating_point():
+            raise AnalysisError(
+                f"{self.checkpoint.source}: {found[0]} is {W.dtype}; W must be floating point"
+            )
+        return W.to(torch.float32, copy=True)
+
     def parameter_of(self, layer: int, letter: str) -> str:
         """The name of the parameter that holds a projection.
 

@@ -470,3 +470,43 @@ def test_beside_dequantised_weights_it_is_said(trained):
         counts.append(int((torch.linalg.svdvals(weight) < rounding_edge(weight, "Q4_1")).sum()))
     assert seen.numbers["weight_below_rounding"].tolist() == counts
     assert "Below the largest that it makes by itself lie" in text
+
+
+def test_modules_without_a_letter_stand_beside_the_weight_of_their_name(saved, tmp_path):
+    """A head, and an embedding, whose dW is the transpose of what is stored; against dense matrices."""
+    model, base = saved("llama")
+    generator = torch.Generator().manual_seed(3)
+    vocabulary, d = model.lm_head.weight.shape
+    tensors, dense = {}, {}
+    for module, (d_out, d_in), names in (
+        ("lm_head", (vocabulary, d), ("lora_A.weight", "lora_B.weight")),
+        ("model.embed_tokens", (d, vocabulary), ("lora_embedding_A", "lora_embedding_B")),
+        ("model.other", (5, 7), ("lora_A.weight", "lora_B.weight")),
+        ("model.layers.0.self_attn.q_proj", (d, d), ("lora_A.weight", "lora_B.weight")),
+    ):
+        A = torch.randn(2, d_in, generator=generator)
+        B = torch.randn(d_out, 2, generator=generator)
+        dense[module] = B.double() @ A.double()
+        tensors |= {f"base_model.model.{module}.{name}": one for name, one in zip(names, (A, B), strict=True)}
+    (tmp_path / "adapter").mkdir()
+    save_file(tensors, tmp_path / "adapter" / "adapter_model.safetensors")
+    config = {"peft_type": "LORA", "r": 2, "lora_alpha": 2, "target_modules": ["lm_head"]}
+    (tmp_path / "adapter" / "adapter_config.json").write_text(json.dumps(config))
+    seen = inspect(tmp_path / "adapter", base)
+    rows = seen.numbers.set_index("module")
+    q = model.model.layers[0].self_attn.q_proj
+    weights = {
+        "model.layers.0.self_attn.q_proj": q.weight.detach().double(),
+        "lm_head": model.lm_head.weight.detach().double(),
+        "model.embed_tokens": model.model.embed_tokens.weight.detach().double().T,
+    }
+    for module, W in weights.items():
+        dW = dense[module]
+        U, _, Vh = torch.linalg.svd(dW, full_matrices=False)
+        factor = dW.norm() / (U[:, :2].T @ W @ Vh[:2].T).norm()
+        assert rows.loc[module, "relative_norm"] == pytest.approx(float(dW.norm() / W.norm()), rel=1e-6)
+        assert rows.loc[module, "factor"] == pytest.approx(float(factor), rel=1e-5)
+    assert math.isnan(rows.loc["model.other", "relative_norm"])
+    told = " ".join(seen.sentences)
+    assert "Beside W stand 3 of 4 projections; of the others the base has no W of that name" in told
+    assert "size: model.other." in told
