@@ -16,6 +16,7 @@ import torch
 
 from analysis.errors import AnalysisError
 from analysis.geometry.dimensions import shared_dimension
+from analysis.geometry.nulls import phi_null
 from analysis.geometry.similarity import phi_grid
 from analysis.geometry.svd import ThinSVD, delta_svd
 from analysis.reading.base_weights import BaseWeights
@@ -52,6 +53,7 @@ class Compared:
         place: the projection.
         row: its numbers, by the names of the CSV's columns.
         right, left: phi for all i and j of the right and left singular vectors of dW.
+        chance: by side what random subspaces would have.
     """
 
     first: int
@@ -60,6 +62,7 @@ class Compared:
     row: dict[str, Any]
     right: np.ndarray = field(repr=False)
     left: np.ndarray = field(repr=False)
+    chance: Mapping[str, np.ndarray] = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -150,7 +153,7 @@ class Comparison:
         return " and ".join(self.names) if len(self.names) == 2 else ", ".join(self.names)
 
     def record(self) -> dict[str, Any]:
-        """For --json: everything, NaN as null."""
+        """For --json: everything, NaN as null; phi of each projection, and its chance, for all i and j."""
         return {
             "adapters": [
                 {"source": one.source, "format": one.format, "scale_stated": scales.stated}
@@ -165,6 +168,7 @@ class Comparison:
             "projections": [
                 {key: _plain(value) for key, value in one.row.items()}
                 | {f"phi_{side}": _plain_grid(getattr(one, side)) for side in ("right", "left")}
+                | {f"phi_{side}_chance": _plain_grid(one.chance[side]) for side in ("right", "left")}
                 for one in self.compared
             ],
         }
@@ -325,7 +329,11 @@ def _compared(
         row[f"top_{side}"] = float(grid[0, 0]) if min(ranks) else math.nan
         row[f"top_{side}_chance"] = 1 / d
         row[f"shared_{side}"] = shared_dimension(*V)
-    return Compared(first, second, place, row, right.numpy(), left.numpy())
+    chances = {
+        side: phi_null(len(grid), grid.shape[1], d).mean.numpy() if grid.numel() else grid.numpy()
+        for side, grid, d in (("right", right, d_in), ("left", left, d_out))
+    }
+    return Compared(first, second, place, row, right.numpy(), left.numpy(), chances)
 
 
 def _relation(factors: Sequence[Factors], norms: Sequence[float], cosine: float) -> tuple[str, float]:

@@ -322,6 +322,9 @@ def test_the_command(planted, one, tmp_path, capsys):
     assert main(["compare", *paths, *options]) == 0
     assert "one and two: same dW: the same factors in 6 of 6" in capsys.readouterr().out
     record = json.loads(files[0].read_text())
-    assert np.shape(record["projections"][0]["phi_right"]) == (4, 4)
+    first = record["projections"][0]
+    d = 64
+    assert np.shape(first["phi_right"]) == np.shape(first["phi_right_chance"]) == (4, 4)
+    assert first["phi_right_chance"][1] == pytest.approx([2 / d, 2 / d, 3 / d, 4 / d], abs=1e-5)
     assert files[1].read_text().count("\n") == 7
     assert files[2].read_text().count("<img") == 2
