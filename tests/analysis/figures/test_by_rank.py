@@ -62,7 +62,9 @@ def test_a_panel_a_grid_and_one_legend(grid):
     assert len(figure.axes) == 3
     [legend] = figure.legends
     labels = [text.get_text() for text in legend.get_texts()]
-    assert labels == ["$W_{v}$", "$W_{q}$, $W_{k}$", "$W_{q}$, $W_{k}$ r=q1-k2", "full fine-tuning"]
+    assert labels == ["$W_{v}$", "$W_{q}$, $W_{k}$", "full fine-tuning"]  # what has a rank, or none at all
+    [other] = by_rank.draw([grid], "parameters").legends
+    assert "$W_{q}$, $W_{k}$ r=q1-k2" in [text.get_text() for text in other.get_texts()]
     figure.draw_without_rendering()
     box = legend.get_window_extent()
     assert box.x0 >= 0

@@ -288,7 +288,7 @@ def test_runs_that_differ_in_more_are_told(study):
     study.run(rank=8)
     study.run(rank=64, alpha=64.0)
     notes = " ".join(table6(study.frame()).table.notes)
-    assert "The cells differ in more than weights and rank: alpha (8.0, 64.0)." in notes
+    assert "The cells differ in more than weights and rank: alpha (8, 64)." in notes
 
 
 def test_ranks_that_differ_by_letter_have_no_cell(study):
