@@ -133,7 +133,8 @@ def test_a_dead_worker_is_replaced_and_its_run_tried_twice(tmp_path: Path) -> No
     assert sweep.rows() == {"1": "finished", "7": "finished", "11": "FAILED", "3": "finished"}
     assert [len(sweep.did(f"r{rank}")) for rank in (1, 7, 11, 3)] == [1, 2, 2, 1]
     reason = "the worker was killed by SIGKILL, often for lack of memory"
-    assert re.search(rf"died      sql-embedded-qv-r7-\S+: {reason}; it is trained again\n", sweep.out)
+    # Of the two that die once or more, the other worker may have one trained again before the parent looks.
+    assert re.search(rf"died      sql-embedded-qv-r(7|11)-\S+: {reason}; it is trained again\n", sweep.out)
     assert f"#2 failed: {reason}, 2 times\n    python run.py rank=11 wandb.mode=disabled" in sweep.out
     assert Sweep(tmp_path, "rank=7").end().rows() == {"7": "kept"}
 
