@@ -19,6 +19,7 @@ from analysis import paper_values
 from analysis.cells import CellResult, Cells, Evaluation, Place, TaskResult
 from analysis.errors import AnalysisError
 from analysis.statistics import Best, best_together
+from analysis.tables.numbers import setting_value
 from experiments.metrics import Metric
 from lora.targets import LETTERS, parse_targets
 
@@ -211,7 +212,7 @@ def _words(settings: Iterable[tuple[str, Any]], identities: bool = False) -> str
     words = []
     for name, value in settings:
         if not name.endswith(".identity"):
-            words.append(f"{name}={_shown(value)}")
+            words.append(f"{name}={setting_value(value)}")
         elif identities:
             words.append(f"{name.partition('.')[0]} {str(value).rpartition(':')[2][:6]}")
     return ", ".join(words)
@@ -329,15 +330,13 @@ def _places(runs: Sequence[Run]) -> dict[str, _Named]:
             sizes = ["prefix"] if rank else [*SIZES]
             sizes = [name for name in sizes if name in told]
             shown = dict.fromkeys([*sizes, *further])
-            setting = " ".join(f"{SIZES.get(name, name)}={_shown(run.setting(name))}" for name in shown)
+            setting = " ".join(
+                f"{SIZES.get(name, name)}={setting_value(run.setting(name))}" for name in shown
+            )
             words = f"{method} {targets} {rank if isinstance(rank, str) else ''} {setting}"
             place = (words, rank if isinstance(rank, int) else 0)
             found[run.id] = _Named(place, method, targets, rank, setting)
     return found
-
-
-def _shown(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _further(runs: Sequence[Run]) -> list[str]:

@@ -11,6 +11,7 @@ from analysis.result import BEST, TIED
 from analysis.statistics import normality
 from analysis.statistics.bootstrap import IN_WORDS
 from analysis.statistics.comparison import ALPHA
+from analysis.tables.numbers import setting_value
 
 PAPER_TASKS = {"wikisql": "WikiSQL", "multinli": "MultiNLI"}
 CHECKPOINT_WORDS = {"last": "the last step", "best": f"the best evaluation on {CHOSEN_ON}"}
@@ -47,7 +48,9 @@ def notes(
     ]
     varied = {name: values for result in results for name, values in result.differing.items()}
     if varied:
-        told = "; ".join(f"{name} ({', '.join(map(_shown, values))})" for name, values in varied.items())
+        told = "; ".join(
+            f"{name} ({', '.join(map(setting_value, values))})" for name, values in varied.items()
+        )
         lines.append(f"The cells differ in more than weights and rank: {told}.")
     noises = ", ".join(
         f"±{paper_values.table('table5').quantities[result.column]['noise']} on {PAPER_TASKS[result.column]}"
@@ -131,7 +134,3 @@ def _rate_note(cells: Sequence[CellResult], evaluation: Evaluation) -> str:
     if not rates:
         return ""
     return f"Learning rate: {told}{', fixed' if len(rates) == 1 else ', by cell as the study has it'}."
-
-
-def _shown(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -5,8 +5,14 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 MISSING = "–"
+
+
+def setting_value(value: Any) -> str:
+    """A value of a run's setting as people write it: 8 for 8.0."""
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def short(value: float) -> str:
