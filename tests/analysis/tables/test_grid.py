@@ -138,3 +138,12 @@ def test_a_study_of_references_alone_has_no_picture(study):
     assert result.drawings == {}
     assert result.answers == []
     assert "sql base model mean 10.0" in lines(result)
+
+
+def test_settings_that_a_record_leaves_out_at_their_defaults_are_told_where_cells_differ(study):
+    study.run(rank=1)
+    study.run(rank=4, train="B", lr_ratio=16.0)
+    told = notes(make(select(study)))
+    assert "The cells differ in more than weights and rank: " in told
+    assert "train (both, B)" in told
+    assert "lr_ratio (1, 16)" in told

@@ -195,6 +195,11 @@ LABELLED = [{"text": f"t{i}", "label": ANIMALS[i % 2]} for i in range(4)]
         ([GOOD | {"x": None}], {"template": "{x}"}, "line 1: x is null"),
         ([GOOD | {"x": " "}], {"template": "{x}\\n"}, "line 1: its prompt is empty"),
         ([GOOD], {"columns": {"prompt": "question"}}, "line 1 lacks question; it has prompt, target"),
+        (
+            [GOOD],
+            {"columns": {"text": "prompt"}},
+            "columns names text, and these rows have a target to be gen",
+        ),
         ([GOOD] * 20, {}, "task.holdout=2 leaves no training example: there are 20, with 1 different inputs"),
         (generation(9), {"holdout": 5}, "task.holdout=5 leaves no training example: there are 9, with 9"),
         (
