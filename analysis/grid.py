@@ -92,6 +92,7 @@ class Grid:
 
     Attributes:
         title: the task, and what tells it from the study's other grids.
+        block: the same without the method: runs of grids of one block can be compared.
         task, model, method: of its runs; the model's name without its folder.
         cells: few weights before many, in the order q k v o; then by rank.
         references: the cells of methods without a rank, on the same task and model.
@@ -102,6 +103,7 @@ class Grid:
     """
 
     title: str
+    block: str
     task: str
     model: str
     method: str
@@ -245,7 +247,7 @@ def _of_block(title: str, runs: Sequence[Run], frame: DataFrame, evaluation: Eva
             paper_values.TASKS.get(task),
             cells.metric,
             {cell.place: cell.result for cell in (*of_method, *references)},
-            _best(shown),
+            best_of(shown),
             cells.differing([cell.place for cell in shown]),
         )
         used = {run for cell in (*of_method, *references) for run in cell.result.runs}
@@ -253,12 +255,23 @@ def _of_block(title: str, runs: Sequence[Run], frame: DataFrame, evaluation: Eva
             run for run, n in places.items() if run not in used and (n.method == method or not n.has_rank)
         )
         found.append(
-            Grid(name, task, _model(runs[0]), method, tuple(of_method), references, result, others, repeated)
+            Grid(
+                name,
+                title,
+                task,
+                _model(runs[0]),
+                method,
+                tuple(of_method),
+                references,
+                result,
+                others,
+                repeated,
+            )
         )
     return found
 
 
-def _best(cells: Sequence[GridCell]) -> Best[Place]:
+def best_of(cells: Sequence[GridCell]) -> Best[Place]:
     """Of the cells with several seeds; of one seed each, the highest, and nothing is decided."""
     compared = [cell for cell in cells if cell.seeds >= FEWEST_SEEDS]
     if compared:

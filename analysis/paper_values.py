@@ -197,6 +197,14 @@ def at_place(names: Iterable[str], task: str, place: tuple[str, int]) -> PaperVa
     return None
 
 
+def of_method(task: str, method: str) -> PaperValue | None:
+    """The score of full fine-tuning or of biases alone (Table 4), which have one size; None of others."""
+    key = {"full": ("full", 175255.8), "bias": ("bitfit", 14.2)}.get(method)
+    if key is None or task not in TASKS:
+        return None
+    return accuracy("table4", task=task, method=key[0], parameters=key[1])
+
+
 def _written(targets: Any) -> Any:
     """Letters as the file writes them; anything else as it is, for the table's own error."""
     try:

@@ -33,10 +33,6 @@ ROWS: dict[Place, str] = {
     ("qv", 1): "LoRA qv r=1",
     ("qv", 8): "LoRA qv r=8",
 }
-_PAPER: dict[Place, dict[str, Any]] = {
-    FULL: {"method": "full", "parameters": 175255.8},
-    BIAS: {"method": "bitfit", "parameters": 14.2},
-}
 _COLUMNS = (
     *("table", "task", "what", "targets", "rank", "trainable", "dev", *MEAN, "gap_closed", "seconds", "lr"),
     *("checkpoint", "split", "metric", "marked", "paper_task", "paper", "paper_noise"),
@@ -128,9 +124,7 @@ def _numbers(result: TaskResult, place: Place, evaluation: Evaluation) -> dict[s
 
 
 def _paper(task: str, place: Place) -> PaperValue | None:
-    if place in _PAPER and task in paper_values.TASKS:
-        return paper_values.accuracy("table4", task=task, **_PAPER[place])
-    return paper_values.at_place(["table6"], task, place)
+    return paper_values.of_method(task, place[0]) or paper_values.at_place(["table6"], task, place)
 
 
 def _row(result: TaskResult, place: Place, row: dict[str, Any]) -> Row:

@@ -55,14 +55,26 @@ def lines(
         labels: of the first line, but for the last, which is `word`.
         paper: by place.
     """
-    cells = [result.cells.get(place) for place in places]
+    yield from stacked([(result, place) for place in places], labels, paper, word)
+
+
+def stacked(
+    cells: Sequence[tuple[TaskResult | None, Place]],
+    labels: tuple[str, ...],
+    paper: Sequence[PaperValue | None],
+    word: str = "ours",
+) -> Iterator[Row]:
+    """As `lines`, of cells that may be of several results; None is blank."""
     blank = ("",) * len(labels)
-    yield Row((*labels, word), tuple(map(result.shown, places)))
-    intervals = tuple(Cell(result.interval(cell.mean) if cell else "") for cell in cells)
-    yield Row((*blank, "95%"), intervals, "interval")
+    shown = tuple(result.shown(place) if result else Cell(MISSING) for result, place in cells)
+    yield Row((*labels, word), shown)
+    found = [(result, result.cells.get(place)) if result else (None, None) for result, place in cells]
+    intervals = (result.interval(cell.mean) if result and cell else "" for result, cell in found)
+    yield Row((*blank, "95%"), tuple(map(Cell, intervals)), "interval")
     if any(paper):
         values = tuple(Cell(f"{value.value:.1f}" if value else "") for value in paper)
-        yield Row((PAPER_TASKS[result.column or ""], *blank[1:], "paper"), values, "paper")
+        column = next(result.column for result, _ in cells if result)
+        yield Row((PAPER_TASKS[column or ""], *blank[1:], "paper"), values, "paper")
 
 
 def facts(result: TaskResult, place: Place) -> tuple[Cell, ...]:

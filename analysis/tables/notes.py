@@ -52,10 +52,10 @@ def notes(
             f"{name} ({', '.join(map(setting_value, values))})" for name, values in varied.items()
         )
         lines.append(f"The cells differ in more than weights and rank: {told}.")
+    columns = dict.fromkeys(result.column for result in results if result.column and paper)
     noises = ", ".join(
-        f"±{paper_values.table('table5').quantities[result.column]['noise']} on {PAPER_TASKS[result.column]}"
-        for result in results
-        if result.column and paper
+        f"±{paper_values.table('table5').quantities[column]['noise']} on {PAPER_TASKS[column]}"
+        for column in columns
     )
     if noises:
         lines.append(
