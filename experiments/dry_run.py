@@ -5,6 +5,7 @@ Nothing is trained or written and the hub is asked nothing; torch is imported on
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import os
 from collections import Counter, defaultdict
@@ -18,18 +19,24 @@ from experiments.engine import at_once
 from experiments.errors import HubError, UserError
 from experiments.identity import INDEX_SUFFIX, PICKLED, SAFETENSORS
 from experiments.job import Outcome, address, check_rank, source_folder, source_of
+from experiments.metrics import metric
 from experiments.models import model_identity
+from experiments.parts import TaskConfig
 from experiments.plan import PlannedRun
 from experiments.progress import clock
 from experiments.store import runs as runs_of
 from experiments.sweep import Row, outcome_of, table, terminal_width
-from experiments.tasks import task_identity
+from experiments.tasks import load_task, task_identity
 
 OFFLINE = "HF_HUB_OFFLINE"
 ASKED_OFFLINE = "LORA_SECTION7_ASKED_OFFLINE"
 READY, LACKING = 0, 1
 WORDS = {"kept": "finished", "not run": "to train", "failed": "cannot run", "busy": "busy elsewhere"}
 NO_SWEEP = math.nan
+LARGE = 32 * 2**20
+"""Bytes; data of more is read when training begins, and a dry run does not wait for that."""
+MOST_LABELS = 8
+"""Of more, their number alone is told."""
 VARYING = ("seed", "rank")
 """A run takes about as long as one that differs in these alone."""
 
@@ -51,7 +58,11 @@ def dry_run(runs: Sequence[PlannedRun], workers: int | None) -> int:
     """
     rows = [(run, _outcome(run)) for run in runs]
     rows = [(run, _with_source(run, outcome, rows)) for run, outcome in rows]
+    data = {task: _data(task) for task in _of_files(rows)}
+    rows = [(run, _with_data(outcome, data.get(run.config.task))) for run, outcome in rows]
     parts = table(rows, terminal_width(), WORDS)
+    if held := [told for told in data.values() if isinstance(told, str)]:
+        parts.append(["data", *(f"  {line}" for line in held)])
     missing: dict[str, list[str]] = defaultdict(list)
     for number, (run, outcome) in enumerate(rows):
         for lack in [outcome.error] if outcome.status == "failed" else _lacks(run):
@@ -93,6 +104,36 @@ def _with_source(run: PlannedRun, outcome: Outcome, rows: Sequence[Row]) -> Outc
     except UserError as error:
         return Outcome("failed", outcome.name, outcome.folder, None, str(error), run.command)
     return outcome
+
+
+def _of_files(rows: Sequence[Row]) -> Iterator[TaskConfig]:
+    """The tasks that read local files, of the runs that are to be trained."""
+    tasks = dict.fromkeys(run.config.task for run, outcome in rows if outcome.status == "not run")
+    yield from (task for task in tasks if task.path is not None)
+
+
+def _data(task: TaskConfig) -> str | UserError:
+    """What the files hold, in one line, or what is wrong with them."""
+    path = Path(str(task.path)).expanduser()
+    files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
+    if (size := sum(file.stat().st_size for file in files)) > LARGE:
+        return f"{task.name}, {task.path}: {size / 2**20:,.0f} MiB, read when training begins"
+    try:
+        loaded = load_task(task)
+    except UserError as error:
+        return error
+    counts = ", ".join(f"{len(loaded.examples(split)):,} {split}" for split in loaded.splits)
+    labels = loaded.labels or ()
+    which = f" ({', '.join(labels)})" * (len(labels) <= MOST_LABELS)
+    told = f"; {len(labels)} labels{which}" if labels else ""
+    return f"{task.name}, {task.path}: {counts}{told}; {metric(loaded.metric, loaded.labels).title} counts"
+
+
+def _with_data(outcome: Outcome, data: str | UserError | None) -> Outcome:
+    """The same, unless the data that the run would read is not as it must be."""
+    if outcome.status != "not run" or not isinstance(data, UserError):
+        return outcome
+    return dataclasses.replace(outcome, status="failed", error=str(data))
 
 
 def _lacks(run: PlannedRun) -> Iterator[str]:

@@ -10,7 +10,7 @@ import pytest
 
 from experiments import dry_run as module
 from experiments.dry_run import ASKED_OFFLINE, dry_run
-from experiments.job import address
+from experiments.job import Outcome, address
 from experiments.plan import PlannedRun, experiment_names, plan
 
 CPU = "cpu (1 thread)"
@@ -109,6 +109,37 @@ def test_what_is_missing_is_named_once_with_its_runs(planned, capsys, values, sa
     if "truncated" not in values.values():
         assert told.count(said) == 1
         assert "(#1 to #4, 4 runs)" in told
+
+
+def test_own_data_is_told_as_it_would_be_split(planned, tmp_path, capsys, monkeypatch) -> None:
+    rows = [f'{{"text": "row {number}", "label": "{"ab"[number % 2]}"}}' for number in range(40)]
+    file = tmp_path / "mine.jsonl"
+    file.write_text("\n".join(rows))
+    own = {"task.name": "jsonl", "task.path": str(file), "task.holdout": 4}
+    runs = [planned(**own, rank=rank) for rank in (1, 2)]
+    assert dry_run(runs, 1) == 0
+    told = f"\n\ndata\n  jsonl, {file}: 32 train, 4 dev, 4 test; 2 labels (a, b); accuracy counts\n\n"
+    assert told in capsys.readouterr().out
+    monkeypatch.setattr(module, "MOST_LABELS", 1)
+    dry_run(runs, 1)
+    assert "; 2 labels; accuracy counts\n" in capsys.readouterr().out
+    monkeypatch.setattr(module, "LARGE", 10)
+    assert dry_run(runs, 1) == 0
+    assert f"jsonl, {file}: 0 MiB, read when training begins\n" in capsys.readouterr().out
+
+
+def test_data_that_cannot_be_read_as_a_task_stops_its_runs(planned, tmp_path, capsys, monkeypatch) -> None:
+    """Of a release the address is that of its files: what they hold is seen when they are read."""
+    monkeypatch.setattr(
+        module, "outcome_of", lambda run, since: Outcome("not run", "r", None, None, None, "c")
+    )
+    (tmp_path / "train.jsonl").write_text('{"text": "a", "label": "b"}\nnothing\n')
+    run = planned(**{"task.name": "jsonl", "task.path": str(tmp_path)})
+    assert dry_run([run, planned()], 1) == 1
+    out = capsys.readouterr().out
+    assert "train.jsonl, line 2" in out.partition("\nmissing\n")[2]
+    assert "2 runs: 1 to train, 1 cannot run\n" in out
+    assert "\ndata\n" not in out
 
 
 def test_a_run_that_starts_from_a_planned_or_a_finished_one_lacks_nothing(planned, finished, capsys) -> None:
