@@ -16,7 +16,7 @@ from omegaconf import DictConfig
 from experiments.config import CONF
 from experiments.errors import UserError
 from experiments.job import SWEEP
-from experiments.overrides import quoted
+from experiments.overrides import quoted, with_searchpath
 from experiments.plan import LAUNCHED, make_studies, plan
 from experiments.terminal import spoken
 
@@ -53,6 +53,7 @@ def main() -> int:
     since = time.time()
     os.environ[SWEEP] = repr(since)
     try:
+        sys.argv[1:] = with_searchpath(sys.argv[1:])
         planned = plan(sys.argv[1:])
         make_studies(planned.runs)
     except UserError as error:
@@ -89,7 +90,7 @@ def _dry_run(arguments: Sequence[str]) -> int:
 
     stay_offline()
     try:
-        planned = plan(arguments)
+        planned = plan(with_searchpath(arguments))
         if not planned.runs:
             raise UserError(f"{DRY_RUN} shows a plan, and here there is none: Hydra alone knows what runs")
     except UserError as error:

@@ -14,9 +14,9 @@ from experiments import config
 from experiments.config import CONF, RunConfig
 from experiments.keys import about, choices_of, keys
 from experiments.methods import METHODS
+from experiments.overrides import config_dir
 
 WIDTH, COLUMN = 110, 26
-CONFIG_DIR = ("--config-dir", "-cd")
 
 PAGE = """\
 Train one run of the LoRA paper's Section 7 (which weights, which rank, what the update does), or with -m a
@@ -79,7 +79,8 @@ def help_page(arguments: Sequence[str] = ()) -> str:
     Args:
         arguments: of the command line, whose --config-dir may have more files of a group.
     """
-    places = [*_config_dirs(arguments), CONF]
+    own, _ = config_dir(arguments)
+    places = [own, CONF] if own else [CONF]
     defaults = default_values()
     lines = [*_lines(RunConfig, defaults)]
 
@@ -156,14 +157,6 @@ def _written(value: Any) -> str:
 
 def _or(words: tuple[str, ...]) -> str:
     return " or ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
-
-
-def _config_dirs(arguments: Sequence[str]) -> Iterator[Path]:
-    """The folder after --config-dir, which is the next word or stands behind a "="."""
-    for word, following in zip(arguments, [*arguments, ""][1:], strict=True):
-        flag, equals, value = word.partition("=")
-        if flag in CONFIG_DIR and (folder := value if equals else following):
-            yield Path(folder).expanduser()
 
 
 def _heads(group: str, places: Sequence[Path]) -> dict[str, str]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from experiments.errors import UserError
+from experiments.overrides import searchpath
 from experiments.plan import PlannedRun, plain
 from experiments.store import FAILURE
 
@@ -31,7 +32,9 @@ def launch(config: DictConfig) -> float | None:
     from experiments.config import read_config
 
     hydra = HydraConfig.get()
-    overrides = OmegaConf.to_container(hydra.overrides.task, resolve=False)  # an interpolation is its text
+    given = OmegaConf.to_container(hydra.overrides, resolve=False)  # an interpolation is its text
+    assert isinstance(given, dict)
+    overrides = [*searchpath(given["hydra"]), *given["task"]]
     # Paths on the command line mean the folder in which it was typed, whatever hydra.job.chdir says.
     with contextlib.chdir(hydra.runtime.cwd):
         if not hydra.job.chdir:
@@ -40,7 +43,7 @@ def launch(config: DictConfig) -> float | None:
             ):  # Hydra's own folder for the job, where it has left nothing there
                 Path(hydra.runtime.output_dir).rmdir()
         try:
-            run = PlannedRun(read_config(plain(config)), tuple(map(str, overrides or ())))
+            run = PlannedRun(read_config(plain(config)), tuple(map(str, overrides)))
         except UserError as error:
             print(f"error: {error}", file=sys.stderr, flush=True)
             score = None

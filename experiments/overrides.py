@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from experiments.config import CONF, RunConfig
@@ -74,6 +75,46 @@ def flags_of(arguments: Sequence[str]) -> set[str]:
             f"{nearest(word.partition('=')[0], OPTIONS)}"
         )
     return flags
+
+
+CONFIG_DIR = ("--config-dir", "-cd")
+SEARCHPATH = "hydra.searchpath="
+
+
+def config_dir(arguments: Sequence[str]) -> tuple[Path | None, list[str]]:
+    """The folder after --config-dir, which is the next word or stands behind a "="; and the other words."""
+    folder, rest, words = None, [], iter(arguments)
+    for word in words:
+        flag, equals, value = word.partition("=")
+        if flag in CONFIG_DIR:
+            value = value if equals else next(words, "")
+            folder = Path(value).expanduser() if value else None
+        else:
+            rest.append(word)
+    return folder, rest
+
+
+def with_searchpath(arguments: Sequence[str]) -> list[str]:
+    """The words with --config-dir as the override that says the same, so that a run's record has it.
+
+    Raises:
+        UserError: there is no such folder, or the override is given, too.
+    """
+    folder, words = config_dir(arguments)
+    if folder is None:
+        return list(arguments)
+    if any(word.startswith(SEARCHPATH) for word in words):
+        raise UserError("give --config-dir or hydra.searchpath, not both")
+    if not folder.is_dir():
+        raise UserError(f"--config-dir {folder}: there is no such folder; give one with files as in {CONF}")
+    overrides = (at for at, word in enumerate(words) if "=" in word and not word.startswith("-"))
+    at = next(overrides, len(words))  # Hydra reads no overrides on two sides of an option
+    return [*words[:at], f"{SEARCHPATH}['file://{folder.absolute()}']", *words[at:]]
+
+
+def searchpath(of_hydra: Iterable[str]) -> list[str]:
+    """Of Hydra's own overrides the one that says where else files of configuration lie."""
+    return [word for word in of_hydra if word.startswith(SEARCHPATH)]
 
 
 def quoted(argument: str) -> str:

@@ -35,6 +35,7 @@ from experiments.overrides import (
     offer_own_tasks,
     one_line,
     parse,
+    searchpath,
     split,
     texts,
 )
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from omegaconf import DictConfig
 
-OTHER_CONFIG = ("--config-name", "--config-path", "--config-dir", "-cn", "-cp", "-cd")
+OTHER_CONFIG = ("--config-name", "--config-path", "-cn", "-cp")
 SHOW_ONLY = ("--cfg", "-c", "--info", "-i", "--help", "-h", "--hydra-help", "--version", "--shell-completion")
 DISCRETE_SWEEPERS = (
     "hydra._internal.core_plugins.basic_sweeper.BasicSweeper",
@@ -97,6 +98,9 @@ LAUNCHED: list[PlannedRun] = []
 def plan(arguments: Sequence[str]) -> Plan:
     """The runs of `python run.py ARGUMENTS`; keys and choices are checked also where none is known.
 
+    Args:
+        arguments: with a --config-dir as the override that it is (`experiments.overrides.with_searchpath`).
+
     Raises:
         UserError: an override, or a value that follows from it, is not valid.
     """
@@ -108,12 +112,13 @@ def plan(arguments: Sequence[str]) -> Plan:
         given = parse(parser, [argument for argument in arguments if not argument.startswith("-")])
         settings = [one for one in given if not one.is_hydra_override()]
         of_hydra = [str(one.input_line) for one in given if one.is_hydra_override()]
+        places = searchpath(of_hydra)
         check_experiment(settings)
         master = compose([*choices(settings), *of_hydra], return_hydra_config=True)
         params = {str(key): values for key, values in (master.hydra.sweeper.get("params") or {}).items()}
         if not flags & {*MULTIRUN} and str(master.hydra.mode) != "RunMode.MULTIRUN":
             check_one_run(settings, params)
-            return Plan(plan_jobs(parser, [texts(settings)], compose), sweep=False)
+            return Plan(plan_jobs(parser, [texts(settings)], compose, places), sweep=False)
         if master.hydra.sweeper._target_ not in DISCRETE_SWEEPERS:
             for override in filter(is_value, settings):
                 check_key(override, master)
@@ -126,7 +131,7 @@ def plan(arguments: Sequence[str]) -> Plan:
         launcher = master.hydra.launcher
         at_once = next((launcher[key] for key in AT_ONCE if key in launcher), 1)
         return Plan(
-            plan_jobs(parser, jobs, compose),
+            plan_jobs(parser, jobs, compose, places),
             sweep=True,
             logs=logs if "submitit_folder" in launcher else None,
             workers=None if at_once == ALL_CORES else at_once,
@@ -170,12 +175,18 @@ def experiment_names() -> list[str]:
 
 
 def plan_jobs(
-    parser: OverridesParser, jobs: Iterable[Sequence[str]], composer: Callable[[list[str]], DictConfig]
+    parser: OverridesParser,
+    jobs: Iterable[Sequence[str]],
+    composer: Callable[[list[str]], DictConfig],
+    places: Sequence[str] = (),
 ) -> list[PlannedRun]:
     """Each job, given by its overrides, with the configuration that Hydra composes for it, checked.
 
     Composing takes Hydra some 50 ms, so jobs that choose the same files share it: to what is composed from
     the choices the values are applied, as Hydra itself does after it has composed.
+
+    Args:
+        places: where else than in conf/ files of configuration lie, as the override that says so.
 
     Raises:
         UserError: a configuration is not valid; names the job where there are several.
@@ -183,7 +194,7 @@ def plan_jobs(
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
-    composed = functools.cache(lambda chosen: composer(list(chosen)))
+    composed = functools.cache(lambda chosen: composer([*places, *chosen]))
     jobs, runs = [*jobs], []
     for job in jobs:
         offer_own_tasks(job)
@@ -194,7 +205,7 @@ def plan_jobs(
                 check_key(override, config)
                 OmegaConf.update(config, override.key_or_group, override.value(), force_add=True)
             check_rank_or_budget(overrides, config)
-            runs.append(PlannedRun(read_config(plain(config)), tuple(texts(overrides))))
+            runs.append(PlannedRun(read_config(plain(config)), (*places, *texts(overrides))))
         except (UserError, OmegaConfBaseException) as error:
             line = str(error) if isinstance(error, UserError) else one_line(error)
             raise UserError(f"{' '.join(job)}: {line}" if len(jobs) > 1 else line) from error

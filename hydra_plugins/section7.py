@@ -65,9 +65,13 @@ class WorkersLauncher(Launcher):
         from experiments.engine import train
         from experiments.errors import UserError
         from experiments.job import SWEEP
+        from experiments.overrides import searchpath
         from experiments.plan import LAUNCHED, plan_jobs
 
+        places = searchpath(self._config.hydra.overrides.hydra)
+
         def compose(choices: list[str]) -> "DictConfig":
+            choices = [word for word in choices if word not in places]  # which the loader has already
             config = self._loader.load_sweep_config(self._config, choices)
             with open_dict(config):
                 del config["hydra"]
@@ -76,7 +80,7 @@ class WorkersLauncher(Launcher):
         parser = OverridesParser.create(config_loader=self._loader)
         Path(self._config.hydra.sweep.dir).mkdir(parents=True, exist_ok=True)  # where sweepers leave notes
         try:
-            runs = plan_jobs(parser, job_overrides, compose)
+            runs = plan_jobs(parser, job_overrides, compose, places)
             LAUNCHED.extend(runs)
             outcomes = train(runs, self.workers, float(os.environ.get(SWEEP, time.time())))
         except UserError as error:  # of which Hydra would print the traceback

@@ -13,6 +13,7 @@ from omegaconf import OmegaConf
 
 from experiments.config import RunConfig, read_config
 from experiments.errors import UserError
+from experiments.overrides import with_searchpath
 from experiments.plan import CONF, Plan, experiment_names, make_studies, plan, plan_experiments
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -48,6 +49,36 @@ def test_values_of_one_job_do_not_stay_for_the_next() -> None:
     first, second = plan(["-m", "task.dev=3,4", "rank={q: 1, v: 2},5"]).runs[1:3]
     assert (first.config.task.dev, first.config.rank) == (3, {"q": 5, "v": 5})
     assert (second.config.task.dev, second.config.rank) == (4, {"q": 1, "v": 2})
+
+
+def test_files_of_one_s_own_in_another_folder(tmp_path) -> None:
+    """The command that repeats a run has the folder in Hydra's own words, and finds it again."""
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment/mine.yaml").write_text(
+        "# @package _global_\ntargets: v\nhydra: {sweeper: {params: {rank: '3,5'}}}\n"
+    )
+    words = with_searchpath(["-m", "+experiment=mine", "--config-dir", str(tmp_path), "seed=4"])
+    runs = plan(words).runs
+    assert [(run.config.targets, run.config.rank["v"], run.config.seed) for run in runs] == [
+        (("v",), 3, 4),
+        (("v",), 5, 4),
+    ]
+    again = plan(runs[1].overrides).runs
+    assert [run.config for run in again] == [runs[1].config]
+    assert again[0].overrides == runs[1].overrides
+
+
+def test_a_folder_of_files_is_there_and_given_once(tmp_path) -> None:
+    assert with_searchpath(["rank=3"]) == ["rank=3"]
+    place = f"hydra.searchpath=['file://{tmp_path}']"
+    given = ["-m", "--config-dir", str(tmp_path), "rank=3", "lr=1"]
+    assert with_searchpath(given) == ["-m", place, "rank=3", "lr=1"]  # none on the other side of -m
+    assert with_searchpath([*given[3:], *given[:3]]) == [place, "rank=3", "lr=1", "-m"]
+    assert with_searchpath(["--cfg", "job", f"-cd={tmp_path}"]) == ["--cfg", "job", place]
+    with pytest.raises(UserError, match="--config-dir nowhere: there is no such folder"):
+        with_searchpath(["rank=3", "-cd=nowhere"])
+    with pytest.raises(UserError, match="not both"):
+        with_searchpath(["--config-dir", str(tmp_path), "hydra.searchpath=[file://x]"])
 
 
 def test_a_value_that_follows_from_a_choice_or_from_another_value() -> None:
