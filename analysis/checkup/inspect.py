@@ -324,7 +324,11 @@ def _where(seen: Inspection) -> Iterator[str]:
 def _rank_used(seen: Inspection, alive: pd.DataFrame) -> Iterator[str]:
     def of(column: str) -> str:
         values, mark = alive[column].dropna(), seen.mark(column)
-        return f"{values.median():.3g}{mark} ({values.min():.3g}{mark} to {values.max():.3g}{mark})"
+        median, low, high = (f"{value:.3g}{mark}" for value in (values.median(), values.min(), values.max()))
+        return median if low == high else f"{median} ({low} to {high})"
+
+    def directions(column: str) -> str:
+        return f"{of(column)} direction{'s' * (of(column) != '1')}"
 
     ranks = sorted(set(alive["rank"]))
     rank = str(ranks[0]) if len(ranks) == 1 else f"{ranks[0]} to {ranks[-1]}"
@@ -332,12 +336,12 @@ def _rank_used(seen: Inspection, alive: pd.DataFrame) -> Iterator[str]:
         yield "Of rank 1, dW has one direction; there is no rank left to use or to save."
         return
     yield (
-        f"Of the rank, {rank}, a projection needs {of('rank_90')} directions for 90 % of its energy, "
+        f"Of the rank, {rank}, a projection needs {directions('rank_90')} for 90 % of its energy, "
         f"{of('rank_95')} for 95 % and {of('rank_99')} for 99 % (medians; range); stable rank "
         f"{of('stable_rank')}, entropy rank {of('entropy_rank')}."
     )
     if len(alive["beyond_untrained"].dropna()):
-        text = f"Beyond an untrained pair of the same norms stand {of('beyond_untrained')} directions"
+        text = f"Beyond an untrained pair of the same norms stand {directions('beyond_untrained')}"
         if len(alive["beyond_noise"].dropna()):
             text += f", beyond the noise floor (Marchenko-Pastur) {of('beyond_noise')}"
         elif ranks[-1] < SMALLEST_RANK:

@@ -59,6 +59,17 @@ def test_a_planted_spectrum_comes_back(planted, dtype):
         assert seen.row[name] == pytest.approx(value, rel=1e-5), name
 
 
+def test_one_value_has_no_range_and_one_direction_no_plural(planted):
+    spectra = torch.tensor([9.0, 1.0, 1e-4]), torch.tensor([9.0, 4.0, 2.0])
+    pairs = {llama(layer, "q"): with_spectrum(spectra[0].double()) for layer in range(2)}
+    text = " ".join(inspect(planted(pairs, r=3, lora_alpha=3)).sentences)
+    assert "a projection needs 1 direction for 90 % of its energy, 1 for 95 % and 2 for 99 % (medians" in text
+    assert "stable rank 1.01, entropy rank 1.38." in text
+    pairs[llama(2, "q")] = with_spectrum(spectra[1].double())
+    text = " ".join(inspect(planted(pairs, "ranges", r=3, lora_alpha=3)).sentences)
+    assert "a projection needs 1 (1 to 2) directions for 90 % of its energy" in text
+
+
 def test_directions_above_planted_noise_are_counted(planted):
     generator = torch.Generator().manual_seed(0)
     B = torch.randn(256, 16, generator=generator)
