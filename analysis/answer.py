@@ -37,7 +37,7 @@ from analysis.grid import FEWEST_SEEDS, Grid, GridCell, grids
 from analysis.reading.needs import SWEPT, Need, command, commands
 from analysis.reading.run import Run
 from analysis.reading.study import Study
-from analysis.statistics import Comparison, Needed, Outcomes, compare, holm, seeds_needed
+from analysis.statistics import Comparison, Needed, Outcomes, compare, holm, one_more, seeds_needed
 from analysis.statistics.bootstrap import RESAMPLES
 
 if TYPE_CHECKING:
@@ -246,9 +246,7 @@ class Answer:
     def _what_would_decide(self) -> str:
         if self.needed is None or self.rival is None:
             return ""
-        # The plan goes by power: as many seeds as there are may be enough for it and have decided nothing.
-        told = self.needed.reason if self.needed.more_seeds != 0 else "a further seed may decide"
-        return f"{self.undecided[0].name} against {self.rival.name}: {told}."
+        return f"{self.undecided[0].name} against {self.rival.name}: {self.needed.reason}."
 
     def _on_dev(self, top: GridCell) -> str:
         """Which one would be picked on dev, and what it is worth elsewhere."""
@@ -357,9 +355,10 @@ def answer(grid: Grid, margin: float, selection: Selection) -> Answer | None:
         ruled_out = len(decision.worse)
         family = len(compared) - (ruled_out if is_near else 1)  # at worst: Simes asks for less
         needed = seeds_needed(found, alpha=ALPHA / family)  # two-sided, so that each side has half of it
+        needed = one_more(needed) if needed.more_seeds == 0 else needed
         if needed.more_seeds is not None and needed.more_seeds <= FEASIBLE:
             paired = len({*first.result.outcomes.seeds} & {*rival.result.outcomes.seeds})
-            lines = _commands(selection, (first, rival), paired + max(1, needed.more_seeds))
+            lines = _commands(selection, (first, rival), paired + needed.more_seeds)
     return Answer(grid, margin, compared, alone, decision, smallest, undecided, needed, rival, lines)
 
 

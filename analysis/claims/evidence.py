@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from analysis.errors import AnalysisError
 from analysis.reading.needs import MissingRunsError, Need
 from analysis.selection import Selection
-from analysis.statistics import Comparison, Needed, UnitMean, seeds_needed, units_needed
+from analysis.statistics import Comparison, Needed, UnitMean, one_more, seeds_needed, units_needed
 
 SEEDS = (0, 1, 2, 3, 4)
 """Of a study that has no runs yet to go by."""
@@ -121,9 +121,7 @@ class Evidence:
             found = min(against, key=_more)
         else:
             found = max((part.plan(alpha) for part in self.parts), key=_more)
-        if found.more_seeds == 0:  # the plan is now and then a little surer than the bootstrap
-            return Needed(1, None, None, "1 more seed would decide", found.fewest, found.most)
-        return found
+        return one_more(found) if found.more_seeds == 0 else found
 
 
 def _more(needed: Needed) -> float:

@@ -26,7 +26,7 @@ from analysis.statistics.correlation import rank_correlation
 from analysis.statistics.family import Best, best_together, holm, with_holm
 from analysis.statistics.normality import normality
 from analysis.statistics.outcomes import Outcomes
-from analysis.statistics.planning import Needed, seeds_needed, units_needed
+from analysis.statistics.planning import Needed, one_more, seeds_needed, units_needed
 from analysis.statistics.ratios import Ratio, paired_ratio
 from analysis.statistics.units import UnitMean, pair_mean, unit_mean
 from analysis.statistics.variance import Components, components
@@ -48,6 +48,7 @@ __all__ = [
     "mcnemar",
     "mean_score",
     "normality",
+    "one_more",
     "pair_mean",
     "paired_ratio",
     "rank_correlation",

@@ -123,6 +123,15 @@ def units_needed(found: UnitMean, *, alpha: float = ALPHA, power: float = POWER,
     return _planned(found.units, max(found.units, least), distance, error, decides, power)
 
 
+def one_more(planned: Needed, *, power: float = POWER) -> Needed:
+    """The plan where these seeds should decide and do not, as it is at times surer than the bootstrap."""
+    reason = f"1 more seed would decide ({_assumed(power)})"
+    if planned.most is None or planned.most > 1:
+        largest = f"over {FEASIBLE}" if planned.most is None else planned.most
+        reason += f"; up to {largest}, were it a standard error smaller"
+    return replace(planned, more_seeds=1, reason=reason, fewest=1)
+
+
 def _planned(
     there: int,
     start: int,

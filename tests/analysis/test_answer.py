@@ -206,10 +206,13 @@ def test_a_plan_that_is_met_asks_for_one_seed_more(study, monkeypatch):
     for seed in range(2):
         study.run(targets="q", rank=1, seed=seed, share=0.60 + 0.05 * seed)
         study.run(targets="q", rank=4, seed=seed, share=0.64 + 0.01 * seed)
-    enough = Needed(0, None, None, "these seeds decide")
+    enough = Needed(0, None, None, "these seeds decide", 0, 3)
     monkeypatch.setattr("analysis.answer.seeds_needed", lambda *_, **__: enough)
     found = the_answer(study)
-    assert "q r=1 against q r=4: a further seed may decide." in found.sentences
+    assert (
+        "q r=1 against q r=4: 1 more seed would decide (80% power, the present effect taken as true); up to "
+        "3, were it a standard error smaller."
+    ) in found.sentences
     assert found.commands[0].endswith("rank=1,4 seed=2")
 
 

@@ -13,8 +13,10 @@ from analysis.errors import AnalysisError
 from analysis.statistics import (
     Comparison,
     Components,
+    Needed,
     compare,
     equivalence,
+    one_more,
     seeds_needed,
     unit_mean,
     units_needed,
@@ -189,6 +191,18 @@ def test_a_plan_has_a_range_and_names_what_it_assumes():
     compared = comparison(0.02, seed_variance=4e-4, example_variance=0, residual=0, seeds=4)
     as_units = unit_mean(0.02 + 0.02 * np.array([-1, -1, 1, 1]) * math.sqrt(3) / 2)
     assert seeds_needed(compared) == units_needed(as_units)
+
+
+def test_a_plan_that_is_met_and_decided_nothing_asks_for_one_more():
+    met = Needed(0, None, None, "these seeds decide", 0, 4)
+    told = "1 more seed would decide (80% power, the present effect taken as true)"
+    assert one_more(met) == Needed(
+        1, None, None, f"{told}; up to 4, were it a standard error smaller", fewest=1, most=4
+    )
+    assert one_more(replace(met, most=None)).reason.endswith(
+        "; up to over 100, were it a standard error smaller"
+    )
+    assert one_more(replace(met, most=1)).reason == told
 
 
 def test_a_number_that_nobody_would_train_is_not_named():
