@@ -101,8 +101,16 @@ def lora_sentence(selection: Selection, runs: Sequence[Run]) -> str:
         for key in runs[0].settings
         if key not in ("rank", "seed", "model")  # `check_model` has seen to the model, wherever it lies
     }
+    if tried := selection.rates_tried(runs):
+        taken = sorted({run.settings["lr"] for run in runs})
+        text += f" Learning rate: of {_rates(tried)}, each rank's best on dev ({_rates(taken)})."
+        del values["lr"]
     differing = [f"{key} ({', '.join(several)})" for key, several in values.items() if len(several) > 1]
     return text + (f" The runs differ in {'; '.join(differing)}." if differing else "")
+
+
+def _rates(rates: Iterable[float]) -> str:
+    return ", ".join(f"{rate:g}" for rate in rates)
 
 
 def full_sentence(selection: Selection, full: Sequence[Run], lora: Sequence[Run]) -> str:
@@ -116,6 +124,8 @@ def full_sentence(selection: Selection, full: Sequence[Run], lora: Sequence[Run]
         values = sorted({str(settings.get(key, here[key])) for settings in there})
         if key not in _OF_METHOD and values != [str(here[key])]:
             text += f", {key} {here[key]} (LoRA {', '.join(values)})"
+    if tried := selection.rates_tried(full):
+        text += f", the best on dev of the learning rates {_rates(tried)}"
     kept = {letter for run in full for letter in run.deltas(selection.checkpoint).letters}
     lacking = [f"W_{letter}" for letter in selection.letters if letter not in kept]
     return text + (f"; no dW of {', '.join(lacking)} is kept." if lacking else ".")

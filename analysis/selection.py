@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from analysis.defaults import (
@@ -130,7 +132,7 @@ class Selection:
     def available(self) -> list[Run]:
         """The study's LoRA runs of this task and these targets."""
         wanted = {"method": "lora", "targets": self.targets, **self._choice()}
-        found = [run for run in self.study.runs if all(run.setting(k) == v for k, v in wanted.items())]
+        found = [run for run in self._tuned.runs if all(run.setting(k) == v for k, v in wanted.items())]
         return [run for run in found if self.seeds is None or run.settings["seed"] in self.seeds]
 
     @property
@@ -148,7 +150,7 @@ class Selection:
         Raises:
             AnalysisError: as `Study.full`.
         """
-        found = self.study.full(self.letters, **self._choice("full"))
+        found = self._tuned.full(self.letters, **self._choice("full"))
         return [run for run in found if self.seeds is None or run.settings["seed"] in self.seeds]
 
     def every_run(self, ranks: Iterable[int], count: int = 1) -> dict[tuple[int, int], Run]:
@@ -207,9 +209,43 @@ class Selection:
     def require(self, needs: Sequence[Need]) -> list[Run]:
         """The run of each need, of this task and choice; raises as `Study.require` and `check_model`."""
         self._check_choice()
-        found = self.study.require(needs, **self._choice())
+        found = self._tuned.require(needs, **self._choice())
         self.check_model(found)
         return found
+
+    @cached_property
+    def _tuned(self) -> Study:
+        """The study without what is not its cell's best learning rate on dev, by the rule of the tables.
+
+        Rates stay where one of them was chosen, and where dev does not tell them apart.
+        """
+        away = set()
+        for cell in self._cells().values():
+            chosen = "full.lr" if cell[0].settings["method"] == "full" else "lr"
+            if chosen not in self.choice and (best := _best_rate(cell, self.checkpoint)) is not None:
+                away |= {run.id for run in cell if run.settings.get("lr") != best}
+        kept = tuple(run for run in self.study.runs if run.id not in away)
+        return dataclasses.replace(self.study, runs=kept) if away else self.study
+
+    def rates_tried(self, runs: Iterable[Run]) -> tuple[float, ...]:
+        """The learning rates that those of these runs were chosen from on dev; empty where none was."""
+        ids = {run.id for run in runs}
+        cells = [cell for cell in self._cells().values() if ids & {run.id for run in cell}]
+        kept = {run.id for run in self._tuned.runs}
+        return tuple(
+            sorted({run.settings["lr"] for cell in cells for run in cell})
+            if any(run.id not in kept for cell in cells for run in cell)
+            else ()
+        )
+
+    def _cells(self) -> dict[tuple[tuple[str, str], ...], list[Run]]:
+        """The study's runs by all their settings but seed and learning rate."""
+        cells: dict[tuple[tuple[str, str], ...], list[Run]] = {}
+        for run in self.study.runs:
+            moved = ("model",) if run.settings.get("model.identity") is not None else ()
+            names = [name for name in run.settings if name not in ("seed", "lr", *moved)]
+            cells.setdefault(tuple((name, str(run.settings[name])) for name in names), []).append(run)
+        return cells
 
     def check_model(self, runs: Iterable[Run]) -> None:
         """See that the runs were trained from the same weights, so that the W0 of one is that of all.
@@ -238,6 +274,20 @@ class Selection:
             if of_full == (method == "full") or key.partition(".")[0] in ("task", "model"):
                 chosen[key.removeprefix(FULL)] = value
         return chosen
+
+
+def _best_rate(cell: Sequence[Run], checkpoint: str) -> float | None:
+    """The rate of the highest mean on dev, of those with the most seeds; None where none stands out."""
+    by_rate: dict[float, list[float]] = {}
+    for run in cell:
+        score = run.record["metrics"][checkpoint].get("dev", {}).get(run.record["metric"])
+        if score is None or run.settings.get("lr") is None:
+            return None
+        by_rate.setdefault(run.settings["lr"], []).append(score)
+    most = max(map(len, by_rate.values()))
+    means = sorted((fmean(scores), rate) for rate, scores in by_rate.items() if len(scores) == most)
+    alone = len(means) == 1 or means[-1][0] > means[-2][0]
+    return means[-1][1] if alone else None
 
 
 def _is_one(run: Run) -> bool:

@@ -1,10 +1,11 @@
+import json
 import shutil
 from pathlib import Path
 
 import pytest
 
 from analysis.errors import AnalysisError
-from analysis.provenance import folder_of, lora_sentence, stem_of
+from analysis.provenance import folder_of, full_sentence, lora_sentence, stem_of
 from analysis.reading.needs import MissingRunsError
 from analysis.reading.study import Study
 from analysis.selection import Selection
@@ -138,6 +139,40 @@ def test_full_fine_tuning_of_two_settings_is_not_pooled(two_rates):
     message = r"full fine-tuning that differ in lr \(1e-05, 0.001\): choose one kind, as in --choose full.lr="
     with pytest.raises(AnalysisError, match=message):
         Selection.of(two_rates).full_runs()
+
+
+def test_of_several_learning_rates_each_cells_best_on_dev_is_taken(planted, tmp_path):
+    """As in the tables; a rate with fewer seeds is no candidate, and one that is asked for is taken."""
+    best = {8: 0.5, 64: 0.02, None: 1e-3}
+    for rank, wanted in best.items():
+        for seed in (0, 1):
+            for rate in (0.02, 0.5) if rank else (1e-3, 1e-5):
+                with_dev(
+                    write_run(tmp_path, planted.base, rank, seed, lr=rate), 0.9 if rate == wanted else 0.4
+                )
+    with_dev(write_run(tmp_path, planted.base, 8, 0, lr=7.0), 1.0)
+    selection = Selection.of(Study.open(STUDY, tmp_path))
+    assert rates(selection.every_run((8,)).values()) == [
+        *(("lora", 0.5, seed) for seed in (0, 1)),
+        *(("lora", 0.02, seed) for seed in (0, 1)),
+    ]
+    assert rates(selection.full_runs()) == [("full", 1e-3, 0), ("full", 1e-3, 1)]
+    lora, full = [*selection.every_run((8,)).values()], selection.full_runs()
+    said = lora_sentence(selection, lora)
+    assert said.endswith(" Learning rate: of 0.02, 0.5, 7, each rank's best on dev (0.02, 0.5).")
+    said = full_sentence(selection, full, lora)
+    assert ", the best on dev of the learning rates 1e-05, 0.001." in said
+    chosen = Selection.of(Study.open(STUDY, tmp_path), choice={"lr": 0.02})
+    found = [*chosen.every_run((8, 64)).values()]
+    assert {run.settings["lr"] for run in found} == {0.02}
+    assert "best on dev" not in lora_sentence(chosen, found)
+
+
+def with_dev(folder, accuracy):
+    record = json.loads(folder.file("run.json").read_text())
+    for scores in record["metrics"].values():
+        scores["dev"]["accuracy"] = accuracy
+    folder.file("run.json").write_text(json.dumps(record))
 
 
 def test_settings_are_chosen_for_each_method(two_rates):
