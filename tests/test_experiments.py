@@ -100,17 +100,19 @@ def test_the_experiments_of_section_7_are_260_runs_of_one_study(section7: list[P
         (seed, task) for seed in SEEDS for task in TASKS
     }
     assert {run.config.study for run in planned} == {"section7"}
-    # The runs of the committed study are found again under the names and addresses that they have there; its
-    # runs of nli are of a prompt before.
-    records = [json.loads(file.read_text(encoding="utf-8")) for file in ARCHIVED.glob("sql-*/run.json")]
+
+
+def test_the_committed_study_is_theirs_with_the_truncated(section7: list[PlannedRun]) -> None:
+    """It is found again under the names and addresses that its runs have there."""
+    records = [json.loads(file.read_text(encoding="utf-8")) for file in ARCHIVED.glob("*/run.json")]
     identities = {record["config"]["task"]["name"]: record["config"] for record in records}
     found = set()
-    for config in (run.config for run in planned if run.config.task.name in identities):
+    for config in (run.config for run in (*section7, *plan_experiments(["truncation"]))):
         known = identities[config.task.name]
         named = (known["precision"], known["model"]["identity"], known["task"]["identity"])
         found.add(f"{config.readable_name()}-{digest(config.scientific(*named))}")
-    assert len(records) == 130
-    assert {record["id"] for record in records} <= found
+    assert len(records) == 260 + 120
+    assert {record["id"] for record in records} == found
 
 
 def test_methods_are_compared_in_the_same_study_and_share_its_addresses(section7: list[PlannedRun]) -> None:

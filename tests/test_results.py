@@ -3,6 +3,8 @@
 `make reproduce` writes both; a study of fewer seeds in their place is compared just as well.
 """
 
+import json
+import re
 from pathlib import Path
 
 import pandas
@@ -15,7 +17,9 @@ from analysis.reading.study import Study
 
 RESULTS = Path(__file__).resolve().parent.parent / "results" / "embedded"
 RUNS = RESULTS / "runs"
-PAGE = RESULTS.parent.parent / "docs" / "results.md"
+REPOSITORY = RESULTS.parent.parent
+PAGE = REPOSITORY / "docs" / "results.md"
+README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 
 
 def made_again(out: Path, command: str, *more: str) -> None:
@@ -52,10 +56,10 @@ def test_the_page_of_results_has_these_numbers() -> None:
     """A study of one's own in results/embedded is not the page's, and this says so."""
     lines = PAGE.read_text(encoding="utf-8").replace("**", "").splitlines()
     table6 = pandas.read_csv(RESULTS / "table6.csv").dropna(subset="mean")
-    for targets, cells in table6[table6["task"] == "sql"].groupby("targets"):
+    for (task, targets), cells in table6.groupby(["task", "targets"]):
         told = " | ".join(f"{cell.mean:.1f} ±{cell.seed_sd:.1f}" for cell in cells.itertuples(index=False))
         weights = ", ".join(f"W_{letter}" for letter in targets)
-        assert f"| {weights} | here, sql | {told} |" in lines
+        assert f"| {weights} | here, {task} | {told} |" in lines
     for row in pandas.read_csv(RESULTS / "baselines.csv").itertuples(index=False):
         told = f"| {row.dev:.1f} | {row.mean:.1f} ±{row.seed_sd:.1f} | {row.low:.1f}–{row.high:.1f} |"
         assert any(line.startswith(f"| {row.what} |") and told in line for line in lines), row.what
@@ -64,4 +68,32 @@ def test_the_page_of_results_has_these_numbers() -> None:
         verdicts = found.set_index("task")["verdict"]
         [line] = [line for line in lines if line.startswith(f"| {statement} |")]
         told = [cell.strip().partition(" ")[0] for cell in line.split("|")[2:4]]
-        assert told == [verdicts["sql"], verdicts["nli"]], statement
+        assert told == [verdicts.get("sql", ""), verdicts.get("nli", "")], statement
+
+
+def test_readme_shows_runs_of_the_archive() -> None:
+    rows = re.findall(
+        r"^\d +qv +(\d+) +([\d,]+) +(\S+) +(\S+) +\S+ +finished +outputs/default/(\S+)$", README, re.M
+    )
+    assert [int(row[0]) for row in rows] == [1, 2, 4, 8]
+    for _, trainable, dev, test, run in rows:
+        record = json.loads((RUNS / "embedded" / run / "run.json").read_text(encoding="utf-8"))
+        scores = [100 * record["metrics"]["last"][split][record["metric"]] for split in ("dev", "test")]
+        assert [f"{score:.1f}" for score in scores] == [dev, test]
+        assert f"{record['parameters']['trainable']:,}" == trainable
+
+
+def test_readme_has_no_number_that_the_results_do_not_have() -> None:
+    """Each of "What came out", as it is rounded there, is a value of one of the tables."""
+    came_out = README.partition("## What came out")[2].partition("\n## ")[0]
+    numbers = re.findall(r"(?<![\w.])\d+\.\d+", re.sub(r"GPT-2 of \d\.\dM", "", came_out))
+    assert len(numbers) > 10
+    tables = [*RESULTS.glob("*.csv"), *RESULTS.glob("*/fig3.csv"), *RESULTS.glob("*/table7.csv")]
+    known = {
+        f"{abs(value):.{digits}f}"
+        for table in tables
+        for column in pandas.read_csv(table).select_dtypes("number")
+        for value in pandas.read_csv(table)[column].dropna()
+        for digits in (1, 2)
+    }
+    assert {*numbers} <= known

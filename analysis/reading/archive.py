@@ -111,7 +111,7 @@ def archive(
     half = {
         run.id
         for run in study.runs
-        if run.id not in whole and (run.settings["method"], run.settings["targets"]) == ("lora", rounded)
+        if run.id not in whole and (run.settings["method"], run.settings.get("targets")) == ("lora", rounded)
     }
     workspace = folder / f".{study.name}"
     shutil.rmtree(workspace, ignore_errors=True)

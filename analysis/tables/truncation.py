@@ -14,6 +14,7 @@ from analysis.cells import CellResult, Cells, Evaluation, lora_runs
 from analysis.errors import AnalysisError
 from analysis.figures.style import WIDTH, paper_style
 from analysis.grid import is_cut
+from analysis.paper_values import task_order
 from analysis.provenance import provenance_of, stem_of
 from analysis.registry import ANSWERS, command
 from analysis.result import Cell, CommandLines, Drawing, Result, Row, Table
@@ -114,23 +115,24 @@ def curves_of(selection: Selection) -> Iterator[Curve]:
             f"run.py -m +experiment=truncation study={selection.study.name}"
         )
     evaluation = Evaluation(selection.checkpoint, selection.split)
-    for task, targets, rank in dict.fromkeys(zip(cut["task"], cut["targets"], cut["rank"], strict=True)):
+    adapters = {*zip(cut["task"], cut["targets"], map(int, cut["rank"]), strict=True)}
+    for task, targets, rank in sorted(adapters, key=lambda one: (task_order(one[0]), *one[1:])):
         found = cut[(cut["task"] == task) & (cut["targets"] == targets) & (cut["rank"] == rank)]
         rates, seeds = set(found["lr"]), set(found["seed"])
         whole = lora_runs(frame)
         whole = whole[(whole["task"] == task) & (whole["targets"] == targets) & whole["seed"].isin(seeds)]
-        of_source = Cells(whole[(whole["rank"] == int(rank)) & whole["lr"].isin(rates)], evaluation)
+        of_source = Cells(whole[(whole["rank"] == rank) & whole["lr"].isin(rates)], evaluation)
         others = Cells(whole, evaluation)
-        if (targets, int(rank)) not in of_source:
+        if (targets, rank) not in of_source:
             raise AnalysisError(f"{task} {targets} r={rank}: the runs that were cut are not in the study")
         orders = {order: Cells(_kept(found[found["by"] == order]), evaluation) for order in ORDERS}
         cells = {(order, place[1]): orders[order][place] for order in ORDERS for place in orders[order]}
         yield Curve(
             task=task,
             targets=targets,
-            rank=int(rank),
+            rank=rank,
             metric=of_source.metric,
-            whole=of_source[targets, int(rank)],
+            whole=of_source[targets, rank],
             cut=cells,
             trained={keep: others[targets, keep] for _, keep in cells if (targets, keep) in others},
         )

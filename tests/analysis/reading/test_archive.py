@@ -148,6 +148,21 @@ def rounded(tmp_path_factory) -> tuple[Path, Path, Path]:
     return folder / "outputs", folder / "archive", base
 
 
+def test_a_run_without_targets_has_no_adapter_to_round(tmp_path):
+    """As the base model's and that of biases alone."""
+    base = write_base(tmp_path / "base")
+    write_study(tmp_path / "outputs", base, TRUE, seeds=(0, 1), cells={"qv": (8,)})
+    file = sorted((tmp_path / "outputs" / STUDY).glob("*/run.json"))[0]
+    record = json.loads(file.read_text())
+    record["config"]["method"] = "none"
+    del record["config"]["targets"]
+    file.write_text(json.dumps(record))
+    for tensors in file.parent.glob("*.safetensors"):
+        tensors.unlink()
+    made = archive(Study.open(STUDY, tmp_path / "outputs"), tmp_path / "archive", {}, "qv")
+    assert (made.runs, made.with_adapters, made.rounded) == (2, 1, 1)
+
+
 def test_the_geometry_of_every_seed_is_that_of_the_study_in_every_printed_digit(rounded):
     found = []
     for root in rounded[:2]:

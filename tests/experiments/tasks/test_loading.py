@@ -105,11 +105,11 @@ def test_generated_data_stays(name):
     assert task_identity(TaskConfig(name)) == GENERATED[name]
 
 
-def test_generated_data_is_that_of_the_committed_results():
-    """Of sql; those of nli are of a prompt before, without the word that asks for a verdict."""
+@pytest.mark.parametrize("name", GENERATED)
+def test_generated_data_is_that_of_the_committed_results(name):
     runs = Path(__file__).resolve().parents[3] / "results/embedded/runs/embedded"
-    record = json.loads((next(runs.glob("sql-*")) / "run.json").read_text())
-    assert task_identity(TaskConfig("sql")) == record["config"]["task"]["identity"]
+    record = json.loads((next(runs.glob(f"{name}-*")) / "run.json").read_text())
+    assert task_identity(TaskConfig(name)) == record["config"]["task"]["identity"]
 
 
 def test_changed_generator_is_another_task(monkeypatch):
