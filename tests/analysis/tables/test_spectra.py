@@ -154,10 +154,15 @@ def test_full_fine_tuning_of_another_model_is_not_compared(planted, tmp_path):
 
 
 def test_full_fine_tuning_of_two_learning_rates_is_not_pooled(planted, tmp_path):
+    """Where dev does not tell them apart; of fewer seeds one is no candidate, and its runs are left out."""
     for seed in (0, 1):
         write_run(tmp_path, planted.base, 8, seed)
         write_run(tmp_path, planted.base, None, seed, lr=1e-3)
     write_run(tmp_path, planted.base, None, 0, lr=1e-5)
+    tuned = spectra.make(Selection.of(Study.open(STUDY, tmp_path)))
+    told = "(seed 0, 1), lr 0.001 (LoRA 0.02), the best on dev of the learning rates 1e-05, 0.001."
+    assert told in tuned.drawings[""].caption
+    write_run(tmp_path, planted.base, None, 1, lr=1e-5)
     study = Study.open(STUDY, tmp_path)
     with pytest.raises(AnalysisError, match=r"differ in lr .*--choose full\.lr=1e-05"):
         spectra.make(Selection.of(study))
