@@ -194,7 +194,7 @@ def test_half_precision_keeps_what_trained_adapters_print():
     runs = Path(__file__).resolve().parents[3] / "results" / "embedded" / "runs" / "embedded"
     for task in ("sql", "nli"):
         grids = []
-        files = [next(runs.glob(f"{task}-embedded-qv-r{rank}-*-seed0-*")) / ADAPTER for rank in (8, 64)]
+        files = [next(runs.glob(f"{task}-embedded-qv-r{rank}-lr*-seed0-*")) / ADAPTER for rank in (8, 64)]
         for change in (bytes, lambda data: half_precision(data, "run")):
             small, large = (load(change(file.read_bytes())) for file in files)
             names = sorted(name for name in small if name.endswith(".A"))
