@@ -232,11 +232,8 @@ class Selection:
         ids = {run.id for run in runs}
         cells = [cell for cell in self._cells().values() if ids & {run.id for run in cell}]
         kept = {run.id for run in self._tuned.runs}
-        return tuple(
-            sorted({run.settings["lr"] for cell in cells for run in cell})
-            if any(run.id not in kept for cell in cells for run in cell)
-            else ()
-        )
+        chosen = any(run.id not in kept for cell in cells for run in cell)
+        return tuple(sorted({run.settings["lr"] for cell in cells for run in cell})) if chosen else ()
 
     def _cells(self) -> dict[tuple[tuple[str, str], ...], list[Run]]:
         """The study's runs by all their settings but seed and learning rate."""

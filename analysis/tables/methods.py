@@ -17,6 +17,7 @@ from analysis.grid import Grid, GridCell, best_of, grids
 from analysis.provenance import provenance_of, stem_of
 from analysis.registry import ANSWERS, command
 from analysis.result import Cell, Result, Row, Table
+from analysis.tables.grid import NOWHERE
 from analysis.tables.lines import MEAN, as_frame, facts, numbers, stacked
 from analysis.tables.notes import notes
 
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
 SIZED = ("fttop2", "adapter_h", "adapter_l", "adapter_p", "prefix_embed", "prefix_layer", "lora_prefix")
 """Methods that Tables 5 and 6 and the baselines have no place for."""
-NOWHERE = ("", 0)
 _MATCHED = {"full": "full", "lora": "lora", "prefix_embed": "prefix-embed", "prefix_layer": "prefix-layer"}
 """Methods of Table 16, by the paper's names."""
 PAPER16 = "Paper: GPT-3 175B on the whole validation set of MultiNLI; its noise is ±0.3."
