@@ -58,8 +58,8 @@ def assemble(
         if not z and limits != look.limits:
             low, high = look.limits
             sentences.append(
-                f"The colour range is not the paper's, {low:g} to {high:g}: in so small a space chance alone "
-                "exceeds it."
+                f"Colours run from {limits[0]:g} to {limits[1]:g}; the paper's, from {low:g} to {high:g}, would "
+                "not tell the cells outside it apart."
             )
         figure = draw(drawn, dataclasses.replace(look, limits=limits), z)
         drawings[suffix] = Drawing(figure, " ".join(sentences), lead=caption)
@@ -99,12 +99,13 @@ def panels_of(
 
 
 def colour_range(paper: tuple[float, float], panels: Sequence[Panel]) -> tuple[float, float]:
-    """The paper's, or, where the null's mean leaves it, from 0 to what holds every value."""
-    chance = max(float(panel.mean.max()) for panel in panels)
-    if chance <= paper[1]:
+    """The paper's, or, where a cell or a strip would lie outside it, from 0 to what holds every one of them."""
+    shown = np.concatenate([panel.phi[panel.shown] for panel in panels])
+    strips = np.concatenate([panel.mean[panel.shown] for panel in panels])
+    values = np.concatenate([shown[np.isfinite(shown)], strips])
+    if paper[0] <= values.min() and values.max() <= paper[1]:
         return paper
-    largest = max(float(np.nan_to_num(panel.phi).max()) for panel in panels)
-    return 0.0, math.ceil(10 * max(chance, largest)) / 10
+    return 0.0, max(paper[1], math.ceil(10 * values.max()) / 10)
 
 
 def wrapped(panels: Sequence[Panel], columns: int) -> list[list[Panel]]:
