@@ -1,9 +1,31 @@
-"""The error for what a user can mend: shown as one line, without a traceback."""
+"""The error for what a user can mend, shown as one line without a traceback, and what was probably meant."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+
+OTHER_NAMES = {
+    "r": "rank",
+    "lora_r": "rank",
+    "lora_alpha": "alpha",
+    "lora_dropout": "dropout",
+    "use_rslora": "scaling",
+    "target_modules": "targets",
+    "learning_rate": "lr",
+    "max_steps": "steps",
+    "num_train_epochs": "epochs",
+    "per_device_train_batch_size": "batch_size",
+    "gradient_accumulation_steps": "accumulate",
+    "warmup_ratio": "warmup",
+    "warmup_steps": "warmup",
+    "max_grad_norm": "clip",
+    "label_smoothing_factor": "label_smoothing",
+    "eval_steps": "eval_every",
+    "logging_steps": "log_every",
+    "output_dir": "root",
+}
+"""What PEFT and the transformers Trainer call a key of ours."""
 
 
 class UserError(Exception):

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from experiments.config import CONF, RunConfig
-from experiments.errors import UserError, nearest
+from experiments.errors import OTHER_NAMES, UserError, nearest
 from experiments.keys import keys
 from experiments.parts import TaskConfig
 from experiments.tasks import TASKS, meaningless
@@ -30,27 +30,6 @@ MOST_RUNS = 10_000
 OWN_TASK = re.compile(r"(?<=[=,({ ])[\w.]+\\?:\w+")  # Hydra's sweeper escapes the colon
 EXTRAS = {"joblib": "joblib", "submitit_local": "slurm", "submitit_slurm": "slurm", "optuna": "tune"}
 """The extra of this project that brings a launcher or a sweeper."""
-OTHER_NAMES = {
-    "r": "rank",
-    "lora_r": "rank",
-    "lora_alpha": "alpha",
-    "lora_dropout": "dropout",
-    "use_rslora": "scaling",
-    "target_modules": "targets",
-    "learning_rate": "lr",
-    "max_steps": "steps",
-    "num_train_epochs": "epochs",
-    "per_device_train_batch_size": "batch_size",
-    "gradient_accumulation_steps": "accumulate",
-    "warmup_ratio": "warmup",
-    "warmup_steps": "warmup",
-    "max_grad_norm": "clip",
-    "label_smoothing_factor": "label_smoothing",
-    "eval_steps": "eval_every",
-    "logging_steps": "log_every",
-    "output_dir": "root",
-}
-"""What PEFT and the transformers Trainer call a key of ours."""
 
 
 def flags_of(arguments: Sequence[str]) -> set[str]:

@@ -443,7 +443,10 @@ def _columns(seen: Inspection) -> dict[str, tuple[str, str]]:
 
 
 def _heads(seen: Inspection) -> tuple[str, ...]:
-    return tuple(head for head, _ in _columns(seen).values())
+    heads = {name: head for name, (head, _) in _columns(seen).items()}
+    if all(one.pair_alone for one in seen.measured):
+        heads["norm"] = "||s B A||"
+    return tuple(heads.values())
 
 
 def _by_label(seen: Inspection, most: int = 24) -> Table:
@@ -461,6 +464,10 @@ def _by_label(seen: Inspection, most: int = 24) -> Table:
         share = Cell(f"{part['energy_share'].sum():.1%}{mark}")
         rows.append(Row((label, str(len(part))), (share, *_cells(seen, middle))))
     notes = ["||dW|| is over all layers, sigma_1 the largest, intruders their sum; the rest are medians."]
+    if alone := sum(one.pair_alone for one in seen.measured):
+        notes.append(
+            f"Of DoRA, {alone} of {len(seen.measured)}, the numbers are of s B A, not of dW = W' - W0."
+        )
     if len(seen.labels) > most:
         notes.append(f"{len(seen.labels) - most} more kinds are in the CSV.")
     return Table(

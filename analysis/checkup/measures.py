@@ -72,6 +72,11 @@ class Measured:
     whole: np.ndarray | None = field(repr=False)
     dense: bool = False
 
+    @property
+    def pair_alone(self) -> bool:
+        """Of DoRA without W: the numbers are those of scaling * B A."""
+        return self.pair.dora and not self.dense
+
 
 def measure(
     adapter: Adapter,

@@ -58,8 +58,8 @@ def assemble(
         if not z and limits != look.limits:
             low, high = look.limits
             sentences.append(
-                f"Colours run from {limits[0]:g} to {limits[1]:g}; the paper's, from {low:g} to {high:g}, would "
-                "not tell the cells outside it apart."
+                f"Colours run from {limits[0]:g} to {limits[1]:g}; the paper's, from {low:g} to {high:g}, "
+                "would not tell the cells outside it apart."
             )
         figure = draw(drawn, dataclasses.replace(look, limits=limits), z)
         drawings[suffix] = Drawing(figure, " ".join(sentences), lead=caption)
@@ -99,7 +99,7 @@ def panels_of(
 
 
 def colour_range(paper: tuple[float, float], panels: Sequence[Panel]) -> tuple[float, float]:
-    """The paper's, or, where a cell or a strip would lie outside it, from 0 to what holds every one of them."""
+    """The paper's, or, where a cell or a strip would lie outside it, from 0 to what holds all of them."""
     shown = np.concatenate([panel.phi[panel.shown] for panel in panels])
     strips = np.concatenate([panel.mean[panel.shown] for panel in panels])
     values = np.concatenate([shown[np.isfinite(shown)], strips])

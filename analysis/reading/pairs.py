@@ -562,14 +562,17 @@ def _held(
 ) -> dict[str, tuple[int, dict[str, Any], int]]:
     """Layer, letters' rows and d_out of the modules that hold letters.
 
-    Names may have more in front than the architecture's; the beginning that most of them share is taken, so
-    that of a model of text and images one tower alone has letters.
+    Names may have more in front than the architecture's, but for an encoder or decoder that it does not name
+    (CLIP's text_model.encoder.layers are no Llama's); the beginning that most of them share is taken, so that
+    of a model of text and images one tower alone has letters.
     """
     beginnings: dict[str, dict[str, tuple[int, dict[str, Any], int]]] = {}
     layers = 1 + max((layer or 0 for layer, _ in _labels(list(shapes)).values()), default=0)
     for module, shape in shapes.items():
         words = module.split(".")
         for count in range(min(4, len(words))):
+            if config is None and words[:count][-1:] in (["encoder"], ["decoder"]):
+                break
             # Without a config one is made up, whose sizes the rows then have to bear out.
             told = config or SimpleNamespace(
                 model_type=architecture.name,

@@ -19,6 +19,7 @@ from analysis.reading.files import is_file, is_folder, subfolders
 from analysis.reading.manifest import is_archive, not_counting
 from analysis.reading.needs import SWEPT, MissingRunsError, Need, commands, targets_name
 from analysis.reading.run import LATER, Run, rank_name, read_run, row
+from experiments.errors import OTHER_NAMES
 from experiments.store import RunFolder
 from lora.targets import parse_targets
 
@@ -245,7 +246,8 @@ class Study:
         choice = {}
         for key, value in values.items():
             if known and key not in known and key not in (*SWEPT, "task", *LATER):
-                close = difflib.get_close_matches(key, known, n=1)
+                close = [meant for meant in (OTHER_NAMES.get(key),) if meant in known]
+                close = close or difflib.get_close_matches(key, known, n=1)
                 hint = f"did you mean {close[0]}?" if close else f"valid are {', '.join(known)}"
                 raise AnalysisError(f"{key} is not a setting of the runs of study {self.name}; {hint}")
             if key == "targets":

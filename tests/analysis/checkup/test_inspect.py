@@ -399,6 +399,9 @@ def test_doras_update_is_that_of_pefts_merged_weight(kind, modules, saved, tmp_p
     bare = inspect(tmp_path / "adapter")
     assert bare.measured[0].row["rank_99"] <= 3
     assert "(of DoRA, B A alone)" in bare.sentences[0]
+    assert "||s B A||" in bare.printed()
+    assert "the numbers are of s B A, not of dW" in bare.printed()
+    assert "s B A" not in seen.tables()[0].terminal()
     for one in (bare, seen):
         assert "resize cuts no DoRA" in " ".join(one.sentences)
         assert "a copy cut to" not in " ".join(one.sentences)

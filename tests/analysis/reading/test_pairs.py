@@ -164,6 +164,17 @@ def test_two_towers_share_no_letters(tmp_path):
     assert found == dict(zip(names, [("q",), ("q",), ()], strict=True))
 
 
+def test_an_encoder_that_no_architecture_names_has_no_letters(tmp_path):
+    """CLIP's text model, whose modules are called as a Llama's within text_model.encoder."""
+    names = [f"text_model.encoder.layers.{i}.self_attn.{name}_proj" for i in (0, 1) for name in "qkv"]
+    tensors = {f"{name}.lora_A.weight": draw(2, 8, seed=i) for i, name in enumerate(names)}
+    tensors |= {f"{name}.lora_B.weight": draw(8, 2, seed=i) for i, name in enumerate(names)}
+    save_file(tensors, tmp_path / "a.safetensors")
+    adapter = open_adapter(tmp_path / "a.safetensors")
+    assert not adapter.architectures
+    assert {pair.label for pair in adapter.pairs} == {f"self_attn.{name}_proj" for name in "qkv"}
+
+
 # --------------------------------------------------------------------------------------- other writers
 
 

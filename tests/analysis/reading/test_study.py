@@ -305,10 +305,10 @@ def test_no_such_run(study):
         lambda: study.run(targets="qv", rank=64),
         r"study ranks has no run with targets=qv, rank=64, method=lora; it has targets \(qv\); rank \(2, 4\)",
     )
-    check_refused(
-        lambda: study.run(learning_rate=1), "learning_rate is not a setting of the runs .*valid are"
-    )
+    check_refused(lambda: study.run(zzz=1), "zzz is not a setting of the runs .*valid are")
     check_refused(lambda: study.run(batchsize=1), "did you mean batch_size?")
+    check_refused(lambda: study.run(learning_rate=1e-3), "did you mean lr?")
+    check_refused(lambda: study.run(label_smoothing_factor=0), "did you mean label_smoothing?")
     check_refused(lambda: study.run(targets="w"), "'w' is not a projection")
 
 
