@@ -117,8 +117,7 @@ def _inspect(options: argparse.Namespace) -> int:
     _check_forms(options)
     epsilon = EPSILON if options.epsilon is None else options.epsilon
     seen = inspect(options.path, options.base, options.intruders, epsilon)
-    print(seen.printed())
-    _write(seen, options, inspection_page)
+    _tell(seen, options, inspection_page)
     return 0
 
 
@@ -128,8 +127,7 @@ def _compare(options: argparse.Namespace) -> int:
 
     _check_forms(options)
     seen = compare(options.paths, options.base)
-    print(seen.printed())
-    _write(seen, options, comparison_page)
+    _tell(seen, options, comparison_page)
     return 0
 
 
@@ -161,7 +159,8 @@ def _check_forms(options: argparse.Namespace) -> None:
             raise UsageError(f"{path} is given for --{other} and for --{form}; give each a file of its own")
 
 
-def _write(seen: Any, options: argparse.Namespace, page: Callable[[Any], str]) -> None:
+def _tell(seen: Any, options: argparse.Namespace, page: Callable[[Any], str]) -> None:
+    """Write the files that were asked for, then print: `| head` may close what is printed to."""
     from analysis.result import csv_bytes
     from lora.files import write_atomically
 
@@ -172,14 +171,18 @@ def _write(seen: Any, options: argparse.Namespace, page: Callable[[Any], str]) -
         "csv": lambda: csv_bytes(seen.numbers),
         "html": lambda: page(seen).encode(),
     }
-    for form, content in forms.items():
-        path = getattr(options, form)
-        if path is not None:
-            try:
-                write_atomically(path, content())
-            except OSError as error:
-                raise AnalysisError(f"{path} cannot be written: {error.strerror or error}") from None
-            print(path)
+    written = []
+    try:
+        for form, content in forms.items():
+            path = getattr(options, form)
+            if path is not None:
+                try:
+                    write_atomically(path, content())
+                except OSError as error:
+                    raise AnalysisError(f"{path} cannot be written: {error.strerror or error}") from None
+                written.append(path)
+    finally:  # what was found is not lost with a file
+        print("\n".join([seen.printed(), *map(str, written)]))
 
 
 _RUN = {"inspect": _inspect, "compare": _compare, "resize": _resize}

@@ -6,16 +6,29 @@ import os
 import subprocess
 import sys
 
+from analysis.commands import main
 from tests.analysis.checkup.adapters import llama, orthonormal
 
 
-def test_a_reader_that_has_what_it_wants_ends_it_without_a_word(planted):
-    """Its end of the pipe is closed before anything is printed."""
+def test_a_reader_that_has_what_it_wants_ends_it_without_a_word(planted, tmp_path):
+    """Its end of the pipe is closed before anything is printed; the files are there all the same."""
     path = planted({llama(0, "q"): (orthonormal(24, 2), orthonormal(32, 2, 1).T)}, r=2)
     for words in (["inspect", path], ["compare", path, path]):
         read, write = os.pipe()
         os.close(read)
-        command = [sys.executable, "-m", "analysis", *words]
+        page = tmp_path / f"{words[0]}.html"
+        command = [sys.executable, "-m", "analysis", *words, "--html", page]
         done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, check=False)
         os.close(write)
         assert (done.returncode, done.stderr) == (1, b"")
+        assert page.read_text().startswith("<!DOCTYPE html>")
+
+
+def test_a_file_that_cannot_be_written_loses_nothing_of_the_page(planted, tmp_path, capsys):
+    path = planted({llama(0, "q"): (orthonormal(24, 2), orthonormal(32, 2, 1).T)}, r=2)
+    (tmp_path / "taken").mkdir()
+    assert main(["inspect", str(path), "--json", f"{tmp_path}/a.json", "--html", f"{tmp_path}/taken"]) == 1
+    out, error = capsys.readouterr()
+    assert "1 projection (q" in out
+    assert out.endswith(f"{tmp_path}/a.json\n")
+    assert error.startswith(f"error: {tmp_path}/taken cannot be written")
