@@ -22,6 +22,7 @@ from analysis.geometry.svd import ThinSVD, delta_svd
 from analysis.reading.base_weights import BaseWeights
 from analysis.reading.pairs import Adapter, Pair, check_whole, open_adapter, uneven_scales
 from analysis.result import Cell, Row, Table
+from lora.formats import KOHYA
 from lora.targets import LETTERS
 
 if TYPE_CHECKING:
@@ -271,9 +272,13 @@ def _shared(
         yield place, factors
     if not found:
         one, other = (_name(next(iter(places[number]))) for number in (first, second))
+        both = adapters[first], adapters[second]
+        unread = any(adapter.format == KOHYA and adapter.inferred for adapter in both)
         raise AnalysisError(
             f"{adapters[first].source} and {adapters[second].source} have no projection in common: the one "
             f"adapts such as {one}, the other {other}"
+            + "; kohya's names tell projections only beside the base model (--base MODEL, base=)"
+            * unread
         )
 
 

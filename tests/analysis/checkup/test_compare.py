@@ -9,6 +9,7 @@ import re
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from scipy.linalg import subspace_angles
 
 import lora
@@ -311,6 +312,10 @@ def test_what_cannot_be_compared_is_one_line(planted, one, tiny, random_adapter,
         elsewhere,
         "no projection in common: the one adapts such as .* of layer 1, the other k of layer 8",
     )
+    name = "lora_unet_model_layers_0_self_attn_q_proj"
+    tensors = {f"{name}.lora_down.weight": torch.ones(4, 64), f"{name}.lora_up.weight": torch.ones(48, 4)}
+    save_file(tensors, tmp_path / "kohya.safetensors")
+    refused(path, tmp_path / "kohya.safetensors", "only beside the base model")
     with pytest.raises(AnalysisError, match="two adapters or more"):
         compare([path])
 
