@@ -45,6 +45,8 @@ BEST, TIED = "*", "†"
 NOTE_WIDTH = 80
 PAGE_WIDTH = 64
 """A table of more characters is wider than a page of LaTeX's, and is scaled down to it."""
+IN_FLOAT = 3000
+"""Characters of notes that a page of LaTeX's holds beside their table."""
 _LATEX = {
     "\\": r"\textbackslash{}",
     "–": "--",
@@ -185,14 +187,19 @@ class Table:
                 body,
                 r"  \bottomrule",
                 r"\end{tabular}" + "}" * self.is_wide,
-                *(
-                    [rf"\par\smallskip{{\footnotesize {_latex(' '.join(self.notes))}\par}}"]
-                    * bool(self.notes)
-                ),
-                r"\end{table}",
+                *self._latex_notes(label),
                 "",
             ]
         )
+
+    def _latex_notes(self, label: str) -> list[str]:
+        """The end of the table: the notes in it, or, where a page would not hold both, as text behind it."""
+        notes = [*map(_latex, self.notes)]
+        if sum(map(len, notes)) > IN_FLOAT:
+            of = rf"To Table~\ref{{{label}}}. " if label else ""
+            return [r"\end{table}", rf"{{\footnotesize\noindent {of}" + "\n\n".join(notes) + r"\par}"]
+        below = rf"\par\smallskip\parbox{{\textwidth}}{{\footnotesize {' '.join(notes)}\par}}"
+        return [*([below] * bool(notes)), r"\end{table}"]
 
 
 @dataclass(frozen=True)

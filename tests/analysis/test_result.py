@@ -156,7 +156,7 @@ def test_latex():
           nli & a$|$b & 70$^\dagger$ & \textbf{8} \\
           \bottomrule
         \end{tabular}
-        \par\smallskip{\footnotesize First note \& more. Second.\par}
+        \par\smallskip\parbox{\textwidth}{\footnotesize First note \& more. Second.\par}
         \end{table}
         """
     assert TABLE.latex("tab:x") == textwrap.dedent(expected).lstrip("\n")
@@ -179,10 +179,21 @@ def test_a_wide_table_is_scaled_to_the_page_in_latex():
     assert "graphicx" not in Result("t", pd.DataFrame(), {}, tables=(TABLE,)).documents()[".tex"]
 
 
+def test_notes_longer_than_a_page_stand_behind_their_table_in_latex():
+    notes = ("a " * 1000, "b_c", "d " * 1000)
+    text = dataclasses.replace(TABLE, notes=notes).latex("tab:x")
+    table, _, behind = text.partition(r"\end{table}")
+    assert "footnotesize" not in table
+    assert behind.startswith("\n{\\footnotesize\\noindent To Table~\\ref{tab:x}. a a")
+    assert "a \n\nb\\_c\n\nd d" in behind
+    assert behind.endswith("\\par}\n")
+
+
 @pytest.mark.skipif(not shutil.which("pdflatex"), reason="needs pdflatex, of Debian's texlive-latex-base")
 def test_latex_compiles(tmp_path):
     wide = dataclasses.replace(TABLE, columns=("x" * 50, "y" * 50), notes=("<|>±×≤≥Δφ~^\\{}#$%&_ W_q–†",))
-    text = Result("t", pd.DataFrame(), {}, tables=(TABLE, wide)).documents()[".tex"]
+    long = dataclasses.replace(TABLE, notes=("word " * 400, "word " * 400))
+    text = Result("t", pd.DataFrame(), {}, tables=(TABLE, wide, long)).documents()[".tex"]
     packages = text.splitlines()[0].removeprefix("% In the preamble: ")
     body = rf"\documentclass{{article}}{packages}\begin{{document}}\ref{{tab:t-1}}\ref{{tab:t-2}}{text}"
     (tmp_path / "t.tex").write_text(body + r"\end{document}", encoding="utf-8")
