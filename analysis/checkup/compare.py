@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from analysis.errors import AnalysisError
+from analysis.errors import AnalysisError, UsageError
 from analysis.geometry.dimensions import shared_dimension
 from analysis.geometry.nulls import phi_null
 from analysis.geometry.similarity import phi_grid
@@ -192,7 +192,7 @@ def compare(paths: Sequence[str | Path], base: BaseWeights | str | Path | None =
             or are of different models.
     """
     if len(paths) < 2:
-        raise AnalysisError("compare takes two adapters or more")
+        raise UsageError(f"compare takes two adapters or more, and {len(paths)} is given")
     for path in paths:
         check_whole(path)
     adapters = [open_adapter(path, base) for path in paths]

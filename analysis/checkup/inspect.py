@@ -13,7 +13,7 @@ import numpy as np
 
 from analysis.checkup.measures import EPSILON, RATIOS, SCALED, SHAPED, Measured, frame, measure
 from analysis.checkup.shortening import shortened
-from analysis.errors import AnalysisError
+from analysis.errors import UsageError
 from analysis.geometry.noise import SMALLEST_RANK
 from analysis.provenance import rounding_of_weights
 from analysis.reading.base_weights import BaseWeights
@@ -192,10 +192,10 @@ def inspect(
     Raises:
         AnalysisError: there is no whole adapter at the path, it is not of the base, or an option is wrong.
     """
-    if not 0 < epsilon <= 1 or (intruders is not None and intruders < 0):
-        raise AnalysisError(
-            f"intruders={intruders}, epsilon={epsilon}: give a number of directions and a cosine above 0"
-        )
+    if not 0 < epsilon <= 1:
+        raise UsageError(f"epsilon={epsilon:g} is no |cosine|; give one above 0 and at most 1, such as 0.5")
+    if intruders is not None and intruders < 0:
+        raise UsageError(f"intruders={intruders} is no number of directions; give 0 or more, such as 10")
     weights = BaseWeights.open(base) if isinstance(base, str | Path) else base
     adapter = open_adapter(path, weights)
     measured = measure(adapter, weights, intruders, epsilon)
