@@ -41,7 +41,7 @@ def test_a_file_that_cannot_be_written_loses_nothing_of_the_page(planted, tmp_pa
     [
         (
             ["inspect", "ADAPTER", "--base", "BASE", "--epsilon", "2"],
-            "epsilon=2 is no |cosine|; give one above",
+            "epsilon=2 is no |cosine|; give one",
         ),
         (["inspect", "ADAPTER", "--base", "BASE", "--intruders", "-1"], "intruders=-1 is no number of"),
         (["inspect", "ADAPTER", "--epsilon", "0.4"], "--epsilon is of intruder dimensions, which need W"),
