@@ -14,7 +14,7 @@ import hydra
 from omegaconf import DictConfig
 
 from experiments.config import CONF
-from experiments.errors import UserError
+from experiments.errors import AbsentError, UserError
 from experiments.job import SWEEP
 from experiments.overrides import quoted, with_searchpath
 from experiments.plan import LAUNCHED, make_studies, plan
@@ -57,8 +57,7 @@ def main() -> int:
         planned = plan(sys.argv[1:])
         make_studies(planned.runs)
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return _refused(error)
     if planned.logs:
         print(f"one job a run, through submitit; what they print is in {planned.logs}", flush=True)
     status = 0
@@ -75,11 +74,12 @@ def main() -> int:
     complete = True
     runs = LAUNCHED or (planned.runs if planned.sweep else [])
     if runs and status in (0, INTERRUPTED):
-        from experiments.sweep import report
+        from experiments.sweep import report, tell_next
 
         complete = report(runs, since)
         if len({run.config.seed for run in runs}) > 1:
             _answer({(run.config.study, run.config.root): run for run in runs})
+        tell_next(runs, since)
     if status == INTERRUPTED:
         print(f"\n{INTERRUPTED_LINE}", file=sys.stderr)
     return status or (0 if complete else 1)
@@ -94,9 +94,14 @@ def _dry_run(arguments: Sequence[str]) -> int:
         if not planned.runs:
             raise UserError(f"{DRY_RUN} shows a plan, and here there is none: Hydra alone knows what runs")
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return _refused(error)
     return dry_run(planned.runs, planned.workers)
+
+
+def _refused(error: UserError) -> int:
+    """Tell why; the exit status: 1 where something is not installed here, 2 where the command is wrong."""
+    print(f"error: {error}", file=sys.stderr)
+    return 1 if isinstance(error, AbsentError) else 2
 
 
 def _answer(studies: Iterable[tuple[str, Path]]) -> None:

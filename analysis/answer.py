@@ -163,13 +163,8 @@ class Answer:
     def sentences(self) -> str:
         """The answer in words, but for the commands."""
         title = f"{self.grid.title}: "
-        if self.learned_nothing:
-            value = self._value((*self.compared, *self.alone)[0])
-            return (
-                f"{title}every run scores the same on every example, {value} in all: none has learned "
-                "anything that the metric sees, so that nothing is compared, here or in any figure. Train "
-                "for more steps or at another rate."
-            )
+        if self.all_alike:
+            return title + self._alike()
         if self.decision is None:
             return title + self._numbers_alone()
         parts = [self._what_is_shown(self.decision), self._what_is_ruled_out(self.decision)]
@@ -180,7 +175,7 @@ class Answer:
         return title + " ".join(part for part in parts if part)
 
     @property
-    def learned_nothing(self) -> bool:
+    def all_alike(self) -> bool:
         """Whether several cells have not one example between them on which some run does otherwise."""
         import numpy as np
 
@@ -202,8 +197,30 @@ class Answer:
             return ""
         return "highest" if cell is self.decision.top else self._difference(cell, self.decision.top)
 
+    def _alike(self) -> str:
+        """What one score for all says: all is right, or nothing was learned."""
+        first = (*self.compared, *self.alone)[0]
+        outcomes = first.result.outcomes
+        same = f"every run of these cells scores the same on every example, {self._value(first)} in all"
+        if (outcomes.scores == outcomes.bounds[1]).all():
+            return (
+                f"{same}: the {outcomes.examples:,} examples are too easy to tell the cells apart. The "
+                f"smallest is {first.name}, {_parameters(first)}; whether it falls short elsewhere only "
+                "harder examples would tell."
+            )
+        return (
+            f"{same}: none has learned anything that the metric sees, so that nothing is compared, here or "
+            "in any figure. Train for more steps or at another rate."
+        )
+
     def _what_is_shown(self, decision: Decision[GridCell]) -> str:
         top, by = decision.top, self._by()
+        if self.smallest is None and len(self.undecided) == len(self.compared):
+            return (
+                f"none of {len(self.compared)} is shown to be within {by} of the best, and none to be worse "
+                f"by more. The highest is {top.name}, {_parameters(top)}: {self._value(top)}; the smallest, "
+                f"which may do as well, {self._listed(self.undecided[:1])}."
+            )
         if self.smallest is None:
             one_of = "one of " if len(self.undecided) > 1 else ""
             return (
@@ -253,9 +270,17 @@ class Answer:
         scored = [(cell.result.dev, cell) for cell in self.compared if cell.result.dev is not None]
         if len(scored) < len(self.compared):
             return ""
-        picked = max(scored, key=lambda pair: pair[0])[1]
-        if picked is top:
-            return f"On {CHOSEN_ON} {top.name} is the highest too."
+        best = max(value for value, _ in scored)
+        highest = [cell for value, cell in scored if value == best]
+        if top in highest:
+            others = f", as are {len(highest) - 1} more" if len(highest) > 1 else ""
+            return f"On {CHOSEN_ON} {top.name} is the highest too{others}."
+        picked = highest[0]
+        if len(highest) > 1:
+            return (
+                f"On {CHOSEN_ON} {len(highest)} are equally high; the smallest, {picked.name}, has here "
+                f"{self._value(picked)}."
+            )
         return f"On {CHOSEN_ON} the highest is {picked.name}, which here has {self._value(picked)}."
 
     def _numbers_alone(self) -> str:

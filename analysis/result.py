@@ -47,9 +47,12 @@ PAGE_WIDTH = 64
 """A table of more characters is wider than a page of LaTeX's, and is scaled down to it."""
 IN_FLOAT = 3000
 """Characters of notes that a page of LaTeX's holds beside their table."""
+MINUS = re.compile(r"(?<![\w.–-])-(?=\d)")
+"""A hyphen that stands for a minus: before a number, behind none."""
 _LATEX = {
     "\\": r"\textbackslash{}",
     "–": "--",
+    "−": "$-$",
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
     TIED: r"$^\dagger$",
@@ -352,7 +355,7 @@ def _marked(cell: Cell) -> str:
 
 def _latex(text: str) -> str:
     """Special characters escaped; W_q as mathematics."""
-    parts = re.split(r"\bW_(\w+)", text)
+    parts = re.split(r"\bW_(\w+)", re.sub(MINUS, "−", text))
     escaped = ["".join(_LATEX.get(character, character) for character in part) for part in parts[::2]]
     symbols = [f"$W_{{{letter}}}$" if len(letter) > 1 else f"$W_{letter}$" for letter in parts[1::2]]
     return "".join(text for pair in zip(escaped, [*symbols, ""], strict=True) for text in pair)

@@ -115,7 +115,8 @@ class Selection:
         return frame[frame["seed"].isin(self.seeds)]
 
     def _check_choice(self) -> None:
-        """Raise AnalysisError where no run has a value that was chosen; with those there are."""
+        """Raise AnalysisError where no run has a value that was chosen, or one is of no setting."""
+        self.study.matching(**self._choice())  # says which keys there are
         runs = [run for run in self.study.runs if self.task in (None, run.settings["task"])]
         for key, value in self._choice().items():
             there = dict.fromkeys(run.settings[key] for run in runs if run.settings.get(key) is not None)

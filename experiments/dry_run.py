@@ -20,13 +20,13 @@ from experiments.errors import HubError, UserError
 from experiments.identity import INDEX_SUFFIX, PICKLED, SAFETENSORS
 from experiments.job import Outcome, address, check_rank, source_folder, source_of
 from experiments.metrics import metric
-from experiments.models import model_identity
+from experiments.models import check_writes, model_identity
 from experiments.parts import TaskConfig
 from experiments.plan import PlannedRun
 from experiments.progress import clock
 from experiments.store import runs as runs_of
 from experiments.sweep import Row, outcome_of, table, terminal_width
-from experiments.tasks import load_task, task_identity
+from experiments.tasks import Task, load_task, task_identity
 
 OFFLINE = "HF_HUB_OFFLINE"
 ASKED_OFFLINE = "LORA_SECTION7_ASKED_OFFLINE"
@@ -35,8 +35,8 @@ WORDS = {"kept": "finished", "not run": "to train", "failed": "cannot run", "bus
 NO_SWEEP = math.nan
 LARGE = 32 * 2**20
 """Bytes; data of more is read when training begins, and a dry run does not wait for that."""
-MOST_LABELS = 8
-"""Of more, their number alone is told."""
+MOST_LABELS, MOST_SIGNS = 8, 160
+"""Of more labels, or longer ones, their number alone is told."""
 VARYING = ("seed", "rank")
 """A run takes about as long as one that differs in these alone."""
 
@@ -59,9 +59,9 @@ def dry_run(runs: Sequence[PlannedRun], workers: int | None) -> int:
     rows = [(run, _outcome(run)) for run in runs]
     rows = [(run, _with_source(run, outcome, rows)) for run, outcome in rows]
     data = {task: _data(task) for task in _of_files(rows)}
-    rows = [(run, _with_data(outcome, data.get(run.config.task))) for run, outcome in rows]
+    rows = [(run, _with_data(run, outcome, data.get(run.config.task))) for run, outcome in rows]
     parts = table(rows, terminal_width(), WORDS)
-    if held := [told for told in data.values() if isinstance(told, str)]:
+    if held := [_told(task, read) for task, read in data.items() if not isinstance(read, UserError)]:
         parts.append(["data", *(f"  {line}" for line in held)])
     missing: dict[str, list[str]] = defaultdict(list)
     for number, (run, outcome) in enumerate(rows):
@@ -112,28 +112,41 @@ def _of_files(rows: Sequence[Row]) -> Iterator[TaskConfig]:
     yield from (task for task in tasks if task.path is not None)
 
 
-def _data(task: TaskConfig) -> str | UserError:
-    """What the files hold, in one line, or what is wrong with them."""
+def _data(task: TaskConfig) -> Task | float | UserError:
+    """What the files hold, their MiB where they are too large to be read here, or what is wrong with them."""
     path = Path(str(task.path)).expanduser()
     files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
     if (size := sum(file.stat().st_size for file in files)) > LARGE:
-        return f"{task.name}, {task.path}: {size / 2**20:,.0f} MiB, read when training begins"
+        return size / 2**20
     try:
-        loaded = load_task(task)
+        return load_task(task)
     except UserError as error:
         return error
+
+
+def _told(task: TaskConfig, loaded: Task | float) -> str:
+    """What the files hold, in one line."""
+    if not isinstance(loaded, Task):
+        return f"{task.name}, {task.path}: {loaded:,.0f} MiB, read when training begins"
     counts = ", ".join(f"{len(loaded.examples(split)):,} {split}" for split in loaded.splits)
     labels = loaded.labels or ()
-    which = f" ({', '.join(labels)})" * (len(labels) <= MOST_LABELS)
+    named = ", ".join(labels)
+    which = f" ({named})" * (len(labels) <= MOST_LABELS and len(named) <= MOST_SIGNS)
     told = f"; {len(labels)} labels{which}" if labels else ""
     return f"{task.name}, {task.path}: {counts}{told}; {metric(loaded.metric, loaded.labels).title} counts"
 
 
-def _with_data(outcome: Outcome, data: str | UserError | None) -> Outcome:
-    """The same, unless the data that the run would read is not as it must be."""
-    if outcome.status != "not run" or not isinstance(data, UserError):
+def _with_data(run: PlannedRun, outcome: Outcome, data: Task | float | UserError | None) -> Outcome:
+    """The same, unless the data is not as it must be, or the model cannot do what it asks for."""
+    if outcome.status != "not run":
         return outcome
-    return dataclasses.replace(outcome, status="failed", error=str(data))
+    error = data if isinstance(data, UserError) else None
+    if isinstance(data, Task) and data.labels is None:
+        try:
+            check_writes(run.config.model)
+        except UserError as cannot:
+            error = cannot
+    return outcome if error is None else dataclasses.replace(outcome, status="failed", error=str(error))
 
 
 def _lacks(run: PlannedRun) -> Iterator[str]:

@@ -32,12 +32,23 @@ class UserError(Exception):
     """The message names what was given, what is valid, and what to do."""
 
 
+class AbsentError(UserError):
+    """A package or program that the command needs is not installed here; the command itself is right."""
+
+
 class HubError(UserError):
     """Data of the hub that is out of reach: there is no network, or no such data."""
 
 
 def nearest(word: str, choices: Iterable[str]) -> str:
-    """ " Did you mean ...?" where one choice is closer to the word than the others, else nothing."""
-    close = difflib.get_close_matches(str(word), list(choices), n=2)
+    """ " Did you mean ...?" where one choice is closer to the word than the others, else nothing.
+
+    The only one that begins with the word is closest: acc, accuracy.
+    """
+    choices = list(choices)
+    begun = [choice for choice in choices if len(str(word)) > 2 and choice.startswith(str(word))]
+    if len(begun) == 1:
+        return f"; did you mean {begun[0]}?"
+    close = difflib.get_close_matches(str(word), choices, n=2)
     alike = [difflib.SequenceMatcher(None, choice, str(word)).ratio() for choice in close]
     return f"; did you mean {close[0]}?" if len(set(alike)) == len(close) > 0 else ""

@@ -13,6 +13,7 @@ from experiments.errors import UserError
 from experiments.overrides import searchpath
 from experiments.plan import PlannedRun, plain
 from experiments.store import FAILURE
+from experiments.sweep import shortened
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -65,6 +66,8 @@ def _tell(outcome: Outcome) -> None:
     """How the job ended and where it lies; of a failure its traceback, unless it was a user's error."""
     if outcome.status != "failed":
         print(f"{outcome.line()}\n          {outcome.folder}", flush=True)
+        if outcome.record and (told := shortened(outcome.record)):
+            print(f"          {told}", flush=True)
         if outcome.status == "kept":
             print("          finished before; force=true trains it again", flush=True)
         return

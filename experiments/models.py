@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from experiments.errors import UserError
@@ -66,16 +67,35 @@ def projection_shapes(config: ModelConfig) -> tuple[dict[str, tuple[int, int]], 
 
     Raises UserError when the file cannot be loaded or is of an unknown architecture.
     """
-    folder = _embedded_folder() if config.name == EMBEDDED else _folder(config.name)
-    try:
-        file = folder / CONFIG if folder else _from_hub(config, CONFIG)
-        settings = plain_config(json.loads(file.read_text(encoding="utf-8")))
-    except (OSError, ValueError) as error:
-        raise UserError(_unavailable(config, folder, error)) from error
+    settings = _settings(config)
     try:
         return shapes(settings), settings.num_hidden_layers
     except (ValueError, AttributeError) as error:
         raise UserError(f"model.name={config.name}: no shapes of W are known: {error}") from error
+
+
+def check_writes(config: ModelConfig) -> None:
+    """Raise UserError for an encoder, which cannot write text, from config.json alone."""
+    architecture = ARCHITECTURES.get(str(getattr(_settings(config), "model_type", None)))
+    if architecture is not None and architecture.kind == "encoder":
+        raise UserError(_writes_nothing(config, architecture.name))
+
+
+def _writes_nothing(config: ModelConfig, kind: str) -> str:
+    return (
+        f"model.name={config.name} is a {kind} encoder, which cannot write text; choose a "
+        "task with labels (task=nli, or rows with a label) or a text model (model=embedded or model=gpt2)"
+    )
+
+
+def _settings(config: ModelConfig) -> SimpleNamespace:
+    """What config.json says."""
+    folder = _embedded_folder() if config.name == EMBEDDED else _folder(config.name)
+    try:
+        file = folder / CONFIG if folder else _from_hub(config, CONFIG)
+        return plain_config(json.loads(file.read_text(encoding="utf-8")))
+    except (OSError, ValueError) as error:
+        raise UserError(_unavailable(config, folder, error)) from error
 
 
 def _embedded_folder() -> Path:
@@ -146,10 +166,7 @@ def _hugging_face(config: ModelConfig, labels: int | None) -> BaseModel:
         raise UserError(f"model.name={config.name} is a {kind} model{adapts}; {_known()}")
     generates = architecture.kind == "decoder"
     if not generates and labels is None:
-        raise UserError(
-            f"model.name={config.name} is a {kind} encoder, which cannot write text; choose a "
-            "task with labels (task=nli, or rows with a label) or a text model (model=embedded or model=gpt2)"
-        )
+        raise UserError(_writes_nothing(config, kind))
     tokenizer = load_tokenizer(config.name, folder, config.revision)
     loader = AutoModelForCausalLM if generates else AutoModelForSequenceClassification
     # A checkpoint's own settings (penalties, suppressed tokens, ...) would make "greedy" something else.

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from experiments.config import CONF, RunConfig
-from experiments.errors import OTHER_NAMES, UserError, nearest
+from experiments.errors import OTHER_NAMES, AbsentError, UserError, nearest
 from experiments.keys import keys
 from experiments.parts import TaskConfig
 from experiments.tasks import TASKS, meaningless
@@ -146,7 +146,7 @@ def compose(overrides: list[str], **options: Any) -> DictConfig:
     except MissingConfigException as error:
         group, _, name = (error.missing_cfg_file or "").rpartition("/")
         if name in EXTRAS and group.startswith("hydra/"):
-            raise UserError(
+            raise AbsentError(
                 f"{group}={name} needs a plugin of Hydra's: pip install -e '.[{EXTRAS[name]}]'"
             ) from error
         if not error.options:
@@ -172,7 +172,9 @@ def parse(parser: OverridesParser, overrides: Iterable[str]) -> list[Override]:
             elif "=" not in override:
                 hint = "write key=value, as in rank=8"
             else:
-                hint = "a text with other signs than letters, digits and ._-/ is put in quotes of its own"
+                key = override.partition("=")[0]
+                hint = "a text with other signs than letters, digits and ._-/ is put in quotes of its own, "
+                hint += f"""as in '{key}="..."'"""
             raise UserError(f"{override!r} cannot be read; {hint}") from error
     return parsed
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from experiments.config import CONF, RunConfig, digest, read_config
-from experiments.errors import UserError
+from experiments.errors import AbsentError, UserError
 from experiments.overrides import (
     EXPERIMENT,
     MULTIRUN,
@@ -124,7 +124,7 @@ def plan(arguments: Sequence[str]) -> Plan:
                 check_key(override, master)
             return Plan([], sweep=True)
         if str(master.hydra.launcher._target_).endswith(".SlurmLauncher") and not shutil.which("srun"):
-            raise UserError("this launcher submits jobs to Slurm, and there is no srun here; leave it out")
+            raise AbsentError("this launcher submits jobs to Slurm, and there is no srun here; leave it out")
         swept = [f"{key}={values}" for key, values in params.items()]
         jobs = split(parse(parser, [*swept, *texts(settings)]))
         logs = str(Path(master.hydra.sweep.dir).parent / "*/.submitit")
@@ -208,7 +208,8 @@ def plan_jobs(
             runs.append(PlannedRun(read_config(plain(config)), (*places, *texts(overrides))))
         except (UserError, OmegaConfBaseException) as error:
             line = str(error) if isinstance(error, UserError) else one_line(error)
-            raise UserError(f"{' '.join(job)}: {line}" if len(jobs) > 1 else line) from error
+            kind = AbsentError if isinstance(error, AbsentError) else UserError
+            raise kind(f"{' '.join(job)}: {line}" if len(jobs) > 1 else line) from error
     return runs
 
 

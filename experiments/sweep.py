@@ -32,9 +32,16 @@ Row = tuple[PlannedRun, Outcome]
 
 
 def report(runs: Sequence[PlannedRun], since: float) -> bool:
-    """Print the table of these runs, and log it to W&B.  True when none failed or was left out."""
+    """Print the table of these runs.  True when none failed or was left out."""
     rows = [(run, _outcome(run, since)) for run in runs]
     print(f"\n{render(rows, terminal_width())}", flush=True)
+    return all(outcome.status in ("finished", "kept", "busy") for _, outcome in rows)
+
+
+def tell_next(runs: Sequence[PlannedRun], since: float) -> None:
+    """Log the table to W&B where a run was trained; print where that lies, and the command of each study."""
+    rows = [(run, _outcome(run, since)) for run in runs]
+    print()
     if any(outcome.status == "finished" for _, outcome in rows):
         from experiments.tracking import log_sweep
 
@@ -49,7 +56,6 @@ def report(runs: Sequence[PlannedRun], since: float) -> bool:
         command = "truncation" if methods == {"truncated"} else "grid"
         words = ["python", "-m", "analysis", command, "--study", study, *place]
         print(f"next: {shlex.join(words)}", flush=True)
-    return all(outcome.status in ("finished", "kept", "busy") for _, outcome in rows)
 
 
 def outcome_of(run: PlannedRun, sweep: float) -> Outcome:
@@ -109,7 +115,7 @@ def render(rows: Sequence[Row], width: int | None = None) -> str:
     metrics = sorted({outcome.record["metric"] for _, outcome in rows if outcome.record})
     if metrics:
         words = " or ".join(f"{name}{unit(name)}" for name in metrics)
-        parts.append([f"dev, test: {words}, of the last checkpoint"])
+        parts.append([f"dev, test: {words}, of the last checkpoint", *_shortened(rows)])
     parts += [means] if (means := _means(rows, _columns(rows))) else []
     parts += [
         [f"#{number} failed: {outcome.error}", f"    {outcome.command}"]
@@ -117,6 +123,23 @@ def render(rows: Sequence[Row], width: int | None = None) -> str:
         if outcome.status == "failed"
     ]
     return "\n\n".join("\n".join(part) for part in parts)
+
+
+def _shortened(rows: Sequence[Row]) -> list[str]:
+    """Of the records that say so, how many examples were too long for the model and lost their ends."""
+    counts = {shortened(outcome.record) for _, outcome in rows if outcome.record}
+    return [max(counts - {""}, key=len)] if counts - {""} else []
+
+
+def shortened(record: Mapping[str, Any]) -> str:
+    """How many examples of a run were cut to the model's length; empty where none was."""
+    count = record.get("truncated_examples")
+    if not count:
+        return ""
+    examples = sum(record.get("examples", {}).values())
+    longest = record.get("config", {}).get("model", {}).get("max_length")
+    limit = f"model.max_length={longest}" if longest else "the model's length"
+    return f"shortened: {count:,} of {examples:,} examples are longer than {limit}, and lost what is beyond"
 
 
 def _setting(run: PlannedRun, key: str) -> str:

@@ -88,10 +88,10 @@ def parse_ranks(rank: int | Mapping[str, int], targets: str | Iterable[str]) -> 
             )
         value = ranks[letter]
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            several = "; for a run with each, -m rank=1,2" if isinstance(value, list | tuple) else ""
-            raise ValueError(
-                f"rank: {value!r} for {letter!r} is not valid; a rank is an integer of at least 1{several}"
-            )
+            several = ",".join(str(one) for one in value) if isinstance(value, list | tuple) else ""
+            each = f"; for a run with each, -m rank={several}" if several else ""
+            of = f" for {letter!r}" if isinstance(rank, Mapping) else ""
+            raise ValueError(f"rank: {value!r}{of} is not valid; a rank is an integer of at least 1{each}")
     return {letter: ranks[letter] for letter in letters}
 
 

@@ -20,7 +20,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from experiments.dry_run import dry_run, stay_offline
-from experiments.errors import UserError
+from experiments.errors import AbsentError, UserError
 from experiments.plan import PlannedRun, experiment_names, plan_experiments
 from experiments.terminal import spoken
 from run import INTERRUPTED, INTERRUPTED_LINE
@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _reproduce(runs, options)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
-        return status
+        return FAILED if isinstance(error, AbsentError) else status
     except KeyboardInterrupt:
         print(f"\n{INTERRUPTED_LINE}", file=sys.stderr)
         return INTERRUPTED

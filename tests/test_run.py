@@ -214,4 +214,6 @@ def test_a_sweep_over_seeds_ends_with_means_and_the_answer(tmp_path: Path) -> No
     assert re.search(r"^qv +2 +2 +\d+\.\d ± \d+\.\d ", done.stdout, flags=re.MULTILINE), done.stdout
     assert "W&B:  wandb sync outputs/default/.wandb/wandb/offline-run-*\n" in done.stdout
     assert [*(tmp_path / "outputs/default/.wandb/wandb").glob("offline-run-*")]
-    assert "next: python -m analysis grid --study default\n\nsql: every run scores the same" in done.stdout
+    places = [done.stdout.index(part) for part in ("\n\nsql: every run of", "\n\nW&B:  ", "\nnext: python")]
+    assert places == sorted(places)
+    assert done.stdout.endswith("next: python -m analysis grid --study default\n")

@@ -94,6 +94,7 @@ def _make(
         title=heading_of(pair, selection.basis, layers, count, whole),
         limits=LIMITS,
     )
+    zoomed = f"{small} columns" if small > 1 else "column"
     weights = listed(f"Δ{plain_weight(letter)}" for letter in selection.letters)
     caption = (
         f"{heading} Similarity φ(i, j) between the top i directions of {weights} at r = {small} and the top "
@@ -101,10 +102,22 @@ def _make(
         f"{dimensions(whole)}. "
         f"{lora_sentence(selection, list(runs.values()))} "
         f"Both runs have seed {runs[small].settings['seed']}. "
-        f"The zooms show the first {small} columns; cells above the diagonal (j > i) are blank in them, "
+        f"The zooms show the first {zoomed}; cells above the diagonal (j > i) are blank in them, "
         "because the paper's caption has them show the lower-left triangle; in the panels that they are "
         "taken from nothing is blank."
     )
     lacking = [f"r = {rank}" for rank in PAPER_RANKS if rank not in {*runs, *selection.ranks}]
-    told = f"{heading} The paper's has r = 8 and 64; the study lacks {listed(lacking)}." if lacking else None
-    return assemble(selection, runs.values(), stem, rows, look, caption, numbers=frame(whole), lacks=told)
+    told = (
+        f"{heading} The paper's has r = 8 and 64; the study lacks {listed(lacking)}; drawn: r = {small} and "
+        f"{large}."
+    )
+    return assemble(
+        selection,
+        runs.values(),
+        stem,
+        rows,
+        look,
+        caption,
+        numbers=frame(whole),
+        lacks=told if lacking else None,
+    )

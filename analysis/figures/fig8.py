@@ -96,7 +96,10 @@ def fig8(selection: Selection) -> Result:
     )
     lacking = [f"r = {rank}" for rank in RANKS if rank not in ranks]
     told = (
-        f"Figure 8. The paper's has r = 4, 8 and 64; the study lacks {listed(lacking)}." if lacking else None
+        f"Figure 8. The paper's has r = 4, 8 and 64; the study lacks {listed(lacking)}; drawn: r = "
+        f"{listed(ranks)}."
+        if lacking
+        else None
     )
     return assemble(
         selection,

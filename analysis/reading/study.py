@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from analysis.defaults import DEFAULT_ROOT
-from analysis.errors import AnalysisError
+from analysis.errors import AnalysisError, UsageError
 from analysis.reading.files import is_file, is_folder, subfolders
 from analysis.reading.manifest import is_archive, not_counting
 from analysis.reading.needs import SWEPT, MissingRunsError, Need, commands, targets_name
@@ -248,8 +248,9 @@ class Study:
             if known and key not in known and key not in (*SWEPT, "task", *LATER):
                 close = [meant for meant in (OTHER_NAMES.get(key),) if meant in known]
                 close = close or difflib.get_close_matches(key, known, n=1)
-                hint = f"did you mean {close[0]}?" if close else f"valid are {', '.join(known)}"
-                raise AnalysisError(f"{key} is not a setting of the runs of study {self.name}; {hint}")
+                valid = (name for name in known if name != "science_version")
+                hint = f"did you mean {close[0]}?" if close else f"valid are {', '.join(valid)}"
+                raise UsageError(f"{key} is not a setting of the runs of study {self.name}; {hint}")
             if key == "targets":
                 value = targets_name(value)
             elif key == "rank" and isinstance(value, Mapping):

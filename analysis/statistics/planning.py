@@ -93,8 +93,8 @@ def seeds_needed(comparison: Comparison, *, alpha: float = ALPHA, power: float =
     if not seeds or not examples:
         return planned
     reason = (
-        f"no feasible number of seeds decides on {found.examples:,} examples; {examples:,} with {seeds} "
-        f"seeds would ({_assumed(power)})"
+        f"no feasible number of seeds decides on {found.examples:,} examples; {examples:,} "
+        f"examples with {seeds} seeds would ({_assumed(power)})"
     )
     return replace(planned, examples=examples, seeds=seeds, reason=reason)
 

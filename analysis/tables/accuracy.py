@@ -123,8 +123,9 @@ def _cost_of_q(lora: DataFrame) -> int:
     found = lora[(lora["targets"] == BUDGET_TARGETS) & (lora["rank"] == BUDGET_RANK)]
     if found.empty:
         raise LackingError(
-            f"the study lacks a run of {BUDGET_TARGETS} at r={BUDGET_RANK}, whose parameters are Table 5's "
-            "budget; train one (in Python there is table5(frame, budget=...), too)"
+            f"the study lacks runs of {BUDGET_TARGETS} at r={BUDGET_RANK}, whose parameters are Table 5's "
+            "budget (in Python there is table5(frame, budget=...), too)",
+            cells=[(BUDGET_TARGETS, BUDGET_RANK)],
         )
     return int(found["adapter_parameters"].iloc[0])
 

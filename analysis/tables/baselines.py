@@ -97,8 +97,7 @@ def _placed(frame: DataFrame) -> DataFrame:
     others = frame[frame["method"].isin(_METHODS)].copy()
     if others.empty:
         raise LackingError(
-            "the study lacks runs of the base model, full fine-tuning and biases; python run.py -m "
-            "+experiment=baselines, with this study's study=, root=, model and task, trains them"
+            "the study lacks runs of the base model, full fine-tuning and biases", methods=_METHODS
         )
     others["targets"], others["rank"] = others["method"], 0
     others["lr"] = others["lr"].fillna(0.0) if "lr" in others else 0.0  # of the base model

@@ -270,7 +270,7 @@ def _drawings(found: Sequence[Grid], selection: Selection) -> dict[str, Drawing]
 
 
 def _commands(answers: Sequence[Answer], selection: Selection) -> CommandLines | None:
-    answers = [made for made in answers if not made.learned_nothing]
+    answers = [made for made in answers if not made.all_alike]
     lines = tuple(dict.fromkeys(line for made in answers for line in made.commands))
     if not lines:
         return None

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from analysis import paper_values
 from analysis.cells import CHOSEN_ON, Evaluation, Place, TaskResult, task_results
-from analysis.errors import AnalysisError
+from analysis.errors import AnalysisError, LackingError
 from analysis.provenance import provenance_of, stem_of
+from analysis.reading.needs import MissingRunsError, Need, command
 from analysis.registry import ANSWERS, COMMANDS, Command
 from analysis.result import Cell, Result, Row, Table
 from analysis.tables.notes import PAPER_TASKS, notes
 from analysis.tables.numbers import MISSING
+from experiments.methods import lookup
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -217,7 +219,13 @@ def accuracy_table(name: str, help: str, title: str) -> Callable[[Make], Make]:
 
     def register(make: Make) -> Make:
         def of(selection: Selection) -> Result:
-            made = make(selection.frame, checkpoint=selection.checkpoint, split=selection.split)
+            try:
+                made = make(selection.frame, checkpoint=selection.checkpoint, split=selection.split)
+            except LackingError as error:
+                lines = [line for one in selection.each_task() for line in _training(one, error)]
+                if not lines:
+                    raise
+                raise LackingError("\n  ".join([f"{error}; to train them:", *lines])) from None
             return _as_result(selection, name, made)
 
         command = Command(name, of, help, ANSWERS, every_task=True, title=title)
@@ -225,6 +233,35 @@ def accuracy_table(name: str, help: str, title: str) -> Callable[[Make], Make]:
         return make
 
     return register
+
+
+def _training(selection: Selection, lacking: LackingError) -> list[str]:
+    """The commands that train what a task lacks as its LoRA runs were; none where these leave that open."""
+    like = [
+        run
+        for run in selection.study.matching(method="lora", task=selection.task)
+        if selection.seeds is None or run.settings["seed"] in selection.seeds
+    ]
+    seeds = sorted({run.settings["seed"] for run in like})
+    if not like:
+        return []
+    if lacking.cells:
+        needs = [Need(*cell, seed) for cell in lacking.cells for seed in seeds]
+        try:
+            selection.study.require(needs, task=selection.task)
+        except MissingRunsError as missing:
+            return [*missing.commands]
+        except AnalysisError:
+            return []
+    if not lacking.methods:
+        return []
+    # Another method has its own learning rate, and no rank or weights.
+    own = {*lookup("lora").settings, "lr", "method", "experiment"}
+    run = like[0]
+    settings = {key: value for key, value in run.settings.items() if key not in own}
+    recorded = [one for one in run.overrides if one.lstrip("+~").partition("=")[0] not in own]
+    swept = {"method": [*lacking.methods], "seed": seeds}
+    return [command(selection.study.name, selection.study.training_root, settings, swept, recorded)]
 
 
 def _as_result(selection: Selection, name: str, made: AccuracyTable) -> Result:

@@ -62,7 +62,8 @@ def make(selection: Selection) -> Result:
     sentences = lora_sentence(selection, used) + weight_sentence(selection, used)
     note = sentences + _deficient(numbers)
     ranks = sorted({rank for rank, _ in runs})
-    ordered = sorted(ranks, key=lambda rank: (rank not in PAPER_RANKS, rank))  # the paper's in one table
+    first = PAPER_RANKS if {*PAPER_RANKS} <= {*ranks} else ranks  # the paper's in one table
+    ordered = sorted(ranks, key=lambda rank: (rank not in first, rank))
     tables = [
         _projections(numbers, ordered[start : start + RANKS_A_TABLE], place, note)
         for start in range(0, len(ordered), RANKS_A_TABLE)

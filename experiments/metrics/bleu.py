@@ -6,7 +6,7 @@ import functools
 import importlib.util
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from experiments.errors import UserError
+from experiments.errors import AbsentError
 from experiments.metrics.metric import METRICS, CorpusMetric, References, references
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class BLEU(CorpusMetric):
 
     def require(self) -> None:
         if importlib.util.find_spec("sacrebleu") is None:
-            raise UserError(
+            raise AbsentError(
                 f"metric {self.name} needs sacrebleu, which is not installed: pip install -e '.[nlg]'"
             )
 

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from experiments.errors import UserError
+from experiments.errors import AbsentError, UserError
 from experiments.metrics.metric import (
     METRICS,
     CorpusMetric,
@@ -44,7 +44,7 @@ class _COCO(SplitMetric):
 
     def require(self) -> None:
         if importlib.util.find_spec(PACKAGE) is None:
-            raise UserError(
+            raise AbsentError(
                 f"metric {self.name} needs {PACKAGE}, which is not installed: pip install -e '.[nlg]'"
             )
         if shutil.which("java") is None:

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from experiments.errors import UserError
+from experiments.errors import AbsentError
 from experiments.metrics.metric import METRICS, CorpusMetric, References, SplitMetric, references
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class NIST(SplitMetric, CorpusMetric):
 
     def require(self) -> None:
         if importlib.util.find_spec("sacrebleu") is None:
-            raise UserError(
+            raise AbsentError(
                 "metric nist needs sacrebleu's tokens, and it is not installed: pip install -e '.[nlg]'"
             )
 

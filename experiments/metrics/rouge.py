@@ -6,7 +6,7 @@ import functools
 import importlib.util
 from typing import Any
 
-from experiments.errors import UserError
+from experiments.errors import AbsentError
 from experiments.metrics.metric import METRICS, MeanMetric, References, references
 
 
@@ -22,7 +22,7 @@ class _Rouge(MeanMetric):
 
     def require(self) -> None:
         if importlib.util.find_spec("rouge_score") is None:
-            raise UserError(
+            raise AbsentError(
                 f"metric {self.name} needs rouge-score, which is not installed: pip install -e '.[nlg]'"
             )
 

@@ -6,7 +6,7 @@ import functools
 import importlib.util
 from typing import TYPE_CHECKING, Any
 
-from experiments.errors import UserError
+from experiments.errors import AbsentError
 from experiments.metrics.metric import METRICS, CorpusMetric, References, references
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ class TER(CorpusMetric):
 
     def require(self) -> None:
         if importlib.util.find_spec("sacrebleu") is None:
-            raise UserError("metric ter needs sacrebleu, which is not installed: pip install -e '.[nlg]'")
+            raise AbsentError("metric ter needs sacrebleu, which is not installed: pip install -e '.[nlg]'")
 
     def score(self, prediction: str, gold: str | References) -> tuple[float, ...]:
         counted = _counter().sentence_score(prediction, list(references(gold)))

@@ -195,7 +195,7 @@ def json_lines(content: bytes, where: str) -> Iterator[tuple[str, dict[str, Any]
         try:
             record = json.loads(line, object_pairs_hook=_without_doubles)
         except ValueError as error:
-            raise UserError(f"{where}, line {number} is not JSON: {error}") from error
+            raise UserError(f"{where}, line {number} is not JSON: {_reason(error)}") from error
         if not isinstance(record, dict):
             raise UserError(f"{where}, line {number} is no JSON object; each line holds one record")
         yield f"{where}, line {number}", record
@@ -234,6 +234,13 @@ def tab_rows(
                 )
         elif line.strip():
             yield f"{where}, line {number}", dict(zip(header, fields, strict=False))
+
+
+def _reason(error: ValueError) -> str:
+    """Of what is no JSON, within its line."""
+    if isinstance(error, json.JSONDecodeError):
+        return f"{error.msg} (at character {error.pos + 1} of the line)"
+    return "save the file as UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)
 
 
 def utf8(content: bytes, where: str) -> str:

@@ -77,7 +77,8 @@ def _metrics(chosen: str | None, labels: tuple[str, ...] | None) -> tuple[str, .
     if metric(chosen).judges != kind:
         valid = [name for name, one in METRICS.items() if one.judges == kind]
         raise UserError(
-            f"task.metric={chosen} judges {metric(chosen).judges}, and in this data {kind} are to be judged; "
+            f"task.metric={chosen} judges {metric(chosen).judges}, and in this data {kind} "
+            f"{'are' if labels else 'is'} to be judged; "
             f"valid are {', '.join(valid)}, or one of your own with judges = {kind!r}"
         )
     metric(chosen, labels).require()
@@ -153,6 +154,12 @@ class _Form:
         wanted = {"text", "label"} if "label" in columns else {"prompt", "target"}
         missing = wanted - columns.keys() - ({"prompt", "text"} if config.template else set())
         if missing:
+            parted = next((sign for sign in ";|\t" if len(row) == 1 and sign in next(iter(row))), None)
+            if parted is not None:
+                raise UserError(
+                    f"{where} has one column, {next(iter(row))!r}: its fields are parted by {parted!r}; save "
+                    "it with commas, or as .tsv with tabs"
+                )
             example = "text: ..., label: ..." if "label" in columns else "prompt: ..., target: ..."
             raise UserError(
                 f"{where} has {', '.join(row)}, and {' and '.join(sorted(missing))} is wanted; a row has "
@@ -190,7 +197,7 @@ class _Form:
         sentences = tuple(found[field] for field in ("text", "text2") if field in found)
         prompt = found.get("prompt") or "\n".join([*sentences, "="])
         if self.template is not None:
-            columns = {name: _text(where, row, name) for name in _names(self.template)}
+            columns = {name: _text(where, row, name, asks="task.template") for name in _names(self.template)}
             prompt = self.template.format(**columns)
         if not prompt.strip():
             raise UserError(f"{where}: its prompt is empty")
@@ -219,10 +226,11 @@ def _names(template: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(named))
 
 
-def _text(where: str, row: Mapping[str, Any], column: str, label: bool = False) -> str:
+def _text(where: str, row: Mapping[str, Any], column: str, label: bool = False, asks: str = "") -> str:
     """The value of a column, a number or true and false as JSON writes them."""
     if column not in row:
-        raise UserError(f"{where} lacks {column}; it has {', '.join(row)}{nearest(column, row)}")
+        why = f", which {asks} names" if asks else ""
+        raise UserError(f"{where} lacks {column}{why}; it has {', '.join(row)}{nearest(column, row)}")
     value = row[column]
     if isinstance(value, str):
         return value

@@ -159,8 +159,9 @@ def test_undecided_says_what_would_decide(study):
     found = the_answer(study)
     assert found.smallest is None
     assert [cell.name for cell in found.undecided] == ["q r=1", "q r=4"]
-    assert "none of 2 is shown to be within 5 points of the best. The highest is q r=4" in found.sentences
-    assert "The smallest that is not worse by more than 5 points is one of q r=1 (2,048" in found.sentences
+    assert "none of 2 is shown to be within 5 points of the best, and none to be worse by" in found.sentences
+    assert "more. The highest is q r=4" in found.sentences
+    assert "; the smallest, which may do as well, q r=1 (2,048" in found.sentences
     assert "q r=1 against q r=4: " in found.sentences
     assert found.needed.more_seeds
     [line] = found.commands
@@ -258,8 +259,19 @@ def test_runs_that_learned_nothing_are_not_compared(study):
             study.run(rank=rank, seed=seed, share=0.0)
     [grid] = grids(selection := select(study))
     made = answer(grid, 0.01, selection)
-    assert made.learned_nothing
-    assert "every run scores the same on every example, 0.0 in all" in made.sentences
+    assert made.all_alike
+    assert "every run of these cells scores the same on every example, 0.0 in all: none has" in made.sentences
     study.run(rank=16, seed=0, share=0.1)
     [grid] = grids(selection := select(study))
     assert "none has learned" not in answer(grid, 0.01, selection).sentences
+
+
+def test_runs_that_are_right_throughout_are_not_called_untrained(study):
+    for rank in (1, 8):
+        for seed in (0, 1):
+            study.run(rank=rank, seed=seed, share=1.0)
+    [grid] = grids(selection := select(study))
+    made = answer(grid, 0.01, selection)
+    assert "100.0 in all: the " in made.sentences
+    assert "examples are too easy to tell the cells apart. The smallest is qv r=1, " in made.sentences
+    assert "none has learned" not in made.sentences

@@ -263,6 +263,9 @@ def test_settings_choose_among_runs(planted, tmp_path, capsys):
     place = ["--study", STUDY, "--root", str(tmp_path), "--out", str(tmp_path / "results")]
     assert main(["fig3", *place]) == 1
     assert "they differ in lr (0.02, 0.5): choose one" in capsys.readouterr().err
+    assert main(["fig3", *place, "--choose", "learning_rate=0.02"]) == 2
+    assert "learning_rate is not a setting of the runs" in capsys.readouterr().err
+    assert main(["fig3", *place, "--choose", "lr=0.3"]) == 1
     assert main(["fig3", *place, "--choose", "lr=0.02"]) == 0
     assert (tmp_path / "results" / "fig3-lr0.02.csv").is_file()
 

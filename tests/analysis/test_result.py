@@ -168,6 +168,8 @@ def test_special_characters_in_latex():
         r"\caption{$W_{up}$ 50\% \{x\} \#1 \$ \textasciitilde{} \textasciicircum{} \textbackslash{} "
         r"$<$0.5 $\pm$1 $\Delta$.}"
     ) in text
+    numbers = Table("-1.5 [-2, +3] 3-4 W-2 lr0.1-seed0 (-7)", (), ("a",), ()).latex()
+    assert r"\caption{$-$1.5 [$-$2, +3] 3-4 W-2 lr0.1-seed0 ($-$7).}" in numbers
     assert r"\label" not in text
 
 

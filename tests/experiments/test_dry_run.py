@@ -196,3 +196,27 @@ def test_every_experiment_has_a_dry_run(name, capsys, monkeypatch, tmp_path: Pat
     assert dry_run(planned.runs, planned.workers) == (1 if lacks else 0)
     assert f"{len(planned.runs)} runs: {len(planned.runs)} " in capsys.readouterr().out
     assert not any(tmp_path.iterdir())
+
+
+def test_an_encoder_that_is_asked_to_write_is_told_before_it_is_loaded(planned, tmp_path, capsys) -> None:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "config.json").write_text(
+        '{"model_type": "bert", "hidden_size": 8, "num_attention_heads": 2, "num_hidden_layers": 1,'
+        ' "intermediate_size": 16}'
+    )
+    (folder / "model.safetensors").write_bytes(b"")
+    rows = {"write": '{"prompt": "p%d", "target": "t"}', "judge": '{"text": "p%d", "label": "t"}'}
+    for name, row in rows.items():
+        lines = [(row % number).replace('"label": "t"', f'"label": "{number % 2}"') for number in range(20)]
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(lines))
+    for name, status in (("write", 1), ("judge", 0)):
+        run = planned(
+            **{"model.name": str(folder), "task.name": "jsonl", "task.path": str(tmp_path / f"{name}.jsonl")}
+        )
+        assert dry_run([run], 1) == status
+        out = capsys.readouterr().out
+        assert ("\nmissing\n" in out) == bool(status)
+        assert ("is a bert encoder, which cannot write text; choose a task with labels" in out) == bool(
+            status
+        )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ import pytest
 from experiments import sweep
 from experiments.job import Outcome, address
 from experiments.plan import PlannedRun
-from experiments.sweep import Row, render, report
+from experiments.sweep import Row, render, report, tell_next
 
 
 def record(dev: float, trainable: int = 24576, seconds: float = 41.26) -> dict[str, Any]:
@@ -109,6 +111,16 @@ def test_what_has_no_rank_shows_none(row) -> None:
     assert render([row(0, "finished", 8, method="full")]).splitlines()[2].split()[1:3] == ["-", "-"]
 
 
+def test_examples_that_were_shortened_are_told(row) -> None:
+    run, outcome = row(0, "finished", 1)
+    assert outcome.record is not None
+    assert "shortened" not in render([(run, outcome)])
+    record = {**outcome.record, "truncated_examples": 12, "examples": {"train": 1000, "test": 200}}
+    record["config"] = {"model": {"max_length": 64}}
+    text = render([(run, dataclasses.replace(outcome, record=record)), row(1, "finished", 2)])
+    assert "shortened: 12 of 1,200 examples are longer than model.max_length=64, and lost what is" in text
+
+
 def test_a_narrow_terminal_has_the_folders_below(row) -> None:
     rows = [row(0, "finished", 1), row(1, "finished", 2)]
     lines = render(rows, width=70).splitlines()
@@ -125,9 +137,9 @@ def test_a_sweep_of_cut_adapters_goes_on_to_their_curve(
     row, monkeypatch: pytest.MonkeyPatch, capsys, methods: list[str], command: str
 ) -> None:
     rows = [row(number, "kept", 8, method=method) for number, method in enumerate(methods)]
-    outcomes = iter([outcome for _, outcome in rows])
+    outcomes = itertools.cycle([outcome for _, outcome in rows])
     monkeypatch.setattr(sweep, "_outcome", lambda run, since: next(outcomes))
-    report([run for run, _ in rows], 12.0)
+    tell_next([run for run, _ in rows], 12.0)
     assert f"next: python -m analysis {command} --study test " in capsys.readouterr().out
 
 
@@ -159,13 +171,14 @@ def test_the_sweep_went_well_unless_a_run_failed_or_was_left_out(
 ) -> None:
     """And its table goes to W&B where something was trained."""
     rows = [row(number, status, number + 1) for number, status in enumerate(statuses)]
-    outcomes = iter([outcome for _, outcome in rows])
+    outcomes = itertools.cycle([outcome for _, outcome in rows])
     monkeypatch.setattr(sweep, "_outcome", lambda run, since: next(outcomes))
     calls: list[Any] = []
     monkeypatch.setattr(
         "experiments.tracking.log_sweep", lambda *arguments: calls.append(arguments) or "wandb sync x"
     )
     assert report([run for run, _ in rows], 12.0) is well
+    tell_next([run for run, _ in rows], 12.0)
     out = capsys.readouterr().out
     assert len(out.split("\n\n")[0].splitlines()) == 5
     assert ("W&B:  wandb sync x\n" in out) == bool(logged)

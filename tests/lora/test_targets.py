@@ -65,11 +65,12 @@ def test_ranks():
 @pytest.mark.parametrize(
     ("rank", "message"),
     [
-        (0, "0 for 'q' .* at least 1"),
-        (-1, "-1 for 'q'"),
-        (2.0, "2.0 for 'q'"),
-        ("8", "'8' for 'q'"),
-        (True, "True for 'q'"),
+        (0, "0 is not valid.* at least 1"),
+        (-1, "-1 is not valid"),
+        (2.0, "2.0 is not valid"),
+        ("8", "'8' is not valid"),
+        (True, "True is not valid"),
+        ([1, 2, 4], "a run with each, -m rank=1,2,4$"),
         ({"q": 1}, "none given for target 'v'"),
         ({"q": 1, "v": 1, "o": 1}, "given for 'o', which is not a target"),
         ({"q": 1, "v": 0}, "0 for 'v'"),

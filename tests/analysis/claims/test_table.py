@@ -167,8 +167,19 @@ def test_tables_5_and_6_take_all_tasks(several, capsys):
     assert {name.split("-r")[0] for name in record["runs"]} == {"sql-q", "sql-qv"}
     assert run(several, "table5", "--task", "nli") == 1
     error = capsys.readouterr().err
-    assert error.startswith("error: the study lacks a run of q at r=8")
-    assert error.count("\n") == 1
+    first, *lines = error.splitlines()
+    assert first.startswith("error: the study lacks runs of q at r=8")
+    assert first.endswith("; to train them:")
+    assert all(line.startswith("  python run.py -m ") for line in lines)
+    assert "task=nli" in lines[0]
+    assert "targets=q rank=8 seed=0,1,2" in lines[0]
+    assert run(several, "baselines", "--task", "sql") == 1
+    [line] = capsys.readouterr().err.splitlines()[1:]
+    assert line.startswith("  python run.py -m ")
+    assert line.endswith(" method=none,full,bias seed=0,1,2")
+    assert "task=sql" in line
+    assert " lr=" not in line
+    assert "alpha=" not in line
 
 
 def test_tables_5_and_6_take_every_seed_that_was_chosen_or_none(claims, tmp_path, capsys):

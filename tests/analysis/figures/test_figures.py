@@ -262,7 +262,8 @@ def test_what_the_study_lacks_of_the_papers_figure_is_one_line_and_the_rest_is_d
         write_run(tmp_path, planted.base, rank, seed)
     selection = Selection.of(Study.open(STUDY, tmp_path))
     result = fig3(selection)
-    assert result.printed() == "Figure 3. The paper's has r = 8 and 64; the study lacks r = 8 and r = 64."
+    told = "Figure 3. The paper's has r = 8 and 64; the study lacks r = 8 and r = 64; drawn: r = 2 and 16."
+    assert result.printed() == told
     assert ({*result.numbers["rank_i"]}, {*result.numbers["rank_j"]}) == ({2}, {16})
     result = fig7(selection)
     assert result.printed() == "Figure 7. The paper's has r = 64, which the study lacks; drawn: r = 16."

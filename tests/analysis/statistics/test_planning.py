@@ -77,7 +77,7 @@ def test_examples_may_be_what_lacks():
     found = seeds_needed(lacking)
     assert found.more_seeds is None
     assert limit < found.examples < 2.5 * limit
-    assert f"{found.examples:,} with {found.seeds} seeds" in found.reason
+    assert f"{found.examples:,} examples with {found.seeds} seeds" in found.reason
     enough = replace(lacking.components, examples=found.examples, seeds=found.seeds)
     enough = replace(
         enough,

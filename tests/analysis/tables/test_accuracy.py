@@ -232,7 +232,7 @@ def test_of_two_ranks_equally_near_the_budget_the_smaller_is_taken(study):
 
 def test_table5_needs_its_budget(study):
     study.run(targets="qv", rank=4)
-    with pytest.raises(AnalysisError, match="lacks a run of q at r=8"):
+    with pytest.raises(AnalysisError, match="lacks runs of q at r=8"):
         table5(study.frame())
     assert table5(study.frame(), budget=16384).cells["mean"].notna().sum() == 1
 

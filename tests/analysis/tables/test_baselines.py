@@ -82,5 +82,8 @@ def test_dev_is_that_of_the_checkpoint_that_is_shown(study):
 
 def test_a_study_of_lora_alone_is_told_what_to_train(study):
     study.run()
-    with pytest.raises(AnalysisError, match=r"\+experiment=baselines"):
+    with pytest.raises(
+        AnalysisError, match="lacks runs of the base model, full fine-tuning and biases"
+    ) as told:
         baselines(study.frame())
+    assert told.value.methods == ("none", "full", "bias")

@@ -7,7 +7,8 @@ import importlib.util
 import numpy as np
 import pytest
 
-from experiments.errors import UserError
+import run
+from experiments.errors import AbsentError, UserError
 from experiments.metrics import References, metric
 
 WORDS = ["the", "a", "red", "blue", "dog", "cat", "sleeps", ",", "on", "under", "mat", "."]
@@ -86,3 +87,14 @@ def test_its_absence_is_one_line(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     with pytest.raises(UserError, match=r"^metric bleu needs sacrebleu, .* pip install -e '\.\[nlg\]'$"):
         metric("bleu").require()
+
+
+def test_a_package_that_is_not_installed_is_no_fault_of_the_command(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(AbsentError, match="bleu needs sacrebleu, which is not installed"):
+        metric("bleu").require()
+    words = ["run.py", "task=jsonl", f"task.path={tmp_path}", "task.metric=bleu", f"root={tmp_path}"]
+    for more in ([], ["--dry-run"], ["-m", "rank=1,2"]):
+        monkeypatch.setattr("sys.argv", [*words, *more])
+        assert run.main() == 1
+        assert "needs sacrebleu" in capsys.readouterr().err

@@ -191,7 +191,11 @@ LABELLED = [{"text": f"t{i}", "label": ANIMALS[i % 2]} for i in range(4)]
         ([*LABELLED, {"text": "x", "label": ""}], {}, "line 5: label is empty"),
         ([*LABELLED, {"text": "x", "label": "dog", "text2": "y"}], {}, "line 5 has text2, which the first"),
         ([LABELLED[0]] * 5, {}, r"every label is 'dog' \(.*line 1 and after it\); to classify takes two"),
-        ([GOOD], {"template": "{promt}"}, "line 1 lacks promt; it has prompt, target; did you mean prompt?"),
+        (
+            [GOOD],
+            {"template": "{promt}"},
+            "line 1 lacks promt, which task.template names; it has prompt",
+        ),
         ([GOOD | {"x": None}], {"template": "{x}"}, "line 1: x is null"),
         ([GOOD | {"x": " "}], {"template": "{x}\\n"}, "line 1: its prompt is empty"),
         ([GOOD], {"columns": {"prompt": "question"}}, "line 1 lacks question; it has prompt, target"),
@@ -207,7 +211,8 @@ LABELLED = [{"text": f"t{i}", "label": ANIMALS[i % 2]} for i in range(4)]
             {"metric": "f1"},
             "metric f1 is of two labels, of which the second is the positive one; here are 3: use macro_f1",
         ),
-        (generation(9), {"metric": "macro_f1"}, "macro_f1 judges labels, and in this data text are"),
+        (generation(9), {"metric": "blu"}, "metric=blu is unknown; .*did you mean bleu"),
+        (generation(9), {"metric": "macro_f1"}, "macro_f1 judges labels, and in this data text is"),
         (
             LABELLED,
             {"metric": "token_f1"},

@@ -73,7 +73,7 @@ def test_a_folder_has_its_splits_by_name(tmp_path):
         ({"train.jsonl": "\n{}\nx\n"}, r"train\.jsonl, line 3 is not JSON: Expecting value"),
         ({"train.jsonl": "[1]\n"}, r"train\.jsonl, line 1 is no JSON object"),
         ({"train.jsonl": '{"a": 1, "b": 2, "a": 3}\n'}, r"train\.jsonl, line 1 .*'a' stands twice"),
-        ({"train.jsonl": b'{"a": "\xff"}\n'}, r"train\.jsonl, line 1 is not JSON: 'utf-8'"),
+        ({"train.jsonl": b'{"a": "\xff"}\n'}, r"train\.jsonl, line 1 is not JSON: save the file as UTF-8"),
         (
             {"train.csv": "a,a\n1,2\n"},
             r"train\.csv, line 1: each column needs a name of its own; found \['a",
