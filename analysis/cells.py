@@ -72,7 +72,7 @@ class CellResult:
         parameters: of the adapter.
         trainable: parameters that are trained, a head's with them.
         seconds: a run, their mean.
-        dev: the metric's mean on dev, in its own unit; None where there is no dev.
+        dev: the metric's mean on dev, in its own unit; None where there is no dev, or another metric counts.
         lr: of the runs.
         lr_tried: the learning rates that it was chosen from.
         runs: their ids.
@@ -193,7 +193,8 @@ class Cells(Mapping[Place, CellResult]):
         outcomes = self._outcomes(scores, tuple(int(seed) for seed in chosen["seed"]))
         tried = self._at(place)["lr"]
         dev = f"{CHOSEN_ON}_{self._evaluation.checkpoint}"
-        has_dev = dev in chosen and chosen[dev].notna().all()
+        counts = self._evaluation.metric in (None, *chosen["metric"])
+        has_dev = counts and dev in chosen and chosen[dev].notna().all()
         return CellResult(
             outcomes=outcomes,
             mean=mean_score(outcomes),

@@ -384,6 +384,11 @@ def _options(every_task: bool) -> dict[str, dict[str, Any]]:
             "metavar": "POINTS",
             "help": "accuracies that differ by less are equal (default: %(default)g)",
         },
+        "metric": {
+            "type": arguments.name,
+            "metavar": "NAME",
+            "help": "by which grid compares, as in token_f1 or macro_f1 (default: the one that counts)",
+        },
         "paper": {"action": "store_true", "help": "the paper's numbers beside the study's"},
         "ranks": {
             "type": arguments.ranks,

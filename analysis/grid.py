@@ -20,6 +20,7 @@ from analysis.cells import CellResult, Cells, Evaluation, Place, TaskResult
 from analysis.errors import AnalysisError
 from analysis.statistics import Best, best_together
 from analysis.tables.numbers import setting_value
+from experiments.errors import nearest
 from experiments.metrics import Metric
 from lora.targets import LETTERS, parse_targets
 
@@ -135,8 +136,11 @@ class Grid:
         return tuple(run for cell in (*self.cells, *self.references) for run in cell.result.runs)
 
 
-def grids(selection: Selection) -> list[Grid]:
+def grids(selection: Selection, metric: str | None = None) -> list[Grid]:
     """Every grid of the chosen runs: the paper's tasks first, then the others by name.
+
+    Args:
+        metric: by which they are compared; None: the one that counts. Learning rates are chosen by that one.
 
     Raises:
         AnalysisError: there is no run, one is damaged, or runs of one grid cannot be told apart or are of
@@ -150,7 +154,7 @@ def grids(selection: Selection) -> list[Grid]:
     for run in selection.study.runs:
         if run.id in chosen and not is_cut(run):
             blocks.setdefault(_block(run), []).append(run)
-    evaluation = Evaluation(selection.checkpoint, selection.split)
+    evaluation = Evaluation(selection.checkpoint, selection.split, metric=metric)
     titles = _titles(blocks)
     order = [*paper_values.TASKS]
     found = []
@@ -225,7 +229,19 @@ def _model(run: Run) -> str:
 
 
 def _of_block(title: str, runs: Sequence[Run], frame: DataFrame, evaluation: Evaluation) -> list[Grid]:
-    """A grid for each method that has ranks; one of the references alone where none has."""
+    """A grid for each method that has ranks; one of the references alone where none has.
+
+    Raises:
+        AnalysisError: a run has no score by the metric that was chosen; with those it has.
+    """
+    metric = evaluation.metric
+    for run in runs if metric is not None else ():
+        there = run.record["metrics"][evaluation.checkpoint].get(evaluation.split, {})
+        if metric not in there:
+            raise AnalysisError(
+                f"--metric {metric}: {run.id} has no such score; there are {', '.join(there)}"
+                f"{nearest(str(metric), there)}"
+            )
     runs, repeated = _without_repeats(runs)
     places = _places(runs)
     rows = frame[frame["run"].isin([run.id for run in runs])].copy()

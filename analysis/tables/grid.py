@@ -9,6 +9,7 @@ from analysis import paper_values
 from analysis.answer import HOW_SURE, Answer, answer
 from analysis.cells import CHOSEN_ON, Evaluation
 from analysis.defaults import DEFAULT_MARGIN
+from analysis.errors import UsageError
 from analysis.figures import by_rank
 from analysis.grid import Grid, GridCell, grids, is_cut, named_runs
 from analysis.provenance import provenance_of, stem_of
@@ -43,25 +44,31 @@ _COLUMNS = (
     title="Weights and rank",
     place="first",
 )
-def make(selection: Selection, margin: float = DEFAULT_MARGIN, paper: bool = False) -> Result:
+def make(
+    selection: Selection, margin: float = DEFAULT_MARGIN, paper: bool = False, metric: str | None = None
+) -> Result:
     """The grid of every task, model and method; a figure of each kind with a panel for each.
 
     Args:
         margin: what does not matter: in points where the metric is a share, else in its own unit.
         paper: whether the paper's numbers stand beside ours.
+        metric: by which the cells are compared; None: the one that counts for the runs' task.
 
     Raises:
         AnalysisError: as `analysis.grid.grids`.
     """
-    found = grids(selection)
+    if paper and metric is not None:
+        raise UsageError("--paper's numbers are by the metric that counts; leave --metric or --paper out")
+    found = grids(selection, metric)
     answers = [
         made for grid in found if (made := answer(grid, margin / grid.metric.scale, selection)) is not None
     ]
-    evaluation = Evaluation(selection.checkpoint, selection.split)
+    evaluation = Evaluation(selection.checkpoint, selection.split, metric=metric)
     by_grid = {id(made.grid): made for made in answers}
     rows = [(grid, cell, by_grid.get(id(grid))) for grid in found for cell in (*grid.cells, *grid.references)]
     stem = stem_of(selection, "grid", targets=False, basis=False, layer=False, split=True)
     stem += f"-margin{margin:g}" * (margin != DEFAULT_MARGIN) + "-paper" * paper
+    stem += f"-{metric.replace(':', '.')}" if metric else ""
     used = {run for grid in found for run in grid.runs}
     runs = [run for run in selection.study.runs if run.id in used]
     drawn = _drawings(found, selection)

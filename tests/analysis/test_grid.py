@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pandas
 import pytest
 
 from analysis.commands import main
@@ -10,6 +11,7 @@ from analysis.grid import grids
 from analysis.reading.study import Study
 from analysis.selection import Selection
 from tests.analysis.tables.test_accuracy import Planted
+from tests.analysis.tables.test_table18 import played
 
 
 @pytest.fixture
@@ -209,3 +211,25 @@ def test_all_does_not_fail_for_what_the_study_was_not_asked_for(study, tmp_path,
     assert "not made: table6: the study has no LoRA run of q, qv, qkvo at one rank" in error
     assert not any(line.startswith("error") for line in error.splitlines())
     assert main(["all", *place, f"{skip},grid"]) == 1  # nothing is made
+
+
+def test_another_metric_than_the_one_that_counts(tmp_path, capsys):
+    """Its own means and intervals; dev is of the one that counts, by which choices are made: not shown."""
+    for rank, matches in ((1, 5), (4, 7)):
+        for seed in (0, 1):
+            played(tmp_path, rank, seed, matches, loss=1.0)
+    place = ["--study", "toy", "--root", str(tmp_path), "--out", str(tmp_path / "results")]
+    assert main(["grid", *place, "--metric", "rouge_l"]) == 0
+    cells = pandas.read_csv(tmp_path / "results/grid-rouge_l.csv")
+    assert cells["mean"].tolist() == pytest.approx([55.0, 55.0])
+    assert {*cells["metric"]} == {"ROUGE-L"}
+    assert cells["dev"].isna().all()
+    assert main(["grid", *place]) == 0
+    cells = pandas.read_csv(tmp_path / "results/grid.csv")
+    for column in ("mean", "dev"):
+        assert cells[column].tolist() == pytest.approx([50.0, 70.0])
+    capsys.readouterr()
+    assert main(["grid", *place, "--metric", "rouge"]) == 1
+    told = capsys.readouterr().err
+    assert "has no such score; there are bleu_lc, rouge_l, loss, cider; did you mean rouge_l?" in told
+    assert main(["grid", *place, "--metric", "rouge_l", "--paper"]) == 2
