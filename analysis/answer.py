@@ -216,10 +216,15 @@ class Answer:
     def _what_is_shown(self, decision: Decision[GridCell]) -> str:
         top, by = decision.top, self._by()
         if self.smallest is None and len(self.undecided) == len(self.compared):
+            smallest = self.undecided[:1]
+            told = (
+                "and no other is smaller"
+                if smallest == (top,)
+                else f"the smallest, which may do as well, {self._listed(smallest)}"
+            )
             return (
                 f"none of {len(self.compared)} is shown to be within {by} of the best, and none to be worse "
-                f"by more. The highest is {top.name}, {_parameters(top)}: {self._value(top)}; the smallest, "
-                f"which may do as well, {self._listed(self.undecided[:1])}."
+                f"by more. The highest is {top.name}, {_parameters(top)}: {self._value(top)}; {told}."
             )
         if self.smallest is None:
             one_of = "one of " if len(self.undecided) > 1 else ""

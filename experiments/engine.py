@@ -194,8 +194,9 @@ class _Workers:
 
     def train(self) -> None:
         """Until every run is settled and every worker has ended; on an exception workers are stopped."""
-        started = "1 worker" if self._most == 1 else f"{self._most} workers"
-        self._progress.note(f"{started}, one a {'GPU' if self._gpus else 'core, with one thread'}")
+        place = "GPU" if self._gpus else "core"
+        started = f"1 worker, on one {place}" if self._most == 1 else f"{self._most} workers, one a {place}"
+        self._progress.note(started + ("" if self._gpus else ", with one thread"))
         try:
             while self._unsettled or self._processes:
                 self._hire()

@@ -275,3 +275,13 @@ def test_runs_that_are_right_throughout_are_not_called_untrained(study):
     assert "100.0 in all: the " in made.sentences
     assert "examples are too easy to tell the cells apart. The smallest is qv r=1, " in made.sentences
     assert "none has learned" not in made.sentences
+
+
+def test_the_smallest_may_be_the_highest_where_nothing_is_decided(study):
+    for seed in range(2):
+        study.run(rank=1, seed=seed, share=0.62 + 0.02 * seed)
+        study.run(rank=8, seed=seed, share=0.6 + 0.03 * seed)
+    [grid] = grids(selection := select(study))
+    told = answer(grid, 0.01, selection).sentences
+    assert "none to be worse by more. The highest is qv r=1, " in told
+    assert "; and no other is smaller. " in told
