@@ -95,7 +95,7 @@ def test_two_commands_of_one_name_are_an_error():
 
 
 def test_a_commands_own_options_are_the_parameters_of_its_function():
-    assert COMMANDS["grid"].own == ("margin", "paper")
+    assert COMMANDS["grid"].own == ("margin", "paper", "metric")
     assert COMMANDS["report"].own == ("margin",)
     assert [name for name in COMMANDS if COMMANDS[name].sums_up] == ["report"]
     assert "margin" not in COMMANDS["table5"].options

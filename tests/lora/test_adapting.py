@@ -117,7 +117,7 @@ def test_results_do_not_depend_on_what_else_is_adapted(tiny):
     ("arguments", "message"),
     [
         ({"targets": "qx"}, "'qx' is not a projection"),
-        ({"rank": 0}, "0 for 'q'"),
+        ({"rank": 0}, "0 is not valid"),
         ({"rank": 17}, r"rank: 17 is too large for W_q of layer 0, which is \(16, 16\); at most 16"),
         ({"targets": "up", "rank": 20}, r"W_up of layer 0, which is \(64, 16\); at most 16"),
         ({"alpha": 0}, "alpha: 0"),

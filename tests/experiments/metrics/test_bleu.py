@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 import run
+from experiments.dry_run import ASKED_OFFLINE, OFFLINE
 from experiments.errors import AbsentError, UserError
+from experiments.job import SWEEP
 from experiments.metrics import References, metric
 
 WORDS = ["the", "a", "red", "blue", "dog", "cat", "sleeps", ",", "on", "under", "mat", "."]
@@ -91,6 +93,8 @@ def test_its_absence_is_one_line(monkeypatch):
 
 def test_a_package_that_is_not_installed_is_no_fault_of_the_command(monkeypatch, capsys, tmp_path):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    for name in (SWEEP, OFFLINE, ASKED_OFFLINE):  # which run.main sets: undone behind the test
+        monkeypatch.setenv(name, "0")
     with pytest.raises(AbsentError, match="bleu needs sacrebleu, which is not installed"):
         metric("bleu").require()
     words = ["run.py", "task=jsonl", f"task.path={tmp_path}", "task.metric=bleu", f"root={tmp_path}"]
