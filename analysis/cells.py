@@ -72,7 +72,8 @@ class CellResult:
         parameters: of the adapter.
         trainable: parameters that are trained, a head's with them.
         seconds: a run, their mean.
-        dev: the metric's mean on dev, in its own unit; None where there is no dev, or another metric counts.
+        dev: the metric's mean on dev, in its own unit; None where there is no dev, or the scores are not of
+            the metric that counts.
         lr: of the runs.
         lr_tried: the learning rates that it was chosen from.
         runs: their ids.

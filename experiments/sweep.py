@@ -126,9 +126,8 @@ def render(rows: Sequence[Row], width: int | None = None) -> str:
 
 
 def _shortened(rows: Sequence[Row]) -> list[str]:
-    """Of the records that say so, how many examples were too long for the model and lost their ends."""
-    counts = {shortened(outcome.record) for _, outcome in rows if outcome.record}
-    return [max(counts - {""}, key=len)] if counts - {""} else []
+    """What `shortened` says of these runs, each sentence once."""
+    return sorted({shortened(outcome.record) for _, outcome in rows if outcome.record} - {""})
 
 
 def shortened(record: Mapping[str, Any]) -> str:
