@@ -105,6 +105,8 @@ def marks(panels: Iterable[Panel], z: bool) -> str:
             f"{QUANTILE:.0%} quantile, exact where i or j is 1, else that of the Beta distribution with the "
             "null's mean and variance.",
         ]
+    if not any((panel.outlined if z else panel.beyond_chance).any() for panel in found):
+        sentences.append("No cell is " + (f"enclosed: none has z > {BEYOND:g}." if z else "beyond chance."))
     sentences += _second_null(found)
     if any(panel.arbitrary_i.any() or panel.arbitrary_j.any() for panel in found):
         sentences.append(

@@ -62,7 +62,13 @@ class JSONL(Task):
             raise UserError(f"task.holdout={config.holdout} has no meaning: there are both dev and test")
         train = read.pop("train")
         counts = dict.fromkeys(missing, held_out(config, len(train)))
-        read |= hold_out(train, lambda one: one[1].prompt, counts, config.seed)
+        read |= hold_out(
+            train,
+            lambda one: one[1].prompt,
+            counts,
+            config.seed,
+            label=lambda one: one[1].gold if labels else None,
+        )
         task = cls({split: [example for _, example in examples] for split, examples in read.items()})
         task.labels = labels
         task.metrics = _metrics(config.metric, labels)

@@ -20,6 +20,7 @@ import functools
 import hashlib
 import random
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -245,11 +246,15 @@ def held_out(config: TaskConfig, rows: int) -> int:
 
 
 def hold_out(
-    rows: Sequence[Row], group: Callable[[Row], object], counts: Mapping[str, int], seed: int
+    rows: Sequence[Row],
+    group: Callable[[Row], object],
+    counts: Mapping[str, int],
+    seed: int,
+    label: Callable[[Row], object] = lambda row: None,
 ) -> dict[str, list[Row]]:
     """Splits of about so many rows each, drawn by the seed, and the rest as train.
 
-    Rows of one group go to the same side.
+    Rows of one group go to the same side; the last group with rows of a label stays in train.
 
     Raises:
         UserError: nothing would be left to train on.
@@ -259,16 +264,22 @@ def hold_out(
         groups.setdefault(group(row), []).append(row)
     order, inputs = list(groups), len(groups)
     random.Random(seed).shuffle(order)
+    left = Counter(map(label, rows))
     splits: dict[str, list[Row]] = {}
     for split, count in counts.items():
         splits[split] = []
         while len(splits[split]) < count:
-            if len(order) < 2:
+            if not order:
+                many = f" of each of {len(left)} labels" if len(left) > 1 else ""
                 raise UserError(
-                    f"task.holdout={count} leaves no training example: there are {len(rows)}, with "
+                    f"task.holdout={count} leaves no training example{many}: there are {len(rows)}, with "
                     f"{inputs} different inputs"
                 )
-            splits[split] += groups.pop(order.pop())
+            drawn = order.pop()
+            labels = Counter(map(label, groups[drawn]))
+            if all(left[one] > number for one, number in labels.items()):
+                left -= labels
+                splits[split] += groups.pop(drawn)
     return {"train": [row for rest in groups.values() for row in rest], **splits}
 
 

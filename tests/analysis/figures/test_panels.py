@@ -7,6 +7,7 @@ from scipy.linalg import subspace_angles
 
 from analysis.errors import AnalysisError
 from analysis.figures.panels import OtherLayers, frame, similarity, zoom
+from analysis.figures.words import marks
 from analysis.geometry.nulls import phi_quantile
 from analysis.geometry.subspaces import Directions
 
@@ -46,6 +47,17 @@ def test_cells_beyond_chance_are_those_above_the_null_s_quantile_and_outlined_th
     assert np.array_equal(panel.outlined, panel.z > 2)
     same = similarity(directions(8, 40, 0), directions(8, 40, 0), "", {})
     assert same.beyond_chance.diagonal().all()
+
+
+@pytest.mark.parametrize(
+    ("z", "said"), [(False, "No cell is beyond chance."), (True, "No cell is enclosed: none has z > 2.")]
+)
+def test_a_caption_says_where_all_is_chance(z, said):
+    vectors = torch.eye(40, dtype=torch.float64)
+    apart = [replace(directions(8, 40, 0), vectors=vectors[start : start + 8]) for start in (0, 8)]
+    chance, same = (similarity(apart[0], other, "", {}) for other in (apart[1], apart[0]))
+    assert said in marks([chance], z)
+    assert said not in marks([chance, same], z)
 
 
 def test_one_line_in_a_hundred_is_beyond_chance_by_chance():

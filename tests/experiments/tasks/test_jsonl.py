@@ -68,12 +68,13 @@ def test_generation(loaded):
 
 def test_classification(loaded):
     rows = [{"text": "x", "label": True}, {"text": "y", "label": "false"}, {"text": "z", "label": " true "}]
-    task = loaded(rows, holdout=1)
+    task = loaded([*rows, {"text": "w", "label": False}], holdout=1)
     assert (task.labels, task.metrics) == (("false", "true"), ("accuracy", "macro_f1"))
     assert {(e.prompt, e.target, e.sentences, e.gold) for e in every(task)} == {
         ("x\n=", " true", ("x",), "true"),
         ("y\n=", " false", ("y",), "false"),
         ("z\n=", " true", ("z",), "true"),
+        ("w\n=", " false", ("w",), "false"),
     }
     example = task.examples("train")[0]
     scores = task.judge(example, example.gold)

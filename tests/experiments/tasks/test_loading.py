@@ -181,3 +181,13 @@ def test_holding_out_takes_groups_whole():
     assert sum(map(len, groups)) == 8
     assert hold_out(rows, lambda row: row[0], {"dev": 5, "test": 3}, seed=0) == splits
     assert hold_out(rows, lambda row: row[0], {"dev": 5, "test": 3}, seed=1) != splits
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_no_label_is_held_out_whole(seed):
+    rows = [(number, "rare" if number in (2, 5) else "common") for number in range(20)]
+    splits = hold_out(rows, lambda row: row[0], {"dev": 9, "test": 9}, seed, label=lambda row: row[1])
+    assert {split: len(found) for split, found in splits.items()} == {"train": 2, "dev": 9, "test": 9}
+    assert {label for _, label in splits["train"]} == {"rare", "common"}
+    with pytest.raises(UserError, match="holdout=9 leaves no training example of each of 2 labels"):
+        hold_out(rows, lambda row: row[0], {"dev": 10, "test": 9}, seed, label=lambda row: row[1])
