@@ -210,7 +210,8 @@ class Answer:
             )
         return (
             f"{same}: none has learned anything that the metric sees, so that nothing is compared, here or "
-            "in any figure. Train for more steps or at another rate."
+            "in any figure. Its predictions.jsonl has what each run answered; train for more steps, or at "
+            "another rate."
         )
 
     def _what_is_shown(self, decision: Decision[GridCell]) -> str:

@@ -261,6 +261,7 @@ def test_runs_that_learned_nothing_are_not_compared(study):
     made = answer(grid, 0.01, selection)
     assert made.all_alike
     assert "every run of these cells scores the same on every example, 0.0 in all: none has" in made.sentences
+    assert "predictions.jsonl has what each run answered" in made.sentences
     study.run(rank=16, seed=0, share=0.1)
     [grid] = grids(selection := select(study))
     assert "none has learned" not in answer(grid, 0.01, selection).sentences
