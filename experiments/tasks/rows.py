@@ -108,7 +108,9 @@ def _separated_rows(file: Path, shown: str) -> Iterator[Row]:
 
 def _parquet_rows(file: Path, shown: str) -> Iterator[Row]:
     from datasets import load_dataset
+    from datasets.utils import logging
 
+    logging.set_verbosity(logging.CRITICAL)  # what is wrong is told below, once
     try:
         # A stream, so that nothing of the file is copied to the library's cache.
         data = load_dataset("parquet", data_files=str(file), split="train", streaming=True)

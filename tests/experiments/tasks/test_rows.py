@@ -85,15 +85,16 @@ def test_a_folder_has_its_splits_by_name(tmp_path):
             r"train\.csv, line 3 cannot be read: unexpected end",
         ),
         ({"train.csv": b"a,b\n1,\xff\n"}, r"train\.csv, line 2 is not UTF-8"),
-        ({"train.parquet": "no such"}, r"train\.parquet cannot be read as a parquet file \("),
+        ({"train.parquet": b"PAR1" + bytes(300)}, r"train\.parquet cannot be read as a parquet file \("),
     ],
 )
-def test_what_is_wrong_is_one_line(tmp_path, files, says):
+def test_what_is_wrong_is_one_line(tmp_path, caplog, files, says):
     for name, text in files.items():
         (tmp_path / name).write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(UserError, match=says) as caught:
         local_rows(str(tmp_path))
     assert "\n" not in str(caught.value)
+    assert not caplog.records
 
 
 def test_a_path_that_is_none(tmp_path):
