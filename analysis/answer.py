@@ -279,7 +279,8 @@ class Answer:
         best = max(value for value, _ in scored)
         highest = [cell for value, cell in scored if value == best]
         if top in highest:
-            others = f", as are {len(highest) - 1} more" if len(highest) > 1 else ""
+            more = len(highest) - 1
+            others = f", as {'is' if more == 1 else 'are'} {more} more" if more else ""
             return f"On {CHOSEN_ON} {top.name} is the highest too{others}."
         picked = highest[0]
         if len(highest) > 1:

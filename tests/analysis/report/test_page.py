@@ -370,6 +370,20 @@ def test_all_hands_on_what_it_has_made(reported, tmp_path, monkeypatch):
     assert [given[-2:] for given in published] == [("offline", "mine/section-7")]
 
 
+def test_claims_of_which_none_can_be_tested_are_folded(reported, tmp_path):
+    def summaries(page):
+        return [fold.one("summary").text for fold in page.section("first").all("details")]
+
+    lacks = "The claims, and what this study lacks to test them"
+    assert lacks not in summaries(reported.page)
+    write_study(tmp_path, reported.base, TRUE, cells={"qv": (3,)}, seeds=(0,))
+    selection = Selection.of_tasks(Study.open(STUDY, tmp_path))
+    page = Page.read(make(selection, made=nothing_but(selection, "claims")).texts[".html"])
+    assert lacks in summaries(page)
+    folded = next(fold for fold in page.section("first").all("details") if fold.one("summary").text == lacks)
+    assert len(folded.all("tr")) == 1 + len(CLAIMS)
+
+
 def test_a_study_without_runs_has_a_page(tmp_path):
     (tmp_path / "outputs" / "empty" / "half").mkdir(parents=True)
     place = ["--study", "empty", "--root", str(tmp_path / "outputs"), "--out", str(tmp_path)]
