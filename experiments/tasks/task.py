@@ -257,7 +257,7 @@ def hold_out(
     Rows of one group go to the same side; the last group with rows of a label stays in train.
 
     Raises:
-        UserError: nothing would be left to train on.
+        UserError: nothing would be left to train on, or of a label.
     """
     groups: dict[object, list[Row]] = {}
     for row in rows:
